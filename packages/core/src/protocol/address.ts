@@ -1,0 +1,64 @@
+// ATYP, ADDR and PORT of RFC 1928 section 5: a host and a port on the wire, and back.
+
+import { isIPv4, isIPv6 } from 'node:net';
+import type { Bound, Steps } from './step.ts';
+
+export const ATYP = { IPV4: 0x01, DOMAINNAME: 0x03, IPV6: 0x04 } as const;
+
+/*
+ *     +------+----------+----------+
+ *     | ATYP |   ADDR   |   PORT   |      ADDR is 4 octets (01), 16 octets (04),
+ *     +------+----------+----------+      or one octet of length and the name (03).
+ *     |  1   | Variable |    2     |      PORT in network byte order.
+ *     +------+----------+----------+
+ */
+export function encodeAddress(host: string, port: number): Uint8Array {
+  if (isIPv4(host)) return Uint8Array.of(ATYP.IPV4, ...encodeIPv4(host), port >> 8, port & 0xff);
+  if (isIPv6(host)) return Uint8Array.of(ATYP.IPV6, ...encodeIPv6(host), port >> 8, port & 0xff);
+  const name = Buffer.from(host, 'latin1');
+  return Uint8Array.of(ATYP.DOMAINNAME, name.length, ...name, port >> 8, port & 0xff);
+}
+
+/** Reads ADDR and PORT behind an ATYP that has been read. Undefined: an ATYP whose length nobody knows. */
+export function* readAddress(atyp: number): Steps<Bound | undefined> {
+  const length =
+    atyp === ATYP.IPV4
+      ? 4
+      : atyp === ATYP.IPV6
+        ? 16
+        : atyp === ATYP.DOMAINNAME
+          ? (yield { read: 1, phase: 'request' })[0]
+          : undefined;
+  if (length === undefined) return undefined;
+  const bytes = yield { read: length + 2, phase: 'request' };
+  const host = bytes.subarray(0, length);
+  const port = ((bytes[length] ?? 0) << 8) | (bytes[length + 1] ?? 0);
+  if (atyp === ATYP.IPV4) return { host: host.join('.'), port };
+  if (atyp === ATYP.IPV6) return { host: printIPv6(host), port };
+  // Latin-1, because a bound name need not be UTF-8 and no byte of it should be lost.
+  return { host: Buffer.from(host).toString('latin1'), port };
+}
+
+export function encodeIPv4(host: string): number[] {
+  return host.split('.').map(Number);
+}
+
+// The URL parser writes any legal form, also one with a dotted IPv4 tail, as hexadecimal groups around one '::'.
+function encodeIPv6(host: string): number[] {
+  const [head = '', tail = ''] = new URL(`http://[${host}]`).hostname.slice(1, -1).split('::');
+  const [left, right] = [groups(head), groups(tail)];
+  const zeros = Array.from<number>({ length: 8 - left.length - right.length }).fill(0);
+  return [...left, ...zeros, ...right].flatMap((group) => [group >> 8, group & 0xff]);
+}
+
+function groups(part: string): number[] {
+  return part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16));
+}
+
+// Compressed as RFC 5952 asks, again by the URL parser.
+function printIPv6(bytes: Uint8Array): string {
+  const words = Array.from({ length: 8 }, (_, i) =>
+    (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16),
+  );
+  return new URL(`http://[${words.join(':')}]`).hostname.slice(1, -1);
+}

@@ -1,0 +1,63 @@
+// SOCKS4 and SOCKS4A, after the two memos. One message each way.
+
+import { isIPv4 } from 'node:net';
+import { CD } from '../errors.ts';
+import type { SocksError } from '../errors.ts';
+import { encodeIPv4 } from './address.ts';
+import { concat, failure, hex, wrongProtocol } from './step.ts';
+import type { Bound, Exchange, Steps } from './step.ts';
+
+const VN = 0x04;
+const CMD_CONNECT = 0x01;
+const GRANTED = 90;
+const MARKER_4A = Uint8Array.of(0, 0, 0, 1);
+const NUL = Uint8Array.of(0);
+
+/*
+ *     +----+-----+---------+-------+----------+------+     SOCKS4A: IP is 0.0.0.x, x not 0,
+ *     | VN | CMD | DSTPORT | DSTIP |  USERID  | NULL |     and the name with its own NULL follows.
+ *     +----+-----+---------+-------+----------+------+
+ *     | 1  |  1  |    2    |   4   | variable |  1   |
+ *     +----+-----+---------+-------+----------+------+
+ */
+export function encodeRequest4({ proxy, target }: Exchange): Uint8Array {
+  const literal = isIPv4(target.host);
+  return concat(
+    Uint8Array.of(VN, CMD_CONNECT, target.port >> 8, target.port & 0xff),
+    literal ? Uint8Array.from(encodeIPv4(target.host)) : MARKER_4A,
+    Buffer.from(proxy.credentials?.username ?? '', 'utf8'),
+    NUL,
+    ...(literal ? [] : [Buffer.from(target.host, 'latin1'), NUL]),
+  );
+}
+
+/*
+ *     +----+----+---------+-------+     VN is 0, seen as 4 in the wild. CD 90 grants; the rest
+ *     | VN | CD | DSTPORT | DSTIP |     is ignored for CONNECT, but belongs to the message.
+ *     +----+----+---------+-------+
+ *     | 1  | 1  |    2    |   4   |
+ *     +----+----+---------+-------+
+ */
+export function* request4(exchange: Exchange): Steps<Bound> {
+  yield { write: encodeRequest4(exchange) };
+  const [vn = 0, cd = 0] = yield { read: 2, phase: 'request' };
+  const wrong = wrongProtocol(exchange, vn, cd);
+  if (wrong) throw wrong;
+  if (vn !== 0x00 && vn !== 0x04) {
+    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', { phase: 'request', detail: `VN ${hex(vn)} in the reply` });
+  }
+  if (cd !== GRANTED) throw rejection(exchange, cd);
+  const [portHigh = 0, portLow = 0, ...ip] = yield { read: 6, phase: 'request' };
+  return { host: ip.join('.'), port: (portHigh << 8) | portLow };
+}
+
+function rejection(exchange: Exchange, cd: number): SocksError {
+  const code = CD[cd] ?? 'ERR_SOCKS_UNASSIGNED_REPLY';
+  const named = !isIPv4(exchange.target.host);
+  return failure(exchange, code, {
+    phase: 'request',
+    detail: `CD ${cd}`,
+    reply: cd,
+    ...(cd === 91 && named && { hint: 'a server without SOCKS4A rejects every name: try socks5://' }),
+  });
+}

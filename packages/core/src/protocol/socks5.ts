@@ -1,0 +1,158 @@
+// SOCKS5, RFC 1928: greeting and authentication (negotiate), then one CONNECT request.
+
+import { REP } from '../errors.ts';
+import type { SocksError } from '../errors.ts';
+import type { SocksProxy } from '../proxy.ts';
+import { encodeAddress, readAddress } from './address.ts';
+import { concat, failure, hex, wrongProtocol } from './step.ts';
+import type { Bound, Exchange, Steps } from './step.ts';
+import { checkStatus, encodeUserpass, userpass } from './userpass.ts';
+
+const VER = 0x05;
+const CMD_CONNECT = 0x01;
+const RSV = 0x00;
+const METHOD = { NONE: 0x00, USERPASS: 0x02, NONE_ACCEPTABLE: 0xff } as const;
+
+/** `auto` offers 02 and 00 when there are credentials; `required` only 02, so that none go unused. */
+export type AuthPolicy = 'auto' | 'required';
+
+/** Which methods to offer. 02 only with credentials: some servers choose it whenever it is offered. */
+function offeredMethods(proxy: SocksProxy, auth: AuthPolicy): readonly number[] {
+  if (!proxy.credentials) return [METHOD.NONE];
+  return auth === 'required' ? [METHOD.USERPASS] : [METHOD.USERPASS, METHOD.NONE];
+}
+
+/** Greeting and authentication: all of the handshake that does not depend on the destination. */
+export function* negotiate5(exchange: Exchange, auth: AuthPolicy): Steps<void> {
+  const methods = offeredMethods(exchange.proxy, auth);
+  yield { write: encodeGreeting(methods) };
+  const method = checkMethod(exchange, methods, yield { read: 2, phase: 'greeting' });
+  if (method === METHOD.USERPASS && exchange.proxy.credentials)
+    yield* userpass(exchange, exchange.proxy.credentials);
+}
+
+export function* request5(exchange: Exchange): Steps<Bound> {
+  yield { write: encodeRequest5(exchange) };
+  return yield* readReply5(exchange);
+}
+
+/**
+ * All messages in one segment: one method is offered, and the authentication and the request follow unasked.
+ * Tor then leaves out the METHOD reply `05 02` and begins with the answer to the credentials.
+ */
+export function* pipelined5(exchange: Exchange): Steps<Bound> {
+  const { credentials } = exchange.proxy;
+  const methods = [credentials ? METHOD.USERPASS : METHOD.NONE];
+  yield {
+    write: concat(
+      encodeGreeting(methods),
+      ...(credentials ? [encodeUserpass(credentials)] : []),
+      encodeRequest5(exchange),
+    ),
+  };
+  let answer = yield { read: 2, phase: 'greeting' };
+  if (credentials) {
+    if (answer[0] !== 0x01) {
+      checkMethod(exchange, methods, answer);
+      answer = yield { read: 2, phase: 'authentication' };
+    }
+    checkStatus(exchange, answer);
+  } else {
+    checkMethod(exchange, methods, answer);
+  }
+  return yield* readReply5(exchange);
+}
+
+/*
+ *     +-----+----------+----------+
+ *     | VER | NMETHODS | METHODS  |       section 3
+ *     +-----+----------+----------+
+ *     |  1  |    1     | 1 to 255 |
+ *     +-----+----------+----------+
+ */
+function encodeGreeting(methods: readonly number[]): Uint8Array {
+  return Uint8Array.of(VER, methods.length, ...methods);
+}
+
+/*
+ *     +-----+--------+     FF: none is acceptable. One that was not offered is refused: it would
+ *     | VER | METHOD |     send credentials to, or leave them out for, a server that never agreed.
+ *     +-----+--------+
+ */
+function checkMethod(
+  exchange: Exchange,
+  offered: readonly number[],
+  [ver = 0, method = 0]: Uint8Array,
+): number {
+  const wrong = wrongProtocol(exchange, ver, method);
+  if (wrong) throw wrong;
+  if (ver !== VER) {
+    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+      phase: 'greeting',
+      detail: `VER ${hex(ver)} in the METHOD reply`,
+    });
+  }
+  if (method === METHOD.NONE_ACCEPTABLE) {
+    throw failure(exchange, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
+      phase: 'greeting',
+      detail: `offered ${offered.map(hex).join(', ')}`,
+      ...(!exchange.proxy.credentials && { hint: 'the proxy wants credentials' }),
+    });
+  }
+  if (!offered.includes(method)) {
+    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+      phase: 'greeting',
+      detail: `METHOD ${hex(method)} was not offered`,
+    });
+  }
+  return method;
+}
+
+/*
+ *     +-----+-----+-----+------+----------+----------+
+ *     | VER | CMD | RSV | ATYP | DST.ADDR | DST.PORT |       section 4
+ *     +-----+-----+-----+------+----------+----------+
+ *     |  1  |  1  | X'00'|  1  | Variable |    2     |
+ *     +-----+-----+-----+------+----------+----------+
+ */
+function encodeRequest5({ target }: Exchange): Uint8Array {
+  return concat(Uint8Array.of(VER, CMD_CONNECT, RSV), encodeAddress(target.host, target.port));
+}
+
+/*
+ *     +-----+-----+-----+------+----------+----------+     section 6. REP other than 00 is final after two bytes:
+ *     | VER | REP | RSV | ATYP | BND.ADDR | BND.PORT |     servers send short errors, ATYP 00, or names behind it.
+ *     +-----+-----+-----+------+----------+----------+     RSV is ignored.
+ *     |  1  |  1  | X'00'|  1  | Variable |    2     |
+ *     +-----+-----+-----+------+----------+----------+
+ */
+function* readReply5(exchange: Exchange): Steps<Bound> {
+  const [ver = 0, rep = 0] = yield { read: 2, phase: 'request' };
+  if (ver !== VER) {
+    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+      phase: 'request',
+      detail: `VER ${hex(ver)} in the reply`,
+    });
+  }
+  if (rep !== 0x00) throw refusal(exchange, rep);
+  const [, atyp = 0] = yield { read: 2, phase: 'request' };
+  const bound = yield* readAddress(atyp);
+  if (bound === undefined) {
+    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+      phase: 'request',
+      detail: `ATYP ${hex(atyp)} in the reply`,
+    });
+  }
+  return bound;
+}
+
+function refusal(exchange: Exchange, rep: number): SocksError {
+  const code = REP[rep] ?? 'ERR_SOCKS_UNASSIGNED_REPLY';
+  return failure(exchange, code, {
+    phase: 'request',
+    detail: `REP ${hex(rep)}`,
+    reply: rep,
+    ...(rep === 0x02 &&
+      exchange.proxy.credentials && { hint: 'some servers report refused credentials this way' }),
+  });
+}

@@ -1,0 +1,42 @@
+// Username/password authentication, RFC 1929: method 02.
+
+import type { SocksCredentials } from '../proxy.ts';
+import { concat, failure } from './step.ts';
+import type { Exchange, Steps } from './step.ts';
+
+const VER = 0x01;
+const SUCCESS = 0x00;
+
+/*
+ *     +-----+------+----------+------+----------+     Lengths count bytes. A zero-length PASSWD is
+ *     | VER | ULEN |  UNAME   | PLEN |  PASSWD  |     outside the RFC, but usual (curl, Tor).
+ *     +-----+------+----------+------+----------+
+ *     |  1  |  1   | 0 to 255 |  1   | 0 to 255 |
+ *     +-----+------+----------+------+----------+
+ */
+export function encodeUserpass({ username, password = '' }: SocksCredentials): Uint8Array {
+  const [uname, passwd] = [Buffer.from(username, 'utf8'), Buffer.from(password, 'utf8')];
+  return concat(Uint8Array.of(VER, uname.length), uname, Uint8Array.of(passwd.length), passwd);
+}
+
+export function* userpass(exchange: Exchange, credentials: SocksCredentials): Steps<void> {
+  yield { write: encodeUserpass(credentials) };
+  checkStatus(exchange, yield { read: 2, phase: 'authentication' });
+}
+
+/*
+ *     +-----+--------+     STATUS 00 succeeds, any other value fails: it decides before VER does, because tor
+ *     | VER | STATUS |     refuses a username with a whole SOCKS5 reply. VER 05 with success is tolerated.
+ *     +-----+--------+
+ */
+export function checkStatus(exchange: Exchange, [ver = 0, status = 0]: Uint8Array): void {
+  if (status !== SUCCESS) {
+    throw failure(exchange, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', detail: `STATUS ${status}` });
+  }
+  if (ver !== VER && ver !== 0x05) {
+    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+      phase: 'authentication',
+      detail: `VER ${ver} in the answer to the credentials`,
+    });
+  }
+}
