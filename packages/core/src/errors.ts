@@ -94,6 +94,8 @@ export class SocksError extends Error {
   readonly proxy: string;
   /** What that hop was asked for, as `host:port`; empty if there is none yet. */
   readonly destination: string;
+  /** What exactly was wrong, such as `REP 0x05`. */
+  declare readonly detail?: string;
   /** The REP byte (RFC 1928 section 6) or the SOCKS4 CD byte; absent when no reply said no. */
   declare readonly reply?: number;
   /** What this behaviour of a server usually means, or what to try. */
@@ -110,6 +112,7 @@ export class SocksError extends Error {
     this.phase = phase;
     this.proxy = proxy;
     this.destination = destination;
+    if (detail !== undefined) this.detail = detail;
     if (reply !== undefined) this.reply = reply;
     if (hint !== undefined) this.hint = hint;
   }

@@ -39,6 +39,9 @@ export type ProxyRoute = ProxyLike | readonly ProxyLike[] | ProxySelector;
  */
 export type ProxySelector = (destination: Destination) => ProxyLike | readonly ProxyLike[] | undefined;
 
+/** A chain of checked proxies, first hop first; `direct` when a selector wants none. */
+export type Via = readonly SocksProxy[] | 'direct';
+
 const SCHEMES: Readonly<Record<string, Pick<SocksProxy, 'version' | 'dns' | 'tls'>>> = {
   'socks:': { version: 5, dns: 'remote' },
   'socks4:': { version: 4, dns: 'local' },
@@ -127,15 +130,20 @@ export function toProxy(value: ProxyLike): SocksProxy {
   return proxy;
 }
 
-/** A route without its selector: the chain of checked hops, or undefined for a direct connection. */
-export function selectChain(route: ProxyRoute, destination: Destination): readonly SocksProxy[] | undefined {
-  const selected = typeof route === 'function' ? route(destination) : route;
-  if (selected === undefined && typeof route === 'function') return undefined;
-  return toChain(selected as ProxyLike | readonly ProxyLike[]);
+/** Checks a route at once as far as that is possible without a destination: a selector is called later. */
+export function checkRoute(route: ProxyRoute): Via | ProxySelector {
+  return typeof route === 'function' ? route : toChain(route);
+}
+
+/** What a checked route comes to for this destination. */
+export function selectVia(route: Via | ProxySelector, destination: Destination): Via {
+  if (typeof route !== 'function') return route;
+  const selected = route(destination);
+  return selected === undefined ? 'direct' : toChain(selected);
 }
 
 /** @throws SocksError `ERR_SOCKS_INVALID_PROXY` for an empty chain, or a Unix socket behind the first hop */
-export function toChain(value: ProxyLike | readonly ProxyLike[]): readonly SocksProxy[] {
+function toChain(value: ProxyLike | readonly ProxyLike[]): readonly SocksProxy[] {
   const chain = (Array.isArray(value) ? (value as readonly ProxyLike[]) : [value as ProxyLike]).map(toProxy);
   if (chain.length === 0) throw invalidProxy('a chain has at least one proxy');
   if (chain.some((proxy, hop) => hop > 0 && proxy.path !== undefined)) {
@@ -145,11 +153,6 @@ export function toChain(value: ProxyLike | readonly ProxyLike[]): readonly Socks
     throw invalidProxy('only the first proxy of a chain can have an IPv6 zone');
   }
   return chain;
-}
-
-/** Checks a route at once as far as that is possible without a destination: a selector is called later. */
-export function checkRoute(route: ProxyRoute): ProxyRoute {
-  return typeof route === 'function' ? route : toChain(route);
 }
 
 /** The proxy as a URL without credentials, for messages, names and logs. */

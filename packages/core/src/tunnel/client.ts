@@ -3,8 +3,8 @@
 import { parseDestination, printAddress } from '../destination.ts';
 import type { Destination } from '../destination.ts';
 import { SocksError } from '../errors.ts';
-import { checkRoute } from '../proxy.ts';
-import type { ProxyRoute } from '../proxy.ts';
+import { checkRoute, selectVia } from '../proxy.ts';
+import type { ProxyRoute, ProxySelector, Via } from '../proxy.ts';
 import { checkOptions, open } from './connect.ts';
 import type { ConnectOptions, SocksOptions, Tunnel } from './connect.ts';
 import type { Deadline } from './deadline.ts';
@@ -19,7 +19,7 @@ import type { Deadline } from './deadline.ts';
  * await client.close();
  */
 export class SocksClient {
-  readonly #route: ProxyRoute;
+  readonly #route: Via | ProxySelector;
   readonly #options: SocksOptions;
   readonly #underWay = new Set<Deadline>();
   #closed = false;
@@ -30,13 +30,19 @@ export class SocksClient {
     this.#options = { ...options };
   }
 
+  /** What the route comes to for this destination, without any IO. For a pool that keeps proxies apart. */
+  select(destination: Destination): Via {
+    return selectVia(this.#route, parseDestination(destination));
+  }
+
   /** As the function `connect`; options given here win over those of the client. */
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Tunnel> {
     if (this.#closed) {
       const to = printAddress(parseDestination(destination));
       throw new SocksError('ERR_SOCKS_CLOSED', { phase: 'input', destination: to });
     }
-    return open(this.#route, destination, { ...this.#options, ...options }, this.#underWay);
+    const tcp = { ...this.#options.tcp, ...options.tcp };
+    return open(this.#route, destination, { ...this.#options, ...options, tcp }, this.#underWay);
   }
 
   /**

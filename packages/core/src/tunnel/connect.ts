@@ -13,8 +13,8 @@ import type { SocksErrorCode } from '../errors.ts';
 import { checkExchange, exchangeSteps } from '../protocol/handshake.ts';
 import type { AuthPolicy } from '../protocol/socks5.ts';
 import type { Bound, Exchange, Target } from '../protocol/step.ts';
-import { printProxy, selectChain } from '../proxy.ts';
-import type { ProxyRoute, SocksProxy } from '../proxy.ts';
+import { checkRoute, printProxy, selectVia } from '../proxy.ts';
+import type { ProxyRoute, ProxySelector, SocksProxy, Via } from '../proxy.ts';
 import { Deadline } from './deadline.ts';
 import { drive } from './drive.ts';
 import { abandon, secure } from './secure.ts';
@@ -37,6 +37,8 @@ export interface ConnectOptions extends SocksOptions {
   signal?: AbortSignal;
   /** A connection to the (first) proxy that exists already; nothing is dialled. It is ours: a failure destroys it. */
   socket?: Duplex;
+  /** What `SocksClient.select()` chose for this destination. Default: the route is asked now. */
+  via?: Via;
   /** Speak TLS to the destination through the tunnel, with these options; `tunnel.socket` is then a `TLSSocket`. */
   tls?: ConnectionOptions;
 }
@@ -67,25 +69,25 @@ export function connect(
   destination: Destination,
   options: ConnectOptions = {},
 ): Promise<Tunnel> {
-  return open(route, destination, options);
+  return open(checkRoute(route), destination, options);
 }
 
 /** {@link connect}, which shows its deadline in `underWay` for as long as it takes. */
 export async function open(
-  route: ProxyRoute,
+  route: Via | ProxySelector,
   destination: Destination,
   options: ConnectOptions,
   underWay?: Set<Deadline>,
 ): Promise<Tunnel> {
   checkOptions(options);
   const to = parseDestination(destination);
-  const chain = selectChain(route, to);
+  const via = options.via ?? selectVia(route, to);
   const deadline = new Deadline(options.timeout ?? DEFAULT_TIMEOUT, options.signal);
   underWay?.add(deadline);
   try {
-    const tunnel = await (chain
-      ? openTunnel(chain, to, options, deadline)
-      : connectDirectly(to, options, deadline));
+    const tunnel = await (via === 'direct'
+      ? connectDirectly(to, options, deadline)
+      : openTunnel(via, to, options, deadline));
     if (!options.tls) return tunnel;
     deadline.progress.phase = 'destination-tls';
     return { socket: await secure(tunnel.socket, to, options.tls, deadline), bound: tunnel.bound };

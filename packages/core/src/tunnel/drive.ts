@@ -12,6 +12,7 @@ const NOTHING: Uint8Array = new Uint8Array();
 export function drive<Result>(stream: Duplex, steps: Steps<Result>, deadline: Deadline): Promise<Result> {
   return deadline.step<Result>((resolve, reject) => {
     let wanted = 0;
+    let received = 0; // of the answer to what was last written
     let input = NOTHING;
 
     const advance = (): void => {
@@ -21,14 +22,17 @@ export function drive<Result>(stream: Duplex, steps: Steps<Result>, deadline: De
             const bytes = stream.read(wanted) as Buffer | null;
             // After the end of the stream, read() hands out what is left, however little.
             if (bytes === null) return;
-            if (bytes.length < wanted) return closed(undefined, bytes.length);
+            received += bytes.length;
+            if (bytes.length < wanted) return closed();
             [input, wanted] = [bytes, 0];
           }
           const step = steps.next(input);
           if (step.done) return resolve(step.value);
           input = NOTHING;
-          if ('write' in step.value) stream.write(step.value.write);
-          else {
+          if ('write' in step.value) {
+            stream.write(step.value.write);
+            received = 0;
+          } else {
             wanted = step.value.read;
             deadline.progress.phase = step.value.phase;
           }
@@ -37,18 +41,13 @@ export function drive<Result>(stream: Duplex, steps: Steps<Result>, deadline: De
         reject(error);
       }
     };
-    const closed = (cause: unknown, received = stream.readableLength): void => {
+    const closed = (cause?: unknown): void => {
       const { progress } = deadline;
-      reject(
-        new SocksError('ERR_SOCKS_PROXY_CLOSED', {
-          ...progress,
-          cause,
-          ...closedHint(progress.phase, received),
-        }),
-      );
+      const details = closedDetails(progress.phase, received + stream.readableLength);
+      reject(new SocksError('ERR_SOCKS_PROXY_CLOSED', { ...progress, cause, ...details }));
     };
-    const onEnd = (): void => closed(undefined);
-    const onClose = (): void => closed(undefined);
+    const onEnd = (): void => closed();
+    const onClose = (): void => closed();
     const onError = (error: Error): void => closed(error);
 
     stream.on('readable', advance).on('end', onEnd).on('close', onClose).on('error', onError);
@@ -61,7 +60,7 @@ export function drive<Result>(stream: Duplex, steps: Steps<Result>, deadline: De
   });
 }
 
-function closedHint(phase: string, received: number): Pick<SocksErrorDetails, 'detail' | 'hint'> {
+function closedDetails(phase: string, received: number): Pick<SocksErrorDetails, 'detail' | 'hint'> {
   if (received > 0) return { detail: `${received} bytes into an answer` };
   if (phase === 'greeting') return { hint: 'OpenSSH closes when it accepts none of the offered methods' };
   if (phase === 'request') {

@@ -1,0 +1,3 @@
+// The public names of @socksify/env, and nothing else.
+
+export { proxyFromEnv } from './env.ts';
