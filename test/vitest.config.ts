@@ -8,6 +8,7 @@ export default defineConfig({
     root: fileURLToPath(new URL('..', import.meta.url)),
     include: ['packages/*/test/**/*.test.ts', 'test/*/**/*.test.ts', 'examples/**/*.test.ts'],
     pool: 'forks',
+    maxConcurrency: 24,
     testTimeout: 15_000,
     hookTimeout: 30_000,
   },

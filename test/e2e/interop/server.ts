@@ -1,0 +1,68 @@
+// What a real server is to the tests: how to start it, what it speaks, how it says no. Knows no particular one.
+
+import type { ConnectionOptions } from 'node:tls';
+import type { SocksErrorCode } from '@socksify/core';
+
+/** The three ways to ask for a destination. `4` is SOCKS4 with an address, `4a` is SOCKS4 with a name. */
+export type Dialect = 4 | '4a' | 5;
+
+/**
+ * How a server says no, as the code that a client makes of it. `ended`: it says yes before it has tried, so that
+ * the tunnel opens and then ends without a byte.
+ */
+export type Outcome = SocksErrorCode | 'ended';
+
+/** Which dialects a server accepts, and whether SOCKS5 there knows user and password. */
+export interface Supports {
+  readonly 4: boolean;
+  readonly '4a': boolean;
+  readonly 5: boolean;
+  readonly userpass: boolean;
+}
+
+/** Measured habits. A dialect that the server does not support is missing from `refused` and `unknownName`. */
+export interface Traits {
+  /** False for a server that has no network here and so refuses every destination. */
+  readonly reaches: boolean;
+  /** The destination's port is closed. SOCKS4 is asked by address. */
+  readonly refused: { readonly [dialect in Dialect]?: Outcome };
+  /** The destination's name does not exist. */
+  readonly unknownName: { readonly [dialect in Exclude<Dialect, 4>]?: Outcome };
+  /** Missing when there is no password to be wrong, or any is accepted. */
+  readonly badPassword?: Outcome;
+  /** None of the methods offered is acceptable. */
+  readonly noAcceptableMethod: Outcome;
+  /** The answer to a dialect that the server does not support. */
+  readonly unsupported: { readonly [dialect in Dialect]?: Outcome };
+  /** An address that the server's rules forbid. */
+  readonly forbidden?: { readonly host: string; readonly outcome: Outcome };
+}
+
+/** A started server. Apart from `stop` and `log`, a proxy that a client can be given. */
+export interface RunningServer {
+  readonly host: string;
+  readonly port: number;
+  /** A Unix socket, in place of host and port. */
+  readonly path?: string;
+  /** Present when the server demands them. */
+  readonly credentials?: { readonly username: string; readonly password: string };
+  /** Present when the server speaks SOCKS inside TLS only. */
+  readonly tls?: ConnectionOptions;
+  readonly supports: Supports;
+  /** Process groups, for whoever wants to see them gone. */
+  readonly pids: readonly number[];
+  /** Ends all processes, waits until they are gone, removes the temporary folder. */
+  readonly stop: () => Promise<void>;
+  /** What the processes have written so far. */
+  readonly log: () => string;
+}
+
+export interface InteropServer {
+  readonly name: string;
+  /** Programs that have to be installed. */
+  readonly binaries: readonly string[];
+  readonly supports: Supports;
+  readonly traits: Traits;
+  /** Rejects, with the log, when the server does not come up; and outside a namespace without a network. */
+  readonly start: () => Promise<RunningServer>;
+}

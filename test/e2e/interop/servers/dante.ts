@@ -1,0 +1,73 @@
+// Dante. Says exactly what went wrong; its accounts are those of the system.
+
+import { CREDENTIALS } from '../names.ts';
+import type { InteropServer, Traits } from '../server.ts';
+import { defineServer, freePort } from '../stage.ts';
+import type { Entry, Stage } from '../stage.ts';
+
+const FORBIDDEN = '127.0.0.66';
+
+// Without a second user id, as in a user namespace, "nobody" is not there to change to.
+function config(port: number, method: 'none' | 'username'): string {
+  return `
+logoutput: stderr
+internal: 127.0.0.1 port = ${port}
+external: lo
+external.rotation: route
+user.privileged: root
+user.unprivileged: root
+clientmethod: none
+socksmethod: ${method}
+client pass { from: 0/0 to: 0/0 }
+socks block { from: 0/0 to: ${FORBIDDEN}/32 }
+socks pass {
+  from: 0/0 to: 0/0
+  protocol: tcp udp
+  command: bind connect udpassociate
+}
+socks pass {
+  from: 0/0 to: 0/0
+  protocol: tcp udp
+  command: bindreply udpreply
+}
+`;
+}
+
+async function setUp({ write, start }: Stage, method: 'none' | 'username'): Promise<Entry> {
+  const port = await freePort();
+  const file = await write('danted.conf', config(port, method));
+  await start({ port }, 'danted', '-f', file);
+  return method === 'none' ? { port } : { port, credentials: CREDENTIALS };
+}
+
+const TRAITS = {
+  reaches: true,
+  unknownName: { 5: 'ERR_SOCKS_HOST_UNREACHABLE' },
+  noAcceptableMethod: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
+  forbidden: { host: FORBIDDEN, outcome: 'ERR_SOCKS_NOT_ALLOWED' },
+} as const;
+
+export const dante: InteropServer = defineServer({
+  name: 'dante',
+  binaries: ['danted'],
+  supports: { 4: true, '4a': false, 5: true, userpass: false },
+  traits: {
+    ...TRAITS,
+    refused: { 4: 'ERR_SOCKS_REJECTED', 5: 'ERR_SOCKS_CONNECTION_REFUSED' },
+    unsupported: { '4a': 'ERR_SOCKS_REJECTED' },
+  } satisfies Traits,
+  setUp: (stage) => setUp(stage, 'none'),
+});
+
+export const danteUserpass: InteropServer = defineServer({
+  name: 'dante with a password',
+  binaries: ['danted'],
+  supports: { 4: false, '4a': false, 5: true, userpass: true },
+  traits: {
+    ...TRAITS,
+    refused: { 5: 'ERR_SOCKS_CONNECTION_REFUSED' },
+    badPassword: 'ERR_SOCKS_AUTH_FAILED',
+    unsupported: { 4: 'ERR_SOCKS_REJECTED', '4a': 'ERR_SOCKS_REJECTED' },
+  } satisfies Traits,
+  setUp: (stage) => setUp(stage, 'username'),
+});

@@ -1,0 +1,68 @@
+// What the server remembers of its clients, and how that reads in one line. Never a password.
+
+import { isIPv6 } from 'node:net';
+import type { Refusal, SocksRequest } from './request.ts';
+import type { Traffic } from './tunnel.ts';
+
+/** A request, from the moment it was read. The fields that are not read-only change as it goes on. */
+export interface Entry extends SocksRequest, Traffic {
+  /** The client's port, if it came by TCP. */
+  readonly remotePort: number | undefined;
+  /** The second byte of the answer: REP (00 is success), or CD of SOCKS4 (90 is). Undefined: not answered. */
+  reply: number | undefined;
+  /** The local port of the outgoing connection: what the origin sees as its client's port. */
+  outgoingPort: number | undefined;
+  /** From the client to the destination, and back; behind the handshake. */
+  bytesUp: number;
+  bytesDown: number;
+  /** True once the client's socket is closed. */
+  closed: boolean;
+}
+
+/** A client that was turned away before it had made a whole request. */
+export interface RefusedClient {
+  readonly reason: string;
+  /** What it was told, in hex: `05ff`, `0101`, or nothing. */
+  readonly answer: string;
+  readonly remotePort: number | undefined;
+}
+
+export function enter(request: SocksRequest, remotePort: number | undefined): Entry {
+  return {
+    ...request,
+    remotePort,
+    reply: undefined,
+    outgoingPort: undefined,
+    bytesUp: 0,
+    bytesDown: 0,
+    closed: false,
+  };
+}
+
+export function enterRefused(refusal: Refusal, remotePort: number | undefined): RefusedClient {
+  return { reason: refusal.message, answer: Buffer.from(refusal.answer).toString('hex'), remotePort };
+}
+
+const COMMAND = {
+  connect: 'CONNECT',
+  bind: 'BIND',
+  associate: 'UDP ASSOCIATE',
+  unknown: 'unknown command',
+} as const;
+
+/**
+ * One line, whatever bytes the client sent.
+ * @example SOCKS5 CONNECT name origin.test:443 user=alice -> 00
+ * @example SOCKS4 CONNECT ipv4 127.0.0.1:80 -> 90
+ */
+export function printEntry({ form, version, command, atyp, host, port, user, reply }: Entry): string {
+  const destination = `${isIPv6(host) ? `[${host}]` : printable(host)}:${port}`;
+  const who = user === undefined || user === '' ? '' : ` user=${printable(user)}`;
+  const answer =
+    reply === undefined ? 'pending' : version === 4 ? reply : reply.toString(16).padStart(2, '0');
+  return `SOCKS${form.toUpperCase()} ${COMMAND[command]} ${atyp} ${destination}${who} -> ${answer}`;
+}
+
+function printable(text: string): string {
+  return text.replaceAll(/[^\x21-\x7e]/gu, (character) => encodeURIComponent(character.toWellFormed()));
+}

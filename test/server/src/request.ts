@@ -1,0 +1,203 @@
+// Everything a client sends in SOCKS4, SOCKS4A and SOCKS5, as readers that ask for exact numbers of bytes.
+// Knows no socket and no policy: what a message says, not whether it is granted.
+
+import { encodeReply, REP } from './reply.ts';
+import type { Rep } from './reply.ts';
+
+/** A reader yields this when it wants exactly so many bytes, and is resumed with them. Never 0. */
+export interface Read {
+  readonly read: number;
+}
+
+/** Straight-line parsing. Never asks for a byte beyond the message at hand. */
+export type Reader<Message> = Generator<Read, Message, Uint8Array>;
+
+export type Command = 'connect' | 'bind' | 'associate' | 'unknown';
+
+/** What a client asked for. */
+export interface SocksRequest {
+  readonly version: 4 | 5;
+  /** Which of the three ways of asking: `4a` is version 4 with a name. */
+  readonly form: '4' | '4a' | '5';
+  readonly command: Command;
+  /** How the destination was written on the wire. */
+  readonly atyp: 'ipv4' | 'ipv6' | 'name';
+  /** As sent: a name keeps its case and its trailing dot; bytes outside ASCII are read as Latin-1. */
+  readonly host: string;
+  readonly port: number;
+  /** SOCKS4: the USERID, often empty. SOCKS5: the user name, if method 02 was used. */
+  readonly user?: string;
+  /** SOCKS5: the method that the server chose, 0x00 or 0x02. */
+  readonly method?: number;
+}
+
+/** Offered methods, of a SOCKS5 client. */
+export interface Greeting {
+  readonly version: 5;
+  readonly methods: readonly number[];
+}
+
+export interface Userpass {
+  readonly username: Buffer;
+  readonly password: Buffer;
+}
+
+/** The server will not go on: it sends `answer`, which may be empty, and closes. */
+export class Refusal extends Error {
+  override readonly name: string = 'Refusal';
+  readonly answer: Uint8Array;
+  /** The request, if all of it was read. */
+  readonly request: SocksRequest | undefined;
+
+  constructor(reason: string, answer: Uint8Array, request?: SocksRequest) {
+    super(reason);
+    this.answer = answer;
+    this.request = request;
+  }
+}
+
+const NOTHING: Uint8Array = new Uint8Array();
+const NAME_MAX = 255;
+
+/** The first message on a connection; its first byte tells the version. */
+export function* readHello(): Reader<SocksRequest | Greeting> {
+  const [version] = yield { read: 1 };
+  if (version === 4) return yield* readRequest4();
+  if (version === 5) return yield* readGreeting();
+  throw new Refusal(`neither SOCKS4 nor SOCKS5: first byte ${version}`, NOTHING);
+}
+
+/*
+ *     +----+-----+---------+-------+--------+------+     VN has been read. SOCKS4A: DSTIP is 0.0.0.x, x
+ *     | VN | CMD | DSTPORT | DSTIP | USERID | NULL |     any but 0, and the name with its own NULL follows.
+ *     +----+-----+---------+-------+--------+------+
+ *     | 1  |  1  |    2    |   4   |  any   |  1   |
+ *     +----+-----+---------+-------+--------+------+
+ */
+function* readRequest4(): Reader<SocksRequest> {
+  const [cmd, ...portAndIp] = yield { read: 7 };
+  const ip = portAndIp.slice(2);
+  const user = (yield* readString('USERID')).toString('utf8');
+  const named = ip[0] === 0 && ip[1] === 0 && ip[2] === 0 && ip[3] !== 0;
+  const host = named ? (yield* readString('name')).toString('latin1') : ip.join('.');
+  const request: SocksRequest = {
+    version: 4,
+    form: named ? '4a' : '4',
+    command: commandOf(cmd, 4),
+    atyp: named ? 'name' : 'ipv4',
+    host,
+    port: uint16(portAndIp),
+    user,
+  };
+  if (host === '') throw refuse('empty name', REP.GENERAL_FAILURE, request);
+  if (request.command !== 'connect') throw refuse(`CMD ${cmd}`, REP.COMMAND_NOT_SUPPORTED, request);
+  return request;
+}
+
+// Nothing but its NUL says where it ends. Bounded, because a client may never send one.
+function* readString(what: string): Reader<Buffer> {
+  const bytes: number[] = [];
+  for (;;) {
+    const [byte = 0] = yield { read: 1 };
+    if (byte === 0) return Buffer.from(bytes);
+    if (bytes.push(byte) > NAME_MAX) {
+      throw new Refusal(`${what} longer than ${NAME_MAX} bytes`, encodeReply(4, REP.GENERAL_FAILURE));
+    }
+  }
+}
+
+/*
+ *     +-----+----------+----------+
+ *     | VER | NMETHODS | METHODS  |       RFC 1928 section 3. VER has been read.
+ *     +-----+----------+----------+
+ *     |  1  |    1     | 0 to 255 |
+ *     +-----+----------+----------+
+ */
+function* readGreeting(): Reader<Greeting> {
+  const [count = 0] = yield { read: 1 };
+  return { version: 5, methods: count === 0 ? [] : [...(yield { read: count })] };
+}
+
+/*
+ *     +-----+------+----------+------+----------+
+ *     | VER | ULEN |  UNAME   | PLEN |  PASSWD  |       RFC 1929 section 2. Any octet; curl and
+ *     +-----+------+----------+------+----------+       others send passwords of no bytes too.
+ *     |  1  |  1   | 0 to 255 |  1   | 0 to 255 |
+ *     +-----+------+----------+------+----------+
+ */
+export function* readUserpass(): Reader<Userpass> {
+  const [ver, ulen = 0] = yield { read: 2 };
+  if (ver !== 0x01) throw new Refusal(`VER ${ver} of the user name and password`, NOTHING);
+  // PLEN comes with the name, so that no read is ever empty.
+  const name = yield { read: ulen + 1 };
+  const plen = name[ulen] ?? 0;
+  const password = plen === 0 ? NOTHING : yield { read: plen };
+  return { username: Buffer.from(name.subarray(0, ulen)), password: Buffer.from(password) };
+}
+
+/*
+ *     +-----+-----+-------+------+----------+----------+     RFC 1928 section 4. All of it is read before
+ *     | VER | CMD |  RSV  | ATYP | DST.ADDR | DST.PORT |     it is judged: a close with bytes unread is a
+ *     +-----+-----+-------+------+----------+----------+     reset, and a reset can overtake the reply.
+ *     |  1  |  1  | X'00' |  1   | Variable |    2     |
+ *     +-----+-----+-------+------+----------+----------+
+ */
+export function* readRequest5(client: Pick<SocksRequest, 'method' | 'user'> = {}): Reader<SocksRequest> {
+  const [ver, cmd, rsv, atyp = 0] = yield { read: 4 };
+  if (ver !== 0x05) throw new Refusal(`VER ${ver} in the request`, NOTHING);
+  const request: SocksRequest = {
+    version: 5,
+    form: '5',
+    command: commandOf(cmd, 5),
+    ...(yield* readAddress(atyp)),
+    ...client,
+  };
+  if (rsv !== 0x00) throw refuse(`RSV ${rsv}`, REP.GENERAL_FAILURE, request);
+  if (request.host === '') throw refuse('empty name', REP.GENERAL_FAILURE, request);
+  if (request.command !== 'connect') throw refuse(`CMD ${cmd}`, REP.COMMAND_NOT_SUPPORTED, request);
+  return request;
+}
+
+/*
+ *     +------+----------+----------+
+ *     | ATYP | DST.ADDR | DST.PORT |      RFC 1928 section 5. ATYP has been read. ADDR is 4 octets (01),
+ *     +------+----------+----------+      16 octets (04), or one octet of length and the name (03).
+ *     |  1   | Variable |    2     |
+ *     +------+----------+----------+
+ */
+function* readAddress(atyp: number): Reader<Pick<SocksRequest, 'atyp' | 'host' | 'port'>> {
+  if (atyp === 0x01) {
+    const bytes = yield { read: 6 };
+    return { atyp: 'ipv4', host: bytes.subarray(0, 4).join('.'), port: uint16(bytes.subarray(4)) };
+  }
+  if (atyp === 0x03) {
+    const [length = 0] = yield { read: 1 };
+    const bytes = Buffer.from(yield { read: length + 2 });
+    return { atyp: 'name', host: bytes.toString('latin1', 0, length), port: uint16(bytes.subarray(length)) };
+  }
+  if (atyp === 0x04) {
+    const bytes = yield { read: 18 };
+    return { atyp: 'ipv6', host: printIPv6(bytes.subarray(0, 16)), port: uint16(bytes.subarray(16)) };
+  }
+  throw new Refusal(`ATYP ${atyp}`, encodeReply(5, REP.ADDRESS_TYPE_NOT_SUPPORTED));
+}
+
+function refuse(reason: string, rep: Rep, request: SocksRequest): Refusal {
+  return new Refusal(reason, encodeReply(request.version, rep), request);
+}
+
+function commandOf(cmd: number | undefined, version: 4 | 5): Command {
+  if (cmd === 0x01) return 'connect';
+  if (cmd === 0x02) return 'bind';
+  return cmd === 0x03 && version === 5 ? 'associate' : 'unknown';
+}
+
+function uint16([high = 0, low = 0]: Iterable<number>): number {
+  return (high << 8) | low;
+}
+
+// The URL parser writes an address as RFC 5952 asks.
+function printIPv6(bytes: Uint8Array): string {
+  const groups = Array.from({ length: 8 }, (_, i) => uint16(bytes.subarray(2 * i)).toString(16));
+  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1);
+}

@@ -1,0 +1,92 @@
+// The outgoing connection, and the two-way traffic between it and the client. Knows no SOCKS.
+
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+
+/** The outgoing side of a request. */
+export interface DialOptions {
+  readonly addresses: readonly string[];
+  readonly port: number;
+  /** Milliseconds for all addresses together. */
+  readonly timeout: number;
+  /** The dialling stops when this socket closes. */
+  readonly client: Socket;
+  /** Told of every socket made, whether or not it comes to anything. */
+  readonly onSocket: (socket: Socket) => void;
+}
+
+/** Connects to the first address that answers. @throws the error of the last one */
+export async function dial({ addresses, port, timeout, client, onSocket }: DialOptions): Promise<Socket> {
+  let attempt: Socket | undefined;
+  let stopped: Error | undefined;
+  const stop = (reason: Error): void => {
+    stopped = reason;
+    attempt?.destroy(reason);
+  };
+  const onClose = (): void => stop(new Error('the client left'));
+  const timer = setTimeout(() => {
+    stop(Object.assign(new Error(`no answer in ${timeout} ms`), { code: 'ETIMEDOUT' }));
+  }, timeout);
+  client.on('close', onClose);
+  if (client.destroyed) onClose();
+  try {
+    let failure: unknown = new Error('no address');
+    for (const host of addresses) {
+      if (stopped) break;
+      attempt = connect({ host, port, allowHalfOpen: true, noDelay: true });
+      onSocket(attempt);
+      try {
+        await connected(attempt);
+        return attempt;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw stopped ?? failure;
+  } finally {
+    clearTimeout(timer);
+    client.off('close', onClose);
+  }
+}
+
+function connected(socket: Socket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once('connect', resolve).once('error', reject);
+  });
+}
+
+/** Where the traffic is counted, as it arrives. */
+export interface Traffic {
+  bytesUp: number;
+  bytesDown: number;
+}
+
+/**
+ * Joins the two sockets until both are done. Either side may end alone; a side that breaks off takes the other with
+ * it, by a reset. Both sockets need `allowHalfOpen` and an `error` listener.
+ */
+export function splice(client: Socket, remote: Socket, traffic: Traffic): void {
+  if (client.destroyed || remote.destroyed) {
+    abort(client);
+    abort(remote);
+    return;
+  }
+  client.on('data', (chunk: Buffer) => (traffic.bytesUp += chunk.length));
+  remote.on('data', (chunk: Buffer) => (traffic.bytesDown += chunk.length));
+  join(client, remote);
+  join(remote, client);
+}
+
+function join(from: Socket, to: Socket): void {
+  from.pipe(to);
+  from.once('close', () => {
+    if (from.errored || !from.readableEnded || !from.writableFinished) abort(to);
+  });
+}
+
+// TLS and Unix sockets know no reset: there an end without close_notify, or just an end, has to do.
+function abort(socket: Socket): void {
+  if (socket instanceof TLSSocket || socket.remoteFamily === undefined) socket.destroy();
+  else socket.resetAndDestroy();
+}

@@ -1,0 +1,160 @@
+// Much data, other listeners than TCP, and a client that somebody else wrote.
+
+import { execFile, execFileSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { startServer } from '../src/index.ts';
+import type { SocksServer } from '../src/index.ts';
+import { dialRaw, RawClient, startOrigin } from './peers.ts';
+import type { Origin } from './peers.ts';
+
+const SIZE = 10 * 1024 * 1024;
+const folder = mkdtempSync(join(tmpdir(), 'socks-'));
+
+let echo: Origin;
+let server: SocksServer;
+
+beforeAll(async () => {
+  echo = await startOrigin((socket) => socket.pipe(socket));
+});
+afterAll(() => {
+  echo.server.close();
+  rmSync(folder, { recursive: true });
+});
+afterEach(() => server.close());
+
+describe('10 MB', () => {
+  test('there and back, whole', async () => {
+    server = await startServer();
+    const { stream } = await tunnel();
+    const sent = randomBytes(SIZE);
+    const hash = createHash('sha256');
+    stream.on('data', (chunk: Buffer) => hash.update(chunk));
+    stream.end(sent);
+    await once(stream, 'end');
+    expect(hash.digest('hex')).toBe(createHash('sha256').update(sent).digest('hex'));
+    await server.idle();
+    expect(server.log).toMatchObject([{ bytesUp: SIZE, bytesDown: SIZE, closed: true }]);
+  });
+
+  test('wait for a client that does not read', async () => {
+    server = await startServer();
+    const origin = await startOrigin((socket) => {
+      socket.write(Buffer.alloc(8 * SIZE), () => socket.end());
+    });
+    const client = await dialRaw(server.port);
+    client.send(`04 01 ${origin.hex} 7f000001 00`);
+    await client.receive(8);
+    client.stream.pause();
+    const [entry] = server.log;
+    // Until nothing moves for a while: the kernel's buffers and the server's are full.
+    for (let before = -1; before !== entry?.bytesDown; ) {
+      before = entry?.bytesDown ?? 0;
+      for (let turns = 0; turns < 200; turns++) await new Promise(setImmediate);
+    }
+    expect(entry?.bytesDown).toBeLessThan(8 * SIZE);
+    client.stream.destroy();
+    await server.idle();
+    origin.server.close();
+  });
+
+  async function tunnel(): Promise<RawClient> {
+    const client = await dialRaw(server.port);
+    client.send(`05 01 00 05 01 00 01 7f000001 ${echo.hex}`);
+    await client.receive(12);
+    client.stream.removeAllListeners('data');
+    return client;
+  }
+});
+
+test('listens on a Unix socket', async () => {
+  const path = join(folder, 'socks');
+  server = await startServer({ path });
+  expect(server.url('socks5')).toBe(`socks5://localhost${path}`);
+  const client = await dialRaw({ path });
+  client.send(`05 01 00 05 01 00 01 7f000001 ${echo.hex} 6869`);
+  client.stream.end();
+  expect(await client.rest()).toMatch(/^050005000001[0-9a-f]{12}6869$/);
+  await server.idle();
+  expect(server.log).toMatchObject([{ remotePort: undefined, closed: true }]);
+});
+
+test('speaks SOCKS inside TLS, half-close included', async () => {
+  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+  const request = '-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost';
+  execFileSync('openssl', ['req', ...request.split(' '), '-keyout', key, '-out', cert], { stdio: 'ignore' });
+  server = await startServer({ tls: { key: readFileSync(key), cert: readFileSync(cert) } });
+  const { stream: socket } = await dialRaw(server.port);
+  socket.removeAllListeners('data').pause();
+  const stream = connectTls({ socket, servername: 'localhost', ca: readFileSync(cert) });
+  await once(stream, 'secureConnect');
+  expect(server.connections).toBe(1);
+  const client = new RawClient(stream);
+  client.send(`05 01 00 05 01 00 01 7f000001 ${echo.hex} 6869`);
+  client.stream.end();
+  expect(await client.rest()).toMatch(/^050005000001[0-9a-f]{12}6869$/);
+  await server.idle();
+  expect(server.log).toMatchObject([{ bytesUp: 2, closed: true }]);
+
+  const stranger = await dialRaw(server.port);
+  stranger.send('05 01 00 05 01 00 01 7f000001 0050');
+  await stranger.rest();
+  stranger.stream.destroy();
+  await server.idle();
+});
+
+describe('url', () => {
+  test('has the host in brackets and the credentials encoded', async () => {
+    server = await startServer({ host: '::1' });
+    expect(server.url('socks5h', { username: 'a@b', password: 'c:d' })).toBe(
+      `socks5h://a%40b:c%3Ad@[::1]:${server.port}`,
+    );
+    expect(server.url('socks4', { username: 'bob' })).toBe(`socks4://bob@[::1]:${server.port}`);
+  });
+});
+
+describe('curl', () => {
+  const curl = async (...options: string[]): Promise<string> => {
+    const { stdout } = await promisify(execFile)('curl', ['-sS', '--noproxy', '', ...options]);
+    return stdout;
+  };
+  const web = createHttpServer((request, response) => {
+    response.end(`from ${request.socket.remotePort}`);
+  });
+  const port = (): number => (web.address() as AddressInfo).port;
+
+  beforeAll(async () => {
+    web.listen(0, '127.0.0.1');
+    await once(web, 'listening');
+  });
+  afterAll(() => void web.close());
+
+  test.each([
+    ['--socks4', '127.0.0.1', { form: '4', atyp: 'ipv4' }],
+    ['--socks4a', 'origin.test', { form: '4a', atyp: 'name' }],
+    ['--socks5', '127.0.0.1', { form: '5', atyp: 'ipv4' }],
+    ['--socks5-hostname', 'origin.test', { form: '5', atyp: 'name' }],
+  ])('%s', async (option, host, expected) => {
+    server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
+    const answer = await curl(option, `127.0.0.1:${server.port}`, `http://${host}:${port()}/`);
+    expect(server.log).toMatchObject([{ ...expected, host, port: port() }]);
+    expect(answer).toBe(`from ${server.log[0]?.outgoingPort}`);
+  });
+
+  test('with a password, good and bad', async () => {
+    server = await startServer({ users: { alice: 'secret' } });
+    const via = server.url('socks5h', { username: 'alice', password: 'secret' });
+    expect(await curl('-x', via, `http://127.0.0.1:${port()}/`)).toMatch(/^from/);
+    expect(server.log).toMatchObject([{ user: 'alice', method: 0x02 }]);
+    const wrong = server.url('socks5h', { username: 'alice', password: 'guess' });
+    await expect(curl('-x', wrong, `http://127.0.0.1:${port()}/`)).rejects.toMatchObject({ code: 97 });
+  });
+});

@@ -1,0 +1,108 @@
+import { once } from 'node:events';
+import { afterEach, expect, test } from 'vitest';
+import { startScript } from '../src/index.ts';
+import type { Script, ScriptedServer } from '../src/index.ts';
+import { dialRaw } from './peers.ts';
+import type { RawClient } from './peers.ts';
+
+let server: ScriptedServer;
+const clients: RawClient[] = [];
+
+afterEach(async () => {
+  for (const { stream } of clients.splice(0)) stream.destroy();
+  await server.close();
+});
+
+async function run(script: Script): Promise<RawClient> {
+  server = await startScript(script);
+  return open();
+}
+
+async function open(): Promise<RawClient> {
+  const client = await dialRaw(server.port);
+  clients.push(client);
+  return client;
+}
+
+test('reads, answers, closes, and remembers what it was sent', async () => {
+  const client = await run([{ read: 3 }, { send: '05 00' }, { read: 2 }, { send: '0505' }, { close: true }]);
+  client.send('0501');
+  client.send('00');
+  expect(await client.receive(2)).toBe('0500');
+  client.send('abcdef');
+  expect(await client.rest()).toBe('0505');
+  const connection = await server.connection();
+  expect(connection.received.toString('hex')).toBe('050100abcdef');
+  expect(connection.ended).toBeUndefined();
+  client.stream.end();
+  expect(await connection.closedByClient).toBe('fin');
+});
+
+test('sends byte by byte', async () => {
+  const client = await run([{ sendSlowly: '0102030405' }, { close: true }]);
+  const chunks: string[] = [];
+  client.stream.on('data', (chunk: Buffer) => chunks.push(chunk.toString('hex')));
+  expect(await client.rest()).toBe('0102030405');
+  expect(chunks.length).toBeGreaterThan(1);
+});
+
+test('resets', async () => {
+  const client = await run([{ read: 1 }, { reset: true }]);
+  const broken = new Promise((resolve) => client.stream.once('error', resolve));
+  client.send('00');
+  expect(await broken).toMatchObject({ code: 'ECONNRESET' });
+});
+
+test('tells a reset by the client', async () => {
+  const client = await run([{ stall: true }]);
+  const connection = await server.connection();
+  client.stream.resetAndDestroy();
+  expect(await connection.closedByClient).toBe('reset');
+});
+
+test('answers the FIN of a client when the script is over', async () => {
+  const client = await run([{ send: '00' }]);
+  client.stream.end();
+  expect(await client.rest()).toBe('00');
+});
+
+test('stalls until it is closed, whatever the client does', async () => {
+  const client = await run([{ stall: true }, { send: '00' }]);
+  client.send('0501');
+  client.stream.end();
+  const connection = await server.connection();
+  expect(await connection.closedByClient).toBe('fin');
+  expect(connection.received.toString('hex')).toBe('0501');
+  expect(client.stream.readableEnded).toBe(false);
+  await server.close();
+  expect(await client.rest()).toBe('');
+});
+
+test('waits as long as it is told', async () => {
+  const start = performance.now();
+  const client = await run([{ delay: 30 }, { send: '00' }]);
+  await client.receive(1);
+  expect(performance.now() - start).toBeGreaterThan(28);
+});
+
+test('plays another script for each connection', async () => {
+  const first = await run((index) => [{ send: `0${index}` }, { close: true }]);
+  const second = await open();
+  expect(await first.rest()).toBe('00');
+  expect(await second.rest()).toBe('01');
+  expect(server.connections).toHaveLength(2);
+});
+
+test('closes in the middle of every step', async () => {
+  const client = await run((index) => [index === 0 ? { delay: 1e6 } : { read: 1e6 }]);
+  const second = await open();
+  await server.connection(1);
+  await server.close();
+  if (!client.stream.closed) await once(client.stream, 'end');
+  expect(await second.rest()).toBe('');
+});
+
+test('refuses bad hex at once', async () => {
+  server = await startScript([]);
+  await expect(startScript([{ send: '050' }])).rejects.toThrow('not hex: 050');
+});

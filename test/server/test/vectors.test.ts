@@ -1,0 +1,110 @@
+// Every client message of the golden vectors, whole, byte by byte and cut in two at every place.
+
+import { readFileSync } from 'node:fs';
+import { PassThrough } from 'node:stream';
+import { describe, expect, test } from 'vitest';
+import {
+  converse,
+  Incomplete,
+  negotiate,
+  readHello,
+  readRequest5,
+  readUserpass,
+  Refusal,
+} from '../src/index.ts';
+import type { Greeting, SocksRequest, Steps, Userpass } from '../src/index.ts';
+
+interface Vector {
+  readonly name: string;
+  readonly direction: string;
+  readonly description: string;
+  readonly hex: string;
+  readonly expect: Record<string, unknown>;
+}
+
+type Message = SocksRequest | Greeting | Userpass;
+
+const file = new URL('../../vectors/vectors.json', import.meta.url);
+const vectors = (JSON.parse(readFileSync(file, 'utf8')) as Vector[]).filter(
+  ({ direction }) => direction === 'c2s-parse',
+);
+
+function readerFor(name: string): Steps<Message> {
+  if (name.startsWith('s5.req.')) return readRequest5();
+  if (name.startsWith('s5.auth.')) return readUserpass();
+  return readHello();
+}
+
+/** What came of the bytes, in the vector's own words, as far as the vector speaks about it. */
+async function replay(vector: Vector, chunks: readonly Buffer[]): Promise<Record<string, unknown>> {
+  const stream = new PassThrough();
+  const reading = converse(stream, readerFor(vector.name)).then(
+    (message) => ({ result: 'ok', ...inVectorWords(message) }),
+    (error: unknown) => {
+      if (error instanceof Incomplete) return { result: 'need-more' };
+      if (error instanceof Refusal) return { result: 'error', replyRep: error.answer[1] ?? null };
+      throw error;
+    },
+  );
+  for (const chunk of chunks) {
+    stream.write(chunk);
+    await new Promise(setImmediate);
+  }
+  stream.end();
+  const outcome = await reading;
+  const rest: Buffer[] = [];
+  for await (const chunk of stream) rest.push(chunk as Buffer);
+  const facts: Record<string, unknown> = {
+    ...outcome,
+    rest: Buffer.concat(rest).toString('hex'),
+    consumed: vector.hex.length / 2 - Buffer.concat(rest).length,
+    ...('reply' in vector.expect && refusalOf(vector.hex)),
+  };
+  return Object.fromEntries(Object.keys(vector.expect).map((key) => [key, facts[key]]));
+}
+
+function inVectorWords(message: Message): Record<string, unknown> {
+  if ('methods' in message) return { ...message };
+  if ('host' in message) return { ...message, cmd: message.command, userId: message.user };
+  return { username: message.username.toString(), password: message.password.toString() };
+}
+
+/** The answer of the whole negotiation, when it gives these bytes up. */
+function refusalOf(hex: string): Record<string, unknown> {
+  const steps = negotiate({});
+  let bytes = Buffer.from(hex, 'hex');
+  try {
+    let step = steps.next(new Uint8Array());
+    while (!step.done && 'read' in step.value) {
+      const input = bytes.subarray(0, step.value.read);
+      bytes = bytes.subarray(step.value.read);
+      step = steps.next(input);
+    }
+    return { thenClose: false };
+  } catch (error) {
+    return { reply: Buffer.from((error as Refusal).answer).toString('hex'), thenClose: true };
+  }
+}
+
+test('there are 22 of them', () => {
+  expect(vectors).toHaveLength(22);
+});
+
+describe.each(vectors)('$name', (vector) => {
+  const bytes = Buffer.from(vector.hex, 'hex');
+
+  test('whole', async () => {
+    expect(await replay(vector, [bytes])).toEqual(vector.expect);
+  });
+
+  test('byte by byte', async () => {
+    const single = [...bytes].map((byte) => Buffer.of(byte));
+    expect(await replay(vector, single)).toEqual(vector.expect);
+  });
+
+  test('at every split', async () => {
+    for (let at = 0; at < bytes.length; at++) {
+      expect(await replay(vector, [bytes.subarray(0, at), bytes.subarray(at)])).toEqual(vector.expect);
+    }
+  });
+});
