@@ -9,7 +9,7 @@ import { SocksAgent } from '@socksify/agent';
 import { connect } from '@socksify/core';
 import type { ProxyRoute } from '@socksify/core';
 import { SocksDispatcher } from '@socksify/undici';
-import { CERTIFICATE } from './web.ts';
+import { CERTIFICATE } from '@socksify/origin';
 
 export interface Reply {
   readonly status: number;
@@ -137,7 +137,7 @@ async function undiciClients(): Promise<Client[]> {
   const clients = npm.map(async (version) => {
     const { fetch, request, Agent } = (await import(`undici${version}`)) as Undici;
     return [
-      fetching(`fetch of undici ${version}`, fetch as unknown as Fetch, Agent),
+      fetching(`fetch of undici ${version}`, fetch, Agent),
       requesting(`request of undici ${version}`, request, Agent),
     ];
   });
@@ -148,7 +148,7 @@ export const CLIENTS: readonly Client[] = [
   core,
   agent('http', httpRequest),
   agent('https', httpsRequest),
-  fetching("Node's fetch", globalThis.fetch as unknown as Fetch),
+  fetching("Node's fetch", globalThis.fetch),
   ...(await undiciClients()),
 ];
 

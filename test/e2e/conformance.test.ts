@@ -10,8 +10,8 @@ import { CLIENTS, codeOf } from './clients.ts';
 import type { Client } from './clients.ts';
 import { freePort, mustSkip, SERVERS } from './interop/servers.ts';
 import type { Dialect, InteropServer, Outcome, RunningServer } from './interop/servers.ts';
-import { startWeb } from './web.ts';
-import type { Web } from './web.ts';
+import { startWeb } from '@socksify/origin';
+import type { Web } from '@socksify/origin';
 
 const NAMES = { 'origin.test': '127.0.0.1', 'ip6.test': '::1', 'dual.test': ['::1', '127.0.0.1'] };
 const all = { 4: true, '4a': true, 5: true };
@@ -150,10 +150,13 @@ describe.each(servers)('$name', ({ start, supports, traits }) => {
       },
     );
 
-    test.each(traits.badPassword ? [traits.badPassword] : [])('has a wrong password: %s', async (expected) => {
-      const url = `${client.protocols[0]}://origin.test:${web.http}/`;
-      await expectOutcome(client, proxy(5, 'wrong'), url, expected);
-    });
+    test.each(traits.badPassword ? [traits.badPassword] : [])(
+      'has a wrong password: %s',
+      async (expected) => {
+        const url = `${client.protocols[0]}://origin.test:${web.http}/`;
+        await expectOutcome(client, proxy(5, 'wrong'), url, expected);
+      },
+    );
   });
 });
 

@@ -1,7 +1,7 @@
 // Proxies that refuse, hang, close, reset or speak something else, before every client: the right code, in time,
 // the proxy's socket closed, and never a request that goes direct, though the origin is within reach.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startScript } from '@socksify/server';
 import type { ScriptStep } from '@socksify/server';
 import type { ProxyRoute } from '@socksify/core';
@@ -9,17 +9,15 @@ import { proxyFromEnv } from '@socksify/env';
 import { CLIENTS, codeOf } from './clients.ts';
 import type { Client, RequestOptions } from './clients.ts';
 import { freePort } from './interop/servers.ts';
-import { startWeb } from './web.ts';
-import type { Web } from './web.ts';
+import { startWeb } from '@socksify/origin';
+import type { Web } from '@socksify/origin';
 
 let web: Web;
 beforeAll(async () => {
   web = await startWeb();
 });
-afterAll(async () => {
-  expect(web.hits).toEqual([]);
-  await web.close();
-});
+afterAll(() => web.close());
+afterEach(() => expect(web.hits).toEqual([]));
 
 const greeting: ScriptStep = { read: 3 };
 const noAuth: ScriptStep = { send: '05 00' };

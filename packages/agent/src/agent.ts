@@ -80,14 +80,14 @@ export class SocksAgent extends Agent {
   }
 
   /** Without agent-base's search through a stack trace: Node says in the options which module asked. */
-  override isSecureEndpoint(options?: RequestOptions): boolean {
-    return options !== undefined && isSecure(options);
+  override isSecureEndpoint(options?: AgentConnectOpts): boolean {
+    return options !== undefined && isSecure(options as OriginOptions);
   }
 
   /** Node's name of a pool, kept apart by proxy and credentials, with none of them readable in it. */
-  override getName(options?: RequestOptions): string {
-    const name = super.getName(options as AgentConnectOpts);
-    const via = options?.[VIA];
+  override getName(options?: AgentConnectOpts): string {
+    const name = super.getName(options);
+    const via = (options as RequestOptions | undefined)?.[VIA];
     return via === undefined ? name : `${name}:${this.#names.of(via)}`;
   }
 

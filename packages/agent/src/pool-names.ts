@@ -15,7 +15,13 @@ export class PoolNames {
     const known = this.#known.get(via);
     if (known !== undefined) return known;
     const hops = via.map(({ version, host, port, path, dns, credentials, tls }) => [
-      ...[version, host, port, path, dns, credentials?.username, credentials?.password],
+      version,
+      host,
+      port,
+      path,
+      dns,
+      credentials?.username,
+      credentials?.password,
       tls && this.#identity(tls),
     ]);
     const name = createHmac('sha256', this.#salt)

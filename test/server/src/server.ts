@@ -84,12 +84,15 @@ export class SocksServer extends EventEmitter<ServerEvents> {
     super();
     this.#options = options;
     this.#resolve = createResolver(options.names, options.resolve);
-    const settings = { allowHalfOpen: true, noDelay: true };
     const { tls, handshakeTimeout = 10_000 } = options;
-    const serve = (client: Socket): void => void this.#serve(client);
+    const serve = (client: Socket): void => {
+      // Only now: a client that gives up in the middle of the TLS handshake has nothing to be half-open for.
+      client.allowHalfOpen = true;
+      void this.#serve(client);
+    };
     this.#listener = tls
-      ? createTlsServer({ handshakeTimeout, ...tls, ...settings }, serve)
-      : createTcpServer(settings, serve);
+      ? createTlsServer({ handshakeTimeout, ...tls, noDelay: true }, serve)
+      : createTcpServer({ allowHalfOpen: true, noDelay: true }, serve);
     this.#listener.on('connection', (socket: Socket) => track(socket, this.sockets));
   }
 

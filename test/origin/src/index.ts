@@ -1,4 +1,4 @@
-// The destination of the conformance suite: an http and an https origin on both families of the loopback.
+// The destination of the tests and the demo: an http and an https origin on both families of the loopback.
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -7,9 +7,9 @@ import type { RequestListener, Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
-export const CERTIFICATE: Buffer = readFileSync(new URL('certificate/cert.pem', import.meta.url));
-const KEY = readFileSync(new URL('certificate/key.pem', import.meta.url));
-export const TLS = { cert: CERTIFICATE, key: KEY };
+export const CERTIFICATE: Buffer = readFileSync(new URL('../certificate/cert.pem', import.meta.url));
+const KEY = readFileSync(new URL('../certificate/key.pem', import.meta.url));
+export const TLS: { readonly cert: Buffer; readonly key: Buffer } = { cert: CERTIFICATE, key: KEY };
 
 export interface Web {
   readonly http: number;

@@ -1,0 +1,384 @@
+// Tunnels over real sockets: the socket that connect() hands out, local look-ups, chains, deadlines.
+
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect as dialTcp, createServer } from 'node:net';
+import type { AddressInfo, LookupFunction, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as connectTls, TLSSocket } from 'node:tls';
+import { CERTIFICATE, startWeb, TLS } from '@socksify/origin';
+import { startScript, startServer } from '@socksify/server';
+import type { ScriptStep, ServerOptions, SocksServer } from '@socksify/server';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { connect, parseProxy, SocksClient, SocksError } from '../src/index.ts';
+import type { SocksProxy } from '../src/index.ts';
+
+const closing: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close();
+});
+
+async function proxy(options: ServerOptions = {}): Promise<SocksServer> {
+  const server = await startServer({
+    names: { 'echo.test': '127.0.0.1', 'two.test': '127.0.0.1' },
+    ...options,
+  });
+  closing.push(() => server.close());
+  return server;
+}
+
+async function scripted(...script: readonly ScriptStep[]) {
+  const server = await startScript(script);
+  closing.push(() => server.close());
+  return server;
+}
+
+let echo: { port: number; close: () => void };
+beforeAll(async () => {
+  const server = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '::');
+  await once(server, 'listening');
+  echo = { port: (server.address() as AddressInfo).port, close: () => server.close() };
+});
+afterAll(() => echo.close());
+
+async function echoes(socket: Socket, text = 'hello'): Promise<void> {
+  socket.write(text);
+  const [chunk] = (await once(socket, 'data')) as [Buffer];
+  expect(chunk.toString()).toBe(text);
+  socket.destroy();
+}
+
+const to = (host: string) => ({ host, port: echo.port });
+
+describe('bytes that arrive with the reply', () => {
+  const banner = '220 ready\r\n';
+  const early: readonly ScriptStep[] = [
+    { read: 3 },
+    { send: '05 00' },
+    { read: 10 },
+    { send: `05 00 00 01 00000000 0000 ${Buffer.from(banner).toString('hex')}` },
+    { close: true },
+  ];
+  const destination = { host: '127.0.0.1', port: 25 };
+
+  test('reach a listener at once', async () => {
+    const server = await scripted(...early);
+    const { socket } = await connect(server.url('socks5'), destination);
+    expect(String((await once(socket, 'data'))[0])).toBe(banner);
+    socket.destroy();
+  });
+
+  test('wait for a late listener', async () => {
+    const server = await scripted(...early);
+    const { socket } = await connect(server.url('socks5'), destination);
+    // A round trip to somewhere else, so that everything there is to read has been read by the kernel.
+    await once(dialTcp(echo.port).end('x').resume(), 'close');
+    expect(socket.readableFlowing).toBe(null);
+    expect(socket.destroyed).toBe(false);
+    expect(String((await once(socket, 'data'))[0])).toBe(banner);
+    socket.destroy();
+  });
+
+  test('are the first of for await', async () => {
+    const server = await scripted(...early);
+    const { socket } = await connect(server.url('socks5'), destination);
+    const chunks: unknown[] = [];
+    for await (const chunk of socket) chunks.push(chunk);
+    expect(chunks.join('')).toBe(banner);
+  });
+
+  test('reach a pipe', async () => {
+    const server = await scripted(...early);
+    const { socket } = await connect(server.url('socks5'), destination);
+    const [sink, received] = [new (await import('node:stream')).PassThrough(), [] as Buffer[]];
+    sink.on('data', (chunk: Buffer) => received.push(chunk));
+    await once(socket.pipe(sink), 'end');
+    expect(Buffer.concat(received).toString()).toBe(banner);
+    socket.destroy();
+  });
+
+  test('reach TLS: a ClientHello in the segment of the reply', async () => {
+    // The proxy's side speaks first here, so the tunnel's end is the TLS server.
+    const server = createServer((socket) => {
+      socket.once('data', () => {
+        socket.write('\x05\x00');
+        socket.once('data', () => {
+          socket.cork();
+          socket.write(Buffer.from('05000001000000000000', 'hex'));
+          const client = connectTls({ socket, ca: CERTIFICATE, servername: 'origin.test' });
+          client.end('secured');
+          client.on('error', () => {});
+          setImmediate(() => socket.uncork());
+        });
+      });
+    }).listen(0, '127.0.0.1');
+    closing.push(() => server.close());
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { socket } = await connect(`socks5://127.0.0.1:${port}`, destination);
+    const secured = new TLSSocket(socket, { isServer: true, ...TLS });
+    expect(String((await once(secured, 'data'))[0])).toBe('secured');
+    secured.destroy();
+  });
+});
+
+describe('the socket of a tunnel', () => {
+  test('has no listener of ours left, and no delay of Nagle', async () => {
+    const server = await proxy();
+    const bare = dialTcp(echo.port);
+    await once(bare, 'connect');
+    const { socket, bound } = await connect(server.url('socks5'), to('echo.test'));
+    const listeners = (of: Socket) => of.eventNames().map((name) => [name, of.listenerCount(name)]);
+    expect(listeners(socket)).toEqual(listeners(bare));
+    expect(bound.port).toBe(server.log[0]?.outgoingPort);
+    bare.destroy();
+    await echoes(socket);
+  });
+
+  test('is secured on request, and the certificate is checked', async () => {
+    const server = await proxy();
+    const web = await startWeb();
+    closing.push(() => web.close());
+    const there = { host: 'echo.test', port: web.https };
+    const { socket } = await connect(server.url('socks5'), there, { tls: { ca: CERTIFICATE } });
+    expect(socket).toMatchObject({ authorized: true, servername: 'echo.test' });
+    socket.destroy();
+    await expect(connect(server.url('socks5'), there, { tls: {} })).rejects.toMatchObject({
+      code: 'DEPTH_ZERO_SELF_SIGNED_CERT',
+    });
+    await server.idle();
+  });
+});
+
+describe('the way to the proxy', () => {
+  test('is a Unix socket', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'socksify-'));
+    closing.push(() => rmSync(folder, { recursive: true }));
+    const path = join(folder, 'socks');
+    await proxy({ path });
+    const { socket } = await connect(`socks5://localhost${path}`, to('echo.test'));
+    await echoes(socket);
+  });
+
+  test('is TLS, verified', async () => {
+    const server = await proxy({ tls: TLS });
+    const secure: SocksProxy = { ...parseProxy(server.url('socks5s')), tls: { ca: CERTIFICATE } };
+    await echoes((await connect(secure, to('echo.test'))).socket);
+    await expect(connect(server.url('socks5s'), to('echo.test'))).rejects.toMatchObject({
+      code: 'ERR_SOCKS_PROXY_TLS',
+      phase: 'proxy-tls',
+      cause: { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' },
+    });
+    await server.idle();
+  });
+
+  test('is a connection that exists', async () => {
+    const server = await proxy();
+    const socket = dialTcp(server.port);
+    const tunnel = await connect('socks5://nowhere.invalid', to('echo.test'), { socket });
+    expect(tunnel.socket).toBe(socket);
+    await echoes(socket);
+    const refused = dialTcp(server.port);
+    await expect(
+      connect('socks5://nowhere.invalid', to('nowhere.test'), { socket: refused }),
+    ).rejects.toThrow();
+    expect(refused.destroyed).toBe(true);
+  });
+
+  test('is a chain of versions mixed', async () => {
+    const [first, second, third] = [
+      await proxy(),
+      await proxy({ users: { u: 'p' } }),
+      await proxy({ tls: TLS }),
+    ];
+    const hops = [
+      first.url('socks4'),
+      second.url('socks5', { username: 'u', password: 'p' }),
+      { ...parseProxy(third.url('socks5s')), tls: { ca: CERTIFICATE } },
+    ];
+    const { socket } = await connect(hops, to('echo.test'));
+    expect([first, second, third].map(({ log }) => log[0]?.port)).toEqual([
+      second.port,
+      third.port,
+      echo.port,
+    ]);
+    await echoes(socket);
+  });
+
+  test('names the hop of a chain that failed', async () => {
+    const [first, second] = [await proxy(), await scripted({ read: 3 }, { send: '05 ff' })];
+    const failed = connect([first.url('socks5'), second.url('socks5')], to('echo.test'));
+    await expect(failed).rejects.toMatchObject({
+      code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
+      proxy: `socks5://127.0.0.1:${second.port}`,
+    });
+    await first.idle();
+  });
+});
+
+describe("dns: 'local'", () => {
+  const localDns = (server: SocksServer): SocksProxy => ({
+    ...parseProxy(server.url('socks5')),
+    dns: 'local',
+  });
+  const answering =
+    (...addresses: string[]): LookupFunction =>
+    (_name, _options, done) => {
+      done(
+        null,
+        addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })),
+      );
+    };
+
+  test('tries every address in turn', async () => {
+    const server = await proxy({ allow: ({ host }) => host !== '127.0.0.9' });
+    const lookup = answering('127.0.0.9', '::1');
+    const { socket } = await connect(localDns(server), to('name.invalid'), { lookup });
+    expect(server.log.map(({ host }) => host)).toEqual(['127.0.0.9', '::1']);
+    await echoes(socket);
+  });
+
+  test('uses A records only for SOCKS4', async () => {
+    const server = await proxy();
+    const lookup = answering('::1', '127.0.0.1');
+    const { socket } = await connect(server.url('socks4'), to('name.invalid'), { lookup });
+    expect(server.log.map(({ form, host }) => `${form} ${host}`)).toEqual(['4 127.0.0.1']);
+    await echoes(socket);
+    await expect(
+      connect(server.url('socks4'), to('name.invalid'), { lookup: answering('::1') }),
+    ).rejects.toMatchObject({
+      code: 'ERR_SOCKS_LOOKUP',
+      detail: expect.stringContaining('no A record') as string,
+    });
+  });
+
+  test('takes a look-up that answers with one address', async () => {
+    const server = await proxy();
+    const lookup: LookupFunction = (_name, _options, done) => done(null, '127.0.0.1', 4);
+    await echoes((await connect(localDns(server), to('name.invalid'), { lookup })).socket);
+  });
+
+  test.each<[string, LookupFunction]>([
+    ['fails', (_name, _options, done) => done(Object.assign(new Error('no'), { code: 'ENOTFOUND' }), '', 0)],
+    [
+      'throws',
+      () => {
+        throw new Error('no');
+      },
+    ],
+  ])('a look-up that %s has its own code', async (_, lookup) => {
+    const server = await proxy();
+    await expect(connect(localDns(server), to('name.invalid'), { lookup })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_LOOKUP',
+      phase: 'lookup',
+      cause: { message: 'no' },
+    });
+    expect(server.log).toEqual([]);
+  });
+
+  test.each(['socks4', 'socks5'])('never looks up an onion name over %s', async (scheme) => {
+    const server = await proxy();
+    const lookup: LookupFunction = () => expect.unreachable();
+    const there = { host: 'abc.onion.', port: 80 };
+    const local: SocksProxy = { ...parseProxy(server.url(scheme)), dns: 'local' };
+    await expect(connect(local, there, { lookup })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_INVALID_DESTINATION',
+    });
+  });
+});
+
+describe('an attempt', () => {
+  test('rejects with the reason of the signal', async () => {
+    const server = await scripted({ read: 3 }, { stall: true });
+    const abort = new AbortController();
+    const attempt = connect(server.url('socks5'), to('echo.test'), { signal: abort.signal });
+    const connection = await server.connection();
+    await connection.ran;
+    const reason = new Error('enough');
+    abort.abort(reason);
+    await expect(attempt).rejects.toBe(reason);
+    await connection.closedByClient;
+    await expect(connect(server.url('socks5'), to('echo.test'), { signal: abort.signal })).rejects.toBe(
+      reason,
+    );
+    expect(server.connections).toHaveLength(1);
+  });
+
+  test('has one deadline, over TLS to the destination too', async () => {
+    const server = await proxy({ names: { 'silent.test': '127.0.0.1' } });
+    const silent = await scripted({ stall: true });
+    const there = { host: 'silent.test', port: silent.port };
+    const attempt = connect(server.url('socks5'), there, { timeout: 100, tls: {} });
+    await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_TIMEOUT', phase: 'destination-tls' });
+    await (await silent.connection()).closedByClient;
+  });
+
+  test('ends when its client is closed, and no other begins', async () => {
+    const server = await scripted({ read: 3 }, { stall: true });
+    const client = new SocksClient(server.url('socks5'));
+    const attempt = client.connect(to('echo.test'));
+    const connection = await server.connection();
+    await connection.ran;
+    const [error] = await Promise.all([attempt.catch((reason: unknown) => reason), client.close()]);
+    expect(error).toMatchObject({ code: 'ERR_SOCKS_CLOSED', phase: 'greeting' });
+    await connection.closedByClient;
+    await expect(client.connect(to('echo.test'))).rejects.toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
+  });
+
+  test.each([{ timeout: -1 }, { timeout: Number.NaN }, { timeout: 2 ** 31 }, { auth: 'none' as 'auto' }])(
+    'refuses the options %o before any IO',
+    async (options) => {
+      const refused = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
+      await expect(connect('socks5://127.0.0.1', to('echo.test'), options)).rejects.toMatchObject(refused);
+      expect(() => new SocksClient('socks5://127.0.0.1', options)).toThrowError(
+        expect.objectContaining(refused),
+      );
+    },
+  );
+
+  test("needs credentials when auth is 'required'", async () => {
+    const attempt = connect('socks5://127.0.0.1', to('echo.test'), { auth: 'required' });
+    await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_INVALID_CREDENTIALS', phase: 'input' });
+  });
+
+  test('sends everything in one segment when pipelined', async () => {
+    const credentials = { username: 'u', password: 'p' };
+    const server = await scripted({ read: 24 }, { send: '0502 0100 05000001000000000000' });
+    const url = `socks5://u:p@127.0.0.1:${server.port}`;
+    const { socket } = await connect(url, { host: 'echo.test', port: 80 }, { pipeline: true });
+    const sent = '050102' + '0101750170' + '05010003096563686f2e746573740050';
+    expect((await server.connection()).received.toString('hex')).toBe(sent);
+    socket.destroy();
+    // tor leaves out the METHOD reply
+    const tor = await scripted({ read: 24 }, { send: '0100 05000001000000000000' });
+    const there = { ...credentials, host: 'echo.test', port: 80 };
+    (await connect(`socks5://u:p@127.0.0.1:${tor.port}`, there, { pipeline: true })).socket.destroy();
+    await expect(
+      connect(`socks5://u:p@127.0.0.1:${(await scripted({ read: 3 }, { send: '0100' })).port}`, there),
+    ).rejects.toMatchObject({ code: 'ERR_SOCKS_PROTOCOL' });
+  });
+
+  test('goes direct only when a selector says so', async () => {
+    const server = await proxy();
+    const select = ({ host }: { host: string }) => (host === '127.0.0.1' ? undefined : server.url('socks5'));
+    const direct = await connect(select, to('127.0.0.1'));
+    expect(direct.bound.port).toBe(direct.socket.localPort);
+    await echoes(direct.socket);
+    expect(server.log).toEqual([]);
+    await echoes((await connect(select, to('echo.test'))).socket);
+    expect(server.log).toHaveLength(1);
+  });
+});
+
+test('an error names both ends and is a SocksError by code', async () => {
+  const server = await proxy({ users: { alice: 'secret' } });
+  const error = await connect(
+    server.url('socks5', { username: 'alice', password: 'wrong' }),
+    to('echo.test'),
+  ).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(SocksError);
+  expect((error as SocksError).message).toBe(
+    `echo.test:${echo.port} through socks5://127.0.0.1:${server.port}: the proxy refused the credentials (STATUS 1)`,
+  );
+});

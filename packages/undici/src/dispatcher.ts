@@ -1,0 +1,260 @@
+// SocksDispatcher: an Agent of any generation behind one dispatch() that handlers of either generation can use.
+
+import { EventEmitter } from 'node:events';
+import type { ProxyRoute, SocksClient } from '@socksify/core';
+import { checkAgentOptions, generationOf, nodeAgent } from './agent.ts';
+import type { AgentLike, Generation } from './agent.ts';
+import { connectorOver, socksClient } from './connector.ts';
+import { Exchange } from './exchange.ts';
+import { bothHandlers, LegacyOverModern, modernHandler } from './handlers.ts';
+import type { Handler } from './handlers.ts';
+import { divideOptions } from './options.ts';
+import type { SocksDispatcherOptions } from './options.ts';
+import { checkRuntime } from './runtime.ts';
+import { Waiting } from './waiting.ts';
+
+/** What every undici passes to `dispatch`, as far as it matters here. */
+export interface DispatchOptions {
+  origin?: string | URL;
+  path: string;
+  method: string;
+  headers?: any;
+  upgrade?: any;
+  allowH2?: any;
+}
+
+export type Dispatch = (options: any, handler: any) => boolean;
+
+/** undici's interceptor, of any version. */
+export type Interceptor = (dispatch: any) => any;
+
+const AGENT = Symbol('agent');
+
+/** Methods that reach the dispatcher through `this.dispatch` alone, so that they work on a composed view of it. */
+const OVER_DISPATCH: ReadonlySet<unknown> = new Set([
+  'compose',
+  'request',
+  'stream',
+  'pipeline',
+  'connect',
+  'upgrade',
+]);
+
+/**
+ * Takes `fetch` and everything of undici through a SOCKS proxy: as `dispatcher` of Node's own `fetch` and `WebSocket`,
+ * and of undici 6, 7 and 8, whichever Agent it is built on. One serves them all.
+ *
+ * A failed connection is the `cause` of fetch's TypeError, and the error itself for `undici.request`: match its `code`
+ * (`ERR_SOCKS_*`). Does no IO until the first request.
+ *
+ * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; undici's `UND_ERR_INVALID_ARG` for its
+ * own options; Error `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` on Bun and Deno, which would send directly
+ * @example
+ * const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1080');
+ * const response = await fetch('https://example.com/', { dispatcher });
+ * await dispatcher.close();
+ */
+export class SocksDispatcher extends EventEmitter {
+  readonly #client: SocksClient;
+  /** For what HTTP/2 cannot carry. The same Agent when HTTP/2 is not offered. */
+  readonly #http1: AgentLike;
+  readonly #generation: Generation;
+  readonly #waiting = new Waiting();
+  #closing: Promise<void> | undefined;
+  #destroying: Promise<void> | undefined;
+
+  constructor(proxy: ProxyRoute, options: SocksDispatcherOptions = {}) {
+    super();
+    checkRuntime('SocksDispatcher');
+    const { pool, connector } = divideOptions(options);
+    this.#client = socksClient(proxy, connector);
+    const Agent = options.Agent ?? nodeAgent();
+    this.#generation = generationOf(Agent);
+    const allowH2 = pool.allowH2 ?? this.#generation === 'modern';
+    if (!pool.factory) checkAgentOptions(Agent, { ...pool, allowH2 });
+
+    const build = (h2: boolean): AgentLike => {
+      const settings = {
+        ...connector,
+        allowH2: h2,
+        resume: typeof proxy !== 'function',
+        waiting: this.#waiting,
+      };
+      const agent = new Agent({ ...pool, allowH2: h2, connect: connectorOver(this.#client, settings) });
+      for (const event of ['connect', 'disconnect', 'connectionError', 'drain']) {
+        agent.on(event, (...args: unknown[]) => this.emit(event, ...args));
+      }
+      return agent;
+    };
+    // Not enumerable. A search for Node's Agent finds it here when this is the global dispatcher.
+    Object.defineProperty(this, AGENT, { value: build(allowH2) });
+    this.#http1 = allowH2 ? build(false) : agentOf(this);
+  }
+
+  /**
+   * Sends a request. `handler` is of either generation of undici.
+   *
+   * @returns false when the origin's pool is busy, as in undici
+   */
+  dispatch(options: DispatchOptions, handler: Handler): boolean {
+    if (typeof handler !== 'object' || handler === null) throw new TypeError('handler must be an object');
+    // undici 8 throws when it finds a dispatcher in the options.
+    const { dispatcher: _, ...request } = options as DispatchOptions & { dispatcher?: unknown };
+    request.headers = collapseContentLength(request.headers);
+    const exchange = new Exchange(modernHandler(handler), this.#waiting.enter(originOf(request.origin)));
+    if (!exchange.start()) return true;
+    const agent = request.upgrade || request.allowH2 === false ? this.#http1 : agentOf(this);
+    return agent.dispatch(request, this.#generation === 'modern' ? exchange : new LegacyOverModern(exchange));
+  }
+
+  /** A view of this dispatcher with interceptors in front, of whichever undici they come from; the last one first. */
+  compose(
+    ...interceptors: (Interceptor | null | undefined)[] | [readonly (Interceptor | null | undefined)[]]
+  ): this {
+    let dispatch: Dispatch = (options, handler) => this.dispatch(options, handler);
+    for (const interceptor of interceptors.flat() as readonly (Interceptor | null | undefined)[]) {
+      if (interceptor === null || interceptor === undefined) continue;
+      if (typeof interceptor !== 'function') throw new TypeError('an interceptor is a function');
+      dispatch = interceptor(dispatch) as Dispatch;
+      if (typeof dispatch !== 'function') throw new TypeError('an interceptor returns a dispatch function');
+    }
+    const composed: Dispatch = (options, handler) => dispatch(options, bothHandlers(modernHandler(handler)));
+    return new Proxy(this, {
+      get: (target, key) => {
+        if (key === 'dispatch') return composed;
+        const value: unknown = Reflect.get(target, key, target);
+        return typeof value === 'function' && !OVER_DISPATCH.has(key) ? value.bind(target) : value;
+      },
+    });
+  }
+
+  /** Waits for the requests under way, then closes every connection. New requests are refused at once. */
+  close(): Promise<void>;
+  close(callback: () => void): void;
+  close(callback?: () => void): Promise<void> | void {
+    this.#closing ??= this.#destroying ?? this.#closeAll();
+    return settle(this.#closing, callback);
+  }
+
+  /** Ends every request with `error` (default: undici's ClientDestroyedError), and every handshake, at once. */
+  destroy(error?: Error | null): Promise<void>;
+  destroy(callback: () => void): void;
+  destroy(error: Error | null, callback: () => void): void;
+  destroy(error?: Error | null | (() => void), callback?: () => void): Promise<void> | void {
+    const [reason, done] = typeof error === 'function' ? [null, error] : [error ?? null, callback];
+    this.#destroying ??= this.#destroyAll(reason);
+    return settle(this.#destroying, done);
+  }
+
+  async #closeAll(): Promise<void> {
+    await Promise.all(this.#agents().map((agent) => agent.close()));
+    await this.#client.close();
+  }
+
+  async #destroyAll(reason: Error | null): Promise<void> {
+    // The Agents first: their requests then fail with this reason, and not with that of the closed client.
+    const ended = this.#agents().map((agent) => agent.destroy(reason));
+    await this.#client.close();
+    await Promise.all(ended);
+  }
+
+  #agents(): AgentLike[] {
+    return [...new Set([agentOf(this), this.#http1])];
+  }
+
+  /** True after `close()` or `destroy()`. */
+  get closed(): boolean {
+    return this.#closing !== undefined || this.#destroying !== undefined;
+  }
+
+  /** True after `destroy()`. */
+  get destroyed(): boolean {
+    return this.#destroying !== undefined;
+  }
+
+  /** Limits that undici's WebSocket reads from its dispatcher. */
+  get webSocketOptions(): any {
+    return agentOf(this).webSocketOptions;
+  }
+
+  /** Limits that undici's EventSource reads from its dispatcher. */
+  get eventSourceOptions(): any {
+    return agentOf(this).eventSourceOptions;
+  }
+
+  // undici's own methods, over the dispatch() above. Their types are those of the undici that is installed.
+
+  /** As `Dispatcher.request` of the Agent built on. */
+  request(...args: any[]): any {
+    return agentOf(this).request.apply(this, args);
+  }
+
+  /** As `Dispatcher.stream` of the Agent built on. */
+  stream(...args: any[]): any {
+    return agentOf(this).stream.apply(this, args);
+  }
+
+  /** As `Dispatcher.pipeline` of the Agent built on. */
+  pipeline(...args: any[]): any {
+    return agentOf(this).pipeline.apply(this, args);
+  }
+
+  /** As `Dispatcher.connect` of the Agent built on: an HTTP CONNECT request. */
+  connect(...args: any[]): any {
+    return agentOf(this).connect.apply(this, args);
+  }
+
+  /** As `Dispatcher.upgrade` of the Agent built on. */
+  upgrade(...args: any[]): any {
+    return agentOf(this).upgrade.apply(this, args);
+  }
+
+  override listeners(event: any): any[] {
+    return super.listeners(event);
+  }
+
+  override rawListeners(event: any): any[] {
+    return super.rawListeners(event);
+  }
+
+  /** Nothing of the proxy or of TLS keys is shown. */
+  toJSON(): object {
+    return { closed: this.closed, destroyed: this.destroyed };
+  }
+
+  static {
+    Object.defineProperty(this.prototype, Symbol.for('nodejs.util.inspect.custom'), {
+      value(this: SocksDispatcher) {
+        return `SocksDispatcher { closed: ${this.closed}, destroyed: ${this.destroyed} }`;
+      },
+    });
+  }
+}
+
+function settle(promise: Promise<void>, callback?: (error?: unknown) => void): Promise<void> | void {
+  if (callback === undefined) return promise;
+  if (typeof callback !== 'function') throw new TypeError('callback must be a function');
+  // oxlint-disable-next-line promise/no-callback-in-promise -- undici has both forms
+  promise.then(() => callback(), callback);
+}
+
+/** As the connector will see it. */
+function originOf(origin: string | URL | undefined): string {
+  if (origin instanceof URL) return origin.origin;
+  return origin !== undefined && URL.canParse(origin) ? new URL(origin).origin : '';
+}
+
+/** The fetch of Node 20 and 22 makes "5, 5" of a content-length that the caller has set too. */
+function collapseContentLength(headers: unknown): unknown {
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return headers;
+  for (const [name, value] of Object.entries(headers as Record<string, unknown>)) {
+    if (name.length !== 14 || name.toLowerCase() !== 'content-length' || typeof value !== 'string') continue;
+    const [, length] = /^(\d+)(?:, *\1)+$/.exec(value) ?? [];
+    if (length !== undefined) return { ...headers, [name]: length };
+  }
+  return headers;
+}
+
+function agentOf(dispatcher: SocksDispatcher): AgentLike {
+  return (dispatcher as unknown as Record<symbol, AgentLike>)[AGENT] as AgentLike;
+}

@@ -1,0 +1,89 @@
+// The combinations of consumer and Agent. undici 8 needs Node 22.19; on Node 20 its cells do not exist.
+
+import { nodeAgent } from '../src/agent.ts';
+import type { AgentClass } from '../src/index.ts';
+
+/** A copy of undici, as far as the tests use it: each version has types of its own. */
+export interface Undici {
+  readonly Agent: AgentClass;
+  readonly Pool: AgentClass;
+  readonly Client: AgentClass;
+  readonly fetch: (url: string, init?: any) => Promise<Response>;
+  readonly request: (url: string, options?: any) => Promise<any>;
+  readonly WebSocket: new (url: string, options?: any) => WebSocket;
+  readonly interceptors: Record<'retry' | 'redirect', (options?: any) => (dispatch: any) => any>;
+  readonly getGlobalDispatcher: () => unknown;
+}
+
+export const nodeMajor: number = Number(process.versions.node.split('.')[0]);
+
+/** Found before undici 8 is imported, which on Node 22 puts its own in the place of Node's. */
+const NodeAgent = nodeAgent();
+
+export const undicis: ReadonlyMap<string, Undici> = new Map<string, Undici>([
+  ['undici 6', await import('undici6')],
+  ['undici 7', (await import('undici7')) as unknown as Undici],
+  ...(nodeMajor >= 22 ? [['undici 8', (await import('undici8')) as unknown as Undici] as const] : []),
+]);
+
+export const agents: readonly (readonly [string, AgentClass])[] = [
+  [`Node ${nodeMajor}'s Agent`, NodeAgent],
+  ...[...undicis].map(([name, { Agent }]) => [`the Agent of ${name}`, Agent] as const),
+];
+
+export interface Answer {
+  readonly status: number;
+  readonly cookies: readonly string[];
+  header(name: string): string | null;
+  bytes(): Promise<Uint8Array>;
+  text(): Promise<string>;
+}
+
+export interface Consumer {
+  readonly name: string;
+  /** fetch follows redirects and unzips; request does neither. */
+  readonly isFetch: boolean;
+  readonly send: (url: string, options: any) => Promise<Answer>;
+}
+
+export const consumers: readonly Consumer[] = [
+  viaFetch(`the fetch of Node ${nodeMajor}`, (url, init) => globalThis.fetch(url, init)),
+  ...[...undicis].flatMap(([name, undici]) => [
+    viaFetch(`the fetch of ${name}`, undici.fetch),
+    viaRequest(`the request of ${name}`, undici),
+  ]),
+];
+
+function viaFetch(name: string, fetch: Undici['fetch']): Consumer {
+  return {
+    name,
+    isFetch: true,
+    async send(url, options) {
+      const response = await fetch(url, options.body ? { ...options, duplex: 'half' } : options);
+      return {
+        status: response.status,
+        cookies: response.headers.getSetCookie(),
+        header: (header) => response.headers.get(header),
+        bytes: async () => new Uint8Array(await response.arrayBuffer()),
+        text: () => response.text(),
+      };
+    },
+  };
+}
+
+function viaRequest(name: string, { request }: Undici): Consumer {
+  return {
+    name,
+    isFetch: false,
+    async send(url, options) {
+      const { statusCode, headers, body } = await request(url, options);
+      return {
+        status: statusCode,
+        cookies: headers['set-cookie'] ?? [],
+        header: (header) => headers[header] ?? null,
+        bytes: async () => new Uint8Array(await body.arrayBuffer()),
+        text: () => body.text(),
+      };
+    },
+  };
+}

@@ -1,0 +1,224 @@
+// The rules by which handlers of two generations meet Agents of two generations, each without a socket.
+
+import { describe, expect, test } from 'vitest';
+import { generationOf } from '../src/agent.ts';
+import { SocksDispatcher } from '../src/index.ts';
+import type { AgentClass, Handler } from '../src/index.ts';
+import { toObject, toPairs } from '../src/handlers.ts';
+import { agents, nodeMajor, undicis } from './cells.ts';
+import { startOrigin } from './origin.ts';
+import { startProxy } from './proxy.ts';
+
+/** An Agent that keeps what it is given. Like undici's, it refuses once it is destroyed. */
+function recorder(generation: 'legacy' | 'modern'): {
+  Agent: AgentClass;
+  calls: [options: any, handler: any][];
+} {
+  const calls: [any, any][] = [];
+  class Agent {
+    destroyed = false;
+    dispatch(options: any, handler: any): boolean {
+      if (this.destroyed)
+        handler[generation === 'legacy' ? 'onError' : 'onResponseError'](new Error('destroyed'));
+      else calls.push([options, handler]);
+      return true;
+    }
+    destroy(): Promise<void> {
+      this.destroyed = true;
+      return Promise.resolve();
+    }
+    close(): Promise<void> {
+      return this.destroy();
+    }
+    on(): void {}
+    webSocketOptions = { maxPayloadSize: 1 };
+    eventSourceOptions = { maxEventSize: 2 };
+  }
+  return { Agent: Agent as unknown as AgentClass, calls };
+}
+
+const request = { origin: 'http://any.test', path: '/', method: 'GET' };
+const dispatcherOn = (Agent: AgentClass, calls: unknown[]): SocksDispatcher => {
+  const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1', { Agent });
+  calls.length = 0;
+  return dispatcher;
+};
+
+const LEGACY = ['onConnect', 'onHeaders', 'onData', 'onComplete', 'onError', 'onUpgrade'];
+const MODERN = ['onRequestStart', 'onResponseStart', 'onResponseData', 'onResponseEnd', 'onResponseError'];
+const both = Object.fromEntries([...LEGACY, ...MODERN].map((name) => [name, () => true])) as Handler;
+
+describe('the generation of an Agent', () => {
+  test.each(agents)('%s is told by how it fails', (name, Agent) => {
+    const modern = name.includes('undici 8') || (name.startsWith('Node') && nodeMajor >= 26);
+    expect(generationOf(Agent)).toBe(modern ? 'modern' : 'legacy');
+  });
+
+  test.each([
+    ['legacy', LEGACY, MODERN],
+    ['modern', MODERN, LEGACY],
+  ] as const)('a %s Agent sees a handler of its own generation only', (generation, shown, hidden) => {
+    const { Agent, calls } = recorder(generation);
+    dispatcherOn(Agent, calls).dispatch(request, both);
+    const handler = calls[0]?.[1];
+    expect(shown.filter((name) => typeof handler[name] !== 'function')).toEqual([]);
+    expect(hidden.filter((name) => handler[name] !== undefined)).toEqual([]);
+  });
+});
+
+describe('a modern consumer on a legacy Agent', () => {
+  test('has a controller that pauses, resumes and aborts', () => {
+    const { Agent, calls } = recorder('legacy');
+    const seen: unknown[] = [];
+    let controller: any;
+    dispatcherOn(Agent, calls).dispatch(request, {
+      onRequestStart: (given) => (controller = given),
+      onResponseStart: (_, status, headers) => seen.push(status, headers),
+      onResponseData: (given) => given.pause(),
+      onResponseEnd: (given, trailers) => seen.push(given.rawTrailers, trailers),
+      onResponseError: (_, error) => seen.push(error),
+    });
+    const handler = calls[0]?.[1];
+    const events: unknown[] = [];
+    handler.onConnect((reason: Error) => {
+      events.push(reason);
+      handler.onError(reason);
+    });
+    const raw = [Buffer.from('Set-Cookie'), Buffer.from('a'), Buffer.from('set-cookie'), Buffer.from('b')];
+    expect(handler.onHeaders(200, raw, () => events.push('resumed'), 'OK')).toBe(true);
+    expect(controller.rawHeaders).toBe(raw);
+    expect(handler.onData(Buffer.from('x'))).toBe(false);
+    expect(controller.paused).toBe(true);
+    controller.resume();
+    controller.resume();
+    expect([events, controller.paused, controller.aborted, controller.reason]).toEqual([
+      ['resumed'],
+      false,
+      false,
+      null,
+    ]);
+    const reason = new Error('enough');
+    controller.abort(reason);
+    controller.abort(new Error('again'));
+    expect([controller.aborted, controller.reason, events.at(-1)]).toEqual([true, reason, reason]);
+    expect(seen).toEqual([200, { 'set-cookie': ['a', 'b'] }, reason]);
+  });
+});
+
+describe('a legacy consumer on a modern Agent', () => {
+  test('has flat pairs of Buffers, also of the objects of HTTP/2', () => {
+    const { Agent, calls } = recorder('modern');
+    const seen: string[][] = [];
+    const events: string[] = [];
+    dispatcherOn(Agent, calls).dispatch(request, {
+      onConnect() {},
+      onHeaders(_, headers: Buffer[], resume) {
+        seen.push(headers.map(String));
+        queueMicrotask(resume);
+        return false;
+      },
+      onData: () => true,
+      onComplete: (trailers: Buffer[]) => seen.push(trailers.map(String)),
+      onError() {},
+    });
+    const handler = calls[0]?.[1];
+    const controller = {
+      rawHeaders: { 'set-cookie': ['a', 'b'], server: 'x' },
+      pause: () => events.push('paused'),
+      resume: () => events.push('resumed'),
+      abort() {},
+    };
+    handler.onRequestStart(controller, {});
+    handler.onResponseStart(controller, 200, controller.rawHeaders, 'OK');
+    handler.onResponseEnd(controller, {});
+    expect(seen).toEqual([['set-cookie', 'a', 'set-cookie', 'b', 'server', 'x'], []]);
+    expect(events).toEqual(['paused']);
+  });
+
+  test('headers keep their bytes', () => {
+    const raw = [Buffer.from('X'), Buffer.from('e9', 'hex'), Buffer.from('__proto__'), Buffer.from('own')];
+    const parsed = toObject(raw);
+    expect(parsed['x']).toBe('é');
+    expect(Object.hasOwn(parsed, '__proto__')).toBe(true);
+    expect(toPairs(parsed)[1]).toEqual(Buffer.from('e9', 'hex'));
+  });
+});
+
+test('a modern consumer sees pairs, also of the objects of HTTP/2: the fetch of undici 8.0 reads nothing else', () => {
+  const { Agent, calls } = recorder('modern');
+  const seen: unknown[] = [];
+  dispatcherOn(Agent, calls).dispatch(request, {
+    onRequestStart() {},
+    onResponseStart: ({ rawHeaders }) => seen.push(rawHeaders),
+  });
+  const controller = { rawHeaders: { server: 'x' } };
+  calls[0]?.[1].onRequestStart(controller);
+  calls[0]?.[1].onResponseStart(controller, 200, controller.rawHeaders, '');
+  expect(seen).toEqual([[Buffer.from('server'), Buffer.from('x')]]);
+});
+
+describe('the options of a request', () => {
+  const { Agent, calls } = recorder('modern');
+
+  test('go on without the dispatcher', () => {
+    const dispatcher = dispatcherOn(Agent, calls);
+    dispatcher.dispatch({ ...request, dispatcher } as never, both);
+    expect(calls[0]?.[0]).not.toHaveProperty('dispatcher');
+  });
+
+  test.each([
+    ['5, 5', '5'],
+    ['5,5', '5'],
+    ['5', '5'],
+    ['5, 6', '5, 6'],
+    ['5, 55', '5, 55'],
+  ])('a content-length of "%s" goes on as "%s"', (given, sent) => {
+    dispatcherOn(Agent, calls).dispatch({ ...request, headers: { a: 'b', 'Content-Length': given } }, both);
+    expect(calls[0]?.[0].headers).toEqual({ a: 'b', 'Content-Length': sent });
+  });
+
+  test('the limits for WebSocket and EventSource are those of the Agent', () => {
+    const dispatcher = dispatcherOn(Agent, calls);
+    expect(dispatcher.webSocketOptions).toEqual({ maxPayloadSize: 1 });
+    expect(dispatcher.eventSourceOptions).toEqual({ maxEventSize: 2 });
+  });
+});
+
+test('a handler that fails at the start fails its request', () => {
+  const { Agent, calls } = recorder('modern');
+  const seen: unknown[] = [];
+  const failure = new Error('of the consumer');
+  dispatcherOn(Agent, calls).dispatch(request, {
+    onRequestStart() {
+      throw failure;
+    },
+    onResponseError: (_, error) => seen.push(error),
+  });
+  expect([seen, calls]).toEqual([[failure], []]);
+});
+
+describe.each(agents)('compose(), through %s', (_, Agent) => {
+  test.each([...undicis])(
+    'takes the interceptors of %s, for every consumer',
+    async (__, { interceptors }) => {
+      await using proxy = await startProxy();
+      await using origin = await startOrigin();
+      const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+      const composed = dispatcher.compose(
+        interceptors.retry(),
+        interceptors.redirect({ maxRedirections: 1 }),
+      );
+      const url = `http://any.test:${origin.port}/redirect`;
+      expect(await (await fetch(url, { dispatcher: composed })).text()).toBe('hello');
+      for (const { request: send } of undicis.values()) {
+        const { body } = await send(url, { dispatcher: composed });
+        expect(await body.text()).toBe('hello');
+      }
+      const options = { origin: `http://any.test:${origin.port}`, path: '/redirect', method: 'GET' };
+      const { body } = await composed.compose([null]).request(options);
+      expect(await body.text()).toBe('hello');
+      await composed.close();
+      expect(dispatcher.closed).toBe(true);
+    },
+  );
+});

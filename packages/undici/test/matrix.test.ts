@@ -1,0 +1,107 @@
+// Every consumer through every Agent: what works without a proxy works the same through it.
+
+import { Readable } from 'node:stream';
+import { gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SocksDispatcher } from '../src/index.ts';
+import { agents, consumers } from './cells.ts';
+import { cert, LARGE, sha256, startOrigin } from './origin.ts';
+import type { Origin } from './origin.ts';
+import { startProxy } from './proxy.ts';
+import type { TestProxy } from './proxy.ts';
+
+let proxy: TestProxy;
+let http: Origin;
+let h2: Origin;
+
+beforeAll(async () => {
+  [proxy, http, h2] = await Promise.all([startProxy(), startOrigin(), startOrigin('h2')]);
+});
+afterAll(async () => {
+  await Promise.all([proxy[Symbol.asyncDispose](), http[Symbol.asyncDispose](), h2[Symbol.asyncDispose]()]);
+});
+
+describe.each(agents)('through %s', (_, Agent) => {
+  let dispatcher: SocksDispatcher;
+  beforeAll(() => {
+    dispatcher = new SocksDispatcher(proxy.url, {
+      allowH2: true,
+      connect: { ca: cert },
+      Agent,
+    });
+  });
+  afterAll(() => dispatcher.close());
+
+  describe.each(consumers)('$name', ({ isFetch, send }) => {
+    const at = (path: string): string => `http://origin.test:${http.port}${path}`;
+
+    test('gets a page, by name, from the proxy', async () => {
+      const response = await send(at('/'), { dispatcher });
+      expect([response.status, await response.text()]).toEqual([200, 'hello']);
+      expect(proxy.requests).toContain(`origin.test:${http.port}`);
+    });
+
+    test('posts a text, with a content-length of its own', async () => {
+      const headers = { 'Content-Length': '5' };
+      const response = await send(at('/echo'), { dispatcher, method: 'POST', body: 'hello', headers });
+      expect([await response.text(), response.header('x-length')]).toEqual(['hello', '5']);
+    });
+
+    test('posts a stream', async () => {
+      const body = Readable.from([Buffer.from('one '), Buffer.from('two')]);
+      const response = await send(at('/echo'), { dispatcher, method: 'POST', body });
+      expect(await response.text()).toBe('one two');
+    });
+
+    test('sees a redirect', async () => {
+      const response = await send(at('/redirect'), { dispatcher });
+      if (isFetch) expect(await response.text()).toBe('hello');
+      else
+        expect([response.status, response.header('location'), await response.text()]).toEqual([
+          302,
+          '/',
+          'gone',
+        ]);
+    });
+
+    test('reads gzip', async () => {
+      const bytes = await (await send(at('/gzip'), { dispatcher })).bytes();
+      expect((isFetch ? Buffer.from(bytes) : gunzipSync(bytes)).toString()).toBe('zipped');
+    });
+
+    test('keeps several Set-Cookie apart', async () => {
+      const response = await send(at('/cookies'), { dispatcher });
+      expect(response.cookies).toEqual(['a=1', 'b=2', 'c=3']);
+      await response.text();
+    });
+
+    test('reads a 204', async () => {
+      const response = await send(at('/none'), { dispatcher });
+      expect([response.status, await response.text()]).toEqual([204, '']);
+    });
+
+    test('reads 5 MB', async () => {
+      expect(sha256(await (await send(at('/large'), { dispatcher })).bytes())).toBe(sha256(LARGE));
+    });
+
+    test('aborts in the middle of a body', async () => {
+      const controller = new AbortController();
+      const response = await send(at('/drip'), { dispatcher, signal: controller.signal });
+      const text = response.text();
+      controller.abort();
+      await expect(text).rejects.toMatchObject({ name: 'AbortError' });
+    });
+
+    test('speaks HTTP/2: headers, body, cookies, a large body', async () => {
+      const origin = `https://origin.test:${h2.port}`;
+      const page = await send(`${origin}/`, { dispatcher });
+      expect([page.header('x-version'), await page.text()]).toEqual(['2.0', 'hello']);
+      const echo = await send(`${origin}/echo`, { dispatcher, method: 'POST', body: 'hello' });
+      expect(await echo.text()).toBe('hello');
+      const cookies = await send(`${origin}/cookies`, { dispatcher });
+      expect(cookies.cookies).toEqual(['a=1', 'b=2', 'c=3']);
+      await cookies.text();
+      expect(sha256(await (await send(`${origin}/large`, { dispatcher })).bytes())).toBe(sha256(LARGE));
+    });
+  });
+});

@@ -1,0 +1,119 @@
+// What the tests fetch: one handler behind http, https and HTTP/2.
+
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createSecureServer } from 'node:http2';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:https';
+import type { TLSSocket } from 'node:tls';
+import { gzipSync } from 'node:zlib';
+import { TLS } from '@socksify/origin';
+
+const { cert, key } = TLS;
+export { cert };
+
+export const LARGE = Buffer.alloc(5 * 1024 * 1024, 'a large body ');
+export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+export interface Origin extends AsyncDisposable {
+  readonly port: number;
+  readonly server: Server;
+  /** SNI, ALPN and resumption of every TLS connection. */
+  readonly secured: { servername: string | false; alpn: string | false; reused: boolean }[];
+  /** What `/hang` and `/drip` requests were given. */
+  readonly pending: ServerResponse[];
+}
+
+export async function startOrigin(kind: 'http' | 'https' | 'h2' = 'http'): Promise<Origin> {
+  const pending: ServerResponse[] = [];
+  const secured: Origin['secured'] = [];
+  const handler = (request: IncomingMessage, response: ServerResponse): void =>
+    answer(request, response, pending, () => server.emit('hanging'));
+  const server = (
+    kind === 'http'
+      ? createServer(handler)
+      : kind === 'https'
+        ? createTlsServer({ key, cert }, handler)
+        : createSecureServer({ key, cert, allowHTTP1: true }, handler as never)
+  ) as Server;
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket)).on('error', () => {});
+  });
+  server.on('secureConnection', (socket: TLSSocket & { servername: string | false }) => {
+    secured.push({
+      servername: socket.servername,
+      alpn: socket.alpnProtocol ?? false,
+      reused: socket.isSessionReused(),
+    });
+  });
+  server.on('upgrade', (request: IncomingMessage, socket: Socket) => upgrade(request, socket));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    server,
+    secured,
+    pending,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  pending: ServerResponse[],
+  hanging: () => void,
+): void {
+  const version = request.httpVersion;
+  switch (request.url) {
+    case '/echo': {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        const { 'content-length': length = 'none' } = request.headers;
+        response.writeHead(200, { 'x-length': length }).end(Buffer.concat(chunks));
+      });
+      return;
+    }
+    case '/redirect':
+      return void response.writeHead(302, { location: '/' }).end('gone');
+    case '/gzip':
+      return void response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync('zipped'));
+    case '/cookies':
+      return void response.writeHead(200, { 'set-cookie': ['a=1', 'b=2', 'c=3'] }).end();
+    case '/none':
+      return void response.writeHead(204).end();
+    case '/large':
+      return void response.writeHead(200, { 'content-length': LARGE.length }).end(LARGE);
+    case '/drip':
+      response.writeHead(200).write('first');
+      return void pending.push(response);
+    case '/hang':
+      pending.push(response);
+      return hanging();
+    default:
+      response.writeHead(200, { 'x-version': version }).end('hello');
+  }
+}
+
+/** A WebSocket that greets with "hello" and closes. */
+function upgrade(request: IncomingMessage, socket: Socket): void {
+  const guid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
+  const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}${guid}`).digest('base64');
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+  );
+  socket.write(
+    Buffer.concat([Buffer.from('8105', 'hex'), Buffer.from('hello'), Buffer.from('880203e8', 'hex')]),
+  );
+  // The answer to the close frame.
+  socket.once('data', () => socket.end());
+}
