@@ -77,7 +77,7 @@ test('tor-isolation.js', async () => {
 test('websocket-ws.js', async () => {
   const sockets = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   sockets.on('connection', (socket) =>
-    socket.on('message', (data) => socket.send(`${String(data)} yourself`)),
+    socket.on('message', (data: Buffer) => socket.send(`${data.toString()} yourself`)),
   );
   await once(sockets, 'listening');
   const { port } = sockets.address() as { port: number };

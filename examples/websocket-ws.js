@@ -8,7 +8,7 @@ const socket = new WebSocket(url, { agent: new SocksAgent(proxy) });
 
 socket.on('open', () => socket.send('hello'));
 socket.on('message', (data) => {
-  console.log(String(data));
+  console.log(data.toString());
   socket.close();
 });
 socket.on('error', (error) => console.error(error.code, error.message));

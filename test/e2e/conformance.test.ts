@@ -3,6 +3,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
+import { checkServerIdentity } from 'node:tls';
+import type { PeerCertificate } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startServer } from '@socksify/server';
 import type { SocksProxy } from '@socksify/core';
@@ -15,6 +17,10 @@ import type { Web } from '@socksify/origin';
 
 const NAMES = { 'origin.test': '127.0.0.1', 'ip6.test': '::1', 'dual.test': ['::1', '127.0.0.1'] };
 const all = { 4: true, '4a': true, 5: true };
+
+// The TLS of Node 22.23 finds no IPv6 address in any certificate, with a proxy or without.
+const altnames = { subjectaltname: 'IP Address:0:0:0:0:0:0:0:1', subject: {} } as unknown as PeerCertificate;
+const VERIFIES_IPV6 = checkServerIdentity('::1', altnames) === undefined;
 
 /** The reference server in the shape of a real one. */
 function reference(name: string, users?: Record<string, string>): InteropServer {
@@ -121,7 +127,8 @@ describe.each(servers)('$name', ({ start, supports, traits }) => {
       });
 
       test.each(dialects.filter((dialect) => dialect === 5))('reaches IPv6 over SOCKS%s', async () => {
-        for (const url of [...urls('ip6.test'), ...urls('[::1]')]) {
+        const byAddress = urls('[::1]').filter((url) => VERIFIES_IPV6 || !url.startsWith('https:'));
+        for (const url of [...urls('ip6.test'), ...byAddress]) {
           expect(await client.request(proxy(5), url)).toMatchObject({ status: 200, host: new URL(url).host });
         }
       });

@@ -81,7 +81,7 @@ export class SocksAgent extends Agent {
 
   /** Without agent-base's search through a stack trace: Node says in the options which module asked. */
   override isSecureEndpoint(options?: AgentConnectOpts): boolean {
-    return options !== undefined && isSecure(options as OriginOptions);
+    return options !== undefined && isSecure(options);
   }
 
   /** Node's name of a pool, kept apart by proxy and credentials, with none of them readable in it. */
@@ -188,13 +188,14 @@ function fail(req: ClientRequest, error: Error): void {
 /** A request that has no socket yet says nothing when it is destroyed, so its method is watched for the while. */
 function onDestroy(req: ClientRequest, listener: () => void): () => void {
   if (req.destroyed) listener();
-  const { destroy } = req;
-  req.destroy = function (error) {
-    destroy.call(this, error);
+  const destroy = req.destroy.bind(req);
+  const watched = (error?: Error): ClientRequest => {
+    destroy(error);
     listener();
-    return this;
+    return req;
   };
+  req.destroy = watched;
   return () => {
-    req.destroy = destroy;
+    if (req.destroy === watched) req.destroy = destroy;
   };
 }
