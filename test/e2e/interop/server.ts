@@ -12,6 +12,9 @@ export type Dialect = 4 | '4a' | 5;
  */
 export type Outcome = SocksErrorCode | 'ended';
 
+/** Several where one and the same cause is told now in one way, now in another. */
+export type Outcomes = Outcome | readonly Outcome[];
+
 /** Which dialects a server accepts, and whether SOCKS5 there knows user and password. */
 export interface Supports {
   readonly 4: boolean;
@@ -25,9 +28,9 @@ export interface Traits {
   /** False for a server that has no network here and so refuses every destination. */
   readonly reaches: boolean;
   /** The destination's port is closed. SOCKS4 is asked by address. */
-  readonly refused: { readonly [dialect in Dialect]?: Outcome };
+  readonly refused: { readonly [dialect in Dialect]?: Outcomes };
   /** The destination's name does not exist. */
-  readonly unknownName: { readonly [dialect in Exclude<Dialect, 4>]?: Outcome };
+  readonly unknownName: { readonly [dialect in Exclude<Dialect, 4>]?: Outcomes };
   /** Missing when there is no password to be wrong, or any is accepted. */
   readonly badPassword?: Outcome;
   /** None of the methods offered is acceptable. */

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startEcho } from './origin.ts';
 import type { Origin } from './origin.ts';
 import { freePort, isIsolated, mustSkip, SERVERS } from './servers.ts';
-import type { Dialect, Outcome, RunningServer } from './servers.ts';
+import type { Dialect, Outcome, Outcomes, RunningServer } from './servers.ts';
 import { signalGroup } from './stage.ts';
 import { dial } from './wire.ts';
 import type { Wire } from './wire.ts';
@@ -127,7 +127,7 @@ describe.each(SERVERS.filter((server) => !mustSkip(server)))('$name', ({ start, 
   it.concurrent.each(supported)('refuses a closed port over SOCKS%s', async (dialect) => {
     const wire = await openFor(dialect);
     wire.send(TO_ORIGIN[dialect](closed));
-    expect(await readReply(wire, dialect)).toBe(bytesOf(traits.refused[dialect], REPLY[dialect]));
+    expect(await readReply(wire, dialect)).toBeOneOf(eachOf(traits.refused[dialect], REPLY[dialect]));
     expect(await wire.read(1)).toBe('');
   });
 
@@ -136,7 +136,7 @@ describe.each(SERVERS.filter((server) => !mustSkip(server)))('$name', ({ start, 
     async (dialect) => {
       const wire = await openFor(dialect);
       wire.send(TO_NOWHERE[dialect](origin.port));
-      expect(await readReply(wire, dialect)).toBe(bytesOf(traits.unknownName[dialect], REPLY[dialect]));
+      expect(await readReply(wire, dialect)).toBeOneOf(eachOf(traits.unknownName[dialect], REPLY[dialect]));
       expect(await wire.read(1)).toBe('');
     },
   );
@@ -203,6 +203,10 @@ async function readReply(wire: Wire, dialect: Dialect): Promise<string> {
   else if (dialect !== 5) await wire.read(6);
   else await wire.read((await wire.read(2)) === '0001' ? 6 : 18);
   return reply;
+}
+
+function eachOf(outcomes: Outcomes | undefined, table: Bytes): string[] {
+  return [outcomes].flat().map((outcome) => bytesOf(outcome, table));
 }
 
 function bytesOf(outcome: Outcome | undefined, table: Bytes): string {

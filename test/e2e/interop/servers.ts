@@ -10,7 +10,7 @@ import { tor, torUnix } from './servers/tor.ts';
 import { v2ray, v2rayUserpass } from './servers/v2ray.ts';
 import { isIsolated, locate } from './stage.ts';
 
-export type { Dialect, InteropServer, Outcome, RunningServer, Supports, Traits } from './server.ts';
+export type { Dialect, InteropServer, Outcome, Outcomes, RunningServer, Supports, Traits } from './server.ts';
 export { freePort, isIsolated } from './stage.ts';
 
 export const SERVERS: readonly InteropServer[] = [

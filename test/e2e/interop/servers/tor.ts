@@ -6,6 +6,9 @@ import type { InteropServer } from '../server.ts';
 import { defineServer, freePort } from '../stage.ts';
 import type { Entry, Stage } from '../stage.ts';
 
+/** A name waits for the timeout, unless tor has found out meanwhile that it cannot build circuits. */
+const NO_CIRCUIT = ['ERR_SOCKS_TTL_EXPIRED', 'ERR_SOCKS_GENERAL_FAILURE'] as const;
+
 /** Seconds until tor gives up a request for which it has no circuit. */
 const SOCKS_TIMEOUT = 2;
 
@@ -33,8 +36,8 @@ const TOR = {
   traits: {
     reaches: false,
     // An internal address is refused at once, a name only after the timeout.
-    refused: { 4: 'ERR_SOCKS_REJECTED', '4a': 'ERR_SOCKS_REJECTED', 5: 'ERR_SOCKS_TTL_EXPIRED' },
-    unknownName: { '4a': 'ERR_SOCKS_REJECTED', 5: 'ERR_SOCKS_TTL_EXPIRED' },
+    refused: { 4: 'ERR_SOCKS_REJECTED', '4a': 'ERR_SOCKS_REJECTED', 5: NO_CIRCUIT },
+    unknownName: { '4a': 'ERR_SOCKS_REJECTED', 5: NO_CIRCUIT },
     noAcceptableMethod: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
     unsupported: {},
   },
