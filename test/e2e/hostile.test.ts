@@ -1,5 +1,5 @@
 // Proxies that refuse, hang, close, reset or speak something else, before every client: the right code, in time,
-// the proxy's socket closed, and never a request that goes direct, though the origin is within reach.
+// the proxy's socket closed, and never a request that goes direct, though the origin is within reach. Rules 6, 7, 20 and 24.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startScript } from '@socksify/server';

@@ -12,7 +12,8 @@ export type SocksPhase =
   | 'request'
   | 'destination-tls';
 
-const MEANING = {
+/** The codes, and what each one says. `docs/errors.md` says more. */
+export const MEANING = {
   ERR_SOCKS_INVALID_PROXY: 'the proxy value is not valid',
   ERR_SOCKS_INVALID_DESTINATION: 'the destination is not valid',
   ERR_SOCKS_INVALID_CREDENTIALS: 'the credentials are not valid',

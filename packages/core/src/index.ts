@@ -2,13 +2,18 @@
 
 export type { Destination } from './destination.ts';
 export { SocksError } from './errors.ts';
-export type { SocksErrorCode, SocksPhase } from './errors.ts';
+export type { SocksErrorCode, SocksErrorDetails, SocksPhase } from './errors.ts';
 export { handshake } from './protocol/handshake.ts';
 export type { HandshakeOptions } from './protocol/handshake.ts';
-export type { AuthPolicy } from './protocol/socks5.ts';
+export type { AuthMethod, AuthPolicy, Encapsulation } from './protocol/method.ts';
 export type { Bound, Step, Steps } from './protocol/step.ts';
 export { parseProxy } from './proxy.ts';
 export type { ProxyLike, ProxyRoute, ProxySelector, SocksCredentials, SocksProxy, Via } from './proxy.ts';
 export { SocksClient } from './tunnel/client.ts';
+export type { ClientOptions } from './tunnel/client.ts';
 export { connect } from './tunnel/connect.ts';
-export type { ConnectOptions, SocksOptions, Tunnel } from './tunnel/connect.ts';
+export type { ConnectOptions, SocksOptions } from './tunnel/connect.ts';
+export type { Tunnel } from './tunnel/reach.ts';
+export type { TunnelMessage } from './tunnel/trace.ts';
+export { SessionCache } from './tunnel/secure.ts';
+export type { SecureOptions } from './tunnel/secure.ts';

@@ -51,6 +51,7 @@ async function echoes(socket: Socket, text = 'hello'): Promise<void> {
 
 const to = (host: string) => ({ host, port: echo.port });
 
+// Rule 2.
 describe('bytes that arrive with the reply', () => {
   const banner = '220 ready\r\n';
   const early: readonly ScriptStep[] = [
@@ -239,6 +240,7 @@ describe("dns: 'local'", () => {
     await echoes(socket);
   });
 
+  // Rule 12.
   test('uses A records only for SOCKS4', async () => {
     const server = await proxy();
     const lookup = answering('::1', '127.0.0.1');

@@ -1,4 +1,4 @@
-// What a destination may be. The bytes it becomes are in vectors.test.ts.
+// What a destination may be. The bytes it becomes are in vectors.test.ts. Rules 5 and 19.
 
 import { describe, expect, test } from 'vitest';
 import { parseDestination, parseHost, printAddress } from '../src/destination.ts';

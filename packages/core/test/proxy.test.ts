@@ -1,4 +1,4 @@
-// What text and objects mean as a proxy, and what is refused before any IO.
+// What text and objects mean as a proxy, and what is refused before any IO. Rules 5 and 10.
 
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';

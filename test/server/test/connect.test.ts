@@ -1,4 +1,4 @@
-// Real connections through the server, by a client that types its bytes.
+// Real connections through the server, by a client that types its bytes. Rules 8, 9, 11 and 13.
 
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';

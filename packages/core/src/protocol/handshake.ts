@@ -10,15 +10,16 @@ import {
   printAddress,
 } from '../destination.ts';
 import { printProxy, toProxy } from '../proxy.ts';
-import type { ProxyLike } from '../proxy.ts';
+import type { ProxyLike, SocksProxy } from '../proxy.ts';
+import { lacksCredentials, problemWith } from './method.ts';
+import type { AuthPolicy, Encapsulation } from './method.ts';
 import { request4 } from './socks4.ts';
 import { negotiate5, pipelined5, request5 } from './socks5.ts';
-import type { AuthPolicy } from './socks5.ts';
 import { failure } from './step.ts';
 import type { Bound, Exchange, Steps } from './step.ts';
 
 export interface HandshakeOptions {
-  /** Default `auto`: with credentials offer 02 and 00. `required` offers 02 alone. */
+  /** Default `auto`: with credentials offer 02 and 00. `required` offers 02 alone; a list offers just its methods. */
   readonly auth?: AuthPolicy;
   /** Send everything in one segment (SOCKS5). Default false: not every server survives it. */
   readonly pipeline?: boolean;
@@ -41,43 +42,51 @@ export interface HandshakeOptions {
 export function handshake(
   proxy: ProxyLike,
   destination: { readonly host: string; readonly port: number },
-  options: HandshakeOptions = {},
+  { auth = 'auto', pipeline = false }: HandshakeOptions = {},
 ): Steps<Bound> {
   const exchange: Exchange = { proxy: toProxy(proxy), target: parseDestination(destination) };
-  checkExchange(exchange, options.auth);
-  if (exchange.proxy.version === 4 && exchange.proxy.dns === 'local' && isName(exchange.target.host)) {
-    throw refuse(exchange, 'plain SOCKS4 carries no name: look it up first, or use socks4a:// or socks5://');
+  checkAuth(auth);
+  checkExchange(exchange, auth);
+  if (exchange.proxy.dns === 'local' && isName(exchange.target.host)) {
+    throw refuse(exchange, "a name for dns: 'local': look it up first, or use socks4a:// or socks5://");
   }
-  return exchangeSteps(exchange, options);
-}
-
-export function exchangeSteps(
-  exchange: Exchange,
-  { auth = 'auto', pipeline = false }: HandshakeOptions,
-): Steps<Bound> {
-  if (pipeline && exchange.proxy.version === 5) return pipelined5(exchange);
-  return lockStep(exchange, auth);
+  return pipeline && canPipeline(exchange.proxy, auth) ? pipelined5(exchange) : lockStep(exchange, auth);
 }
 
 function* lockStep(exchange: Exchange, auth: AuthPolicy): Steps<Bound> {
-  yield* negotiate(exchange, auth);
-  return yield* request(exchange);
+  const encapsulation = yield* negotiate(exchange, auth);
+  if (!encapsulation) return yield* request(exchange);
+  throw failure(exchange, 'ERR_SOCKS_AUTH_FAILED', {
+    phase: 'authentication',
+    detail: 'this transport cannot carry the encapsulation that the method asks for',
+  });
 }
 
 /** Everything before the destination matters. SOCKS4 has no such part. */
-export function* negotiate(exchange: Exchange, auth: AuthPolicy): Steps<void> {
-  if (exchange.proxy.version === 5) yield* negotiate5(exchange, auth);
+export function* negotiate(exchange: Exchange, auth: AuthPolicy): Steps<Encapsulation | undefined> {
+  return exchange.proxy.version === 5 ? yield* negotiate5(exchange, auth) : undefined;
 }
 
 export function request(exchange: Exchange): Steps<Bound> {
   return exchange.proxy.version === 5 ? request5(exchange) : request4(exchange);
 }
 
+/** SOCKS4 has nothing to send ahead; a method passed by the caller may have anything to say. */
+export function canPipeline(proxy: SocksProxy, auth: AuthPolicy): boolean {
+  return proxy.version === 5 && typeof auth === 'string';
+}
+
+/** @throws TypeError `ERR_INVALID_ARG_VALUE` */
+export function checkAuth(auth: unknown): void {
+  const problem = problemWith(auth);
+  if (problem !== undefined) throw Object.assign(new TypeError(problem), { code: 'ERR_INVALID_ARG_VALUE' });
+}
+
 /**
  * Can this proxy be asked for this target, in this way, at all?
  * @throws SocksError `ERR_SOCKS_INVALID_DESTINATION`, `ERR_SOCKS_INVALID_CREDENTIALS`
  */
-export function checkExchange(exchange: Exchange, auth: AuthPolicy = 'auto'): void {
+export function checkExchange(exchange: Exchange, auth: AuthPolicy): void {
   const { proxy, target } = exchange;
   if (proxy.version === 4 && isIPv6(target.host))
     throw refuse(exchange, 'SOCKS4 cannot carry IPv6: use socks5://');
@@ -87,7 +96,7 @@ export function checkExchange(exchange: Exchange, auth: AuthPolicy = 'auto'): vo
   if (proxy.dns === 'local' && /\.onion\.?$/i.test(target.host)) {
     throw refuse(exchange, 'an onion name is never looked up locally: use socks4a:// or socks5://');
   }
-  if (auth === 'required' && proxy.version === 5 && !proxy.credentials) {
+  if (lacksCredentials(proxy, auth)) {
     throw failure(exchange, 'ERR_SOCKS_INVALID_CREDENTIALS', {
       phase: 'input',
       detail: "auth: 'required' without any",

@@ -1,34 +1,28 @@
 // SOCKS5, RFC 1928: greeting and authentication (negotiate), then one CONNECT request.
 
+import { isName } from '../destination.ts';
 import { REP } from '../errors.ts';
 import type { SocksError } from '../errors.ts';
-import type { SocksProxy } from '../proxy.ts';
 import { encodeAddress, readAddress } from './address.ts';
+import { authenticate, offeredMethods } from './method.ts';
+import type { AuthPolicy, Encapsulation } from './method.ts';
 import { concat, failure, hex, wrongProtocol } from './step.ts';
 import type { Bound, Exchange, Steps } from './step.ts';
-import { checkStatus, encodeUserpass, userpass } from './userpass.ts';
+import { checkStatus, encodeUserpass } from './userpass.ts';
 
 const VER = 0x05;
 const CMD_CONNECT = 0x01;
 const RSV = 0x00;
 const METHOD = { NONE: 0x00, USERPASS: 0x02, NONE_ACCEPTABLE: 0xff } as const;
 
-/** `auto` offers 02 and 00 when there are credentials; `required` only 02, so that none go unused. */
-export type AuthPolicy = 'auto' | 'required';
-
-/** Which methods to offer. 02 only with credentials: some servers choose it whenever it is offered. */
-function offeredMethods(proxy: SocksProxy, auth: AuthPolicy): readonly number[] {
-  if (!proxy.credentials) return [METHOD.NONE];
-  return auth === 'required' ? [METHOD.USERPASS] : [METHOD.USERPASS, METHOD.NONE];
-}
-
 /** Greeting and authentication: all of the handshake that does not depend on the destination. */
-export function* negotiate5(exchange: Exchange, auth: AuthPolicy): Steps<void> {
-  const methods = offeredMethods(exchange.proxy, auth);
-  yield { write: encodeGreeting(methods) };
-  const method = checkMethod(exchange, methods, yield { read: 2, phase: 'greeting' });
-  if (method === METHOD.USERPASS && exchange.proxy.credentials)
-    yield* userpass(exchange, exchange.proxy.credentials);
+export function* negotiate5(exchange: Exchange, auth: AuthPolicy): Steps<Encapsulation | undefined> {
+  const methods = offeredMethods(exchange, auth);
+  const ids = methods.map(({ id }) => id);
+  yield { write: encodeGreeting(ids) };
+  const chosen = checkMethod(exchange, ids, yield { read: 2, phase: 'greeting' });
+  const method = methods.find(({ id }) => id === chosen);
+  return method && (yield* authenticate(exchange, method));
 }
 
 export function* request5(exchange: Exchange): Steps<Bound> {
@@ -148,11 +142,14 @@ function* readReply5(exchange: Exchange): Steps<Bound> {
 
 function refusal(exchange: Exchange, rep: number): SocksError {
   const code = REP[rep] ?? 'ERR_SOCKS_UNASSIGNED_REPLY';
-  return failure(exchange, code, {
-    phase: 'request',
-    detail: `REP ${hex(rep)}`,
-    reply: rep,
-    ...(rep === 0x02 &&
-      exchange.proxy.credentials && { hint: 'some servers report refused credentials this way' }),
-  });
+  const hint = usualReason(exchange, rep);
+  return failure(exchange, code, { phase: 'request', detail: `REP ${hex(rep)}`, reply: rep, hint });
+}
+
+// REP is a hint: servers have habits of their own.
+function usualReason({ proxy, target }: Exchange, rep: number): string | undefined {
+  if (rep === 0x01 && isName(target.host)) return 'microsocks says so of a name that it cannot resolve';
+  if (rep === 0x02 && proxy.credentials) return 'some servers report refused credentials this way';
+  if (rep === 0x06) return 'tor says so when it found no circuit in time';
+  return undefined;
 }

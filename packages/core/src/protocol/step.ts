@@ -6,12 +6,18 @@ import type { SocksErrorCode, SocksErrorDetails, SocksPhase } from '../errors.ts
 import { printProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
 
-/** What a handshake wants done next: bytes sent, in one piece, or exactly `read` bytes received. */
-export type Step = { readonly write: Uint8Array } | { readonly read: number; readonly phase: SocksPhase };
+/**
+ * What a handshake wants done next: bytes sent, in one piece; exactly `read` bytes received; or, by an authentication
+ * method that computes its messages asynchronously, a promise waited for.
+ */
+export type Step =
+  | { readonly write: Uint8Array }
+  | { readonly read: number; readonly phase: SocksPhase }
+  | { readonly wait: Promise<unknown> };
 
 /**
- * Straight-line protocol: yields {@link Step}s, is resumed with the bytes of a `read` (and with anything after a
- * `write`), returns its result, throws a {@link SocksError}. Never asks for a byte beyond the message at hand.
+ * Straight-line protocol: yields {@link Step}s, is resumed with the bytes of a `read` (with anything after the others),
+ * returns its result, throws a {@link SocksError}. Never asks for a byte beyond the message at hand.
  */
 export type Steps<Result> = Generator<Step, Result, Uint8Array>;
 

@@ -5,16 +5,29 @@ import type { Destination } from '../destination.ts';
 import { SocksError } from '../errors.ts';
 import { checkRoute, selectVia } from '../proxy.ts';
 import type { ProxyRoute, ProxySelector, Via } from '../proxy.ts';
-import { checkOptions, open } from './connect.ts';
-import type { ConnectOptions, SocksOptions, Tunnel } from './connect.ts';
+import { checkOptions, DEFAULT_TIMEOUT, invalidOption, open } from './connect.ts';
+import type { ConnectOptions, SocksOptions } from './connect.ts';
 import type { Deadline } from './deadline.ts';
+import type { Tunnel } from './reach.ts';
+import { Standby } from './standby.ts';
+
+export interface ClientOptions extends SocksOptions {
+  /**
+   * How many connections to keep with greeting and authentication done, so that the next tunnel costs one round trip.
+   * Default 0. Opened after a tunnel, and let go unused after 4 s, or as soon as the server closes them or sends anything.
+   * Kept for the way used last; a selector has to give the same `SocksProxy` objects again, not URLs.
+   */
+  standby?: number;
+}
+
+const MAX_STANDBY = 1000;
 
 /**
  * Opens many tunnels along one route, and can end all attempts that are under way.
  *
- * @throws SocksError in the constructor, for a proxy that is not valid
+ * @throws SocksError in the constructor, for a proxy that is not valid; TypeError `ERR_INVALID_ARG_VALUE`, for an option
  * @example
- * const client = new SocksClient('socks5://127.0.0.1:1080');
+ * const client = new SocksClient('socks5://127.0.0.1:1080', { standby: 2 });
  * const { socket } = await client.connect({ host: 'example.com', port: 443 });
  * await client.close();
  */
@@ -22,12 +35,17 @@ export class SocksClient {
   readonly #route: Via | ProxySelector;
   readonly #options: SocksOptions;
   readonly #underWay = new Set<Deadline>();
+  readonly #standby: Standby | undefined;
   #closed = false;
 
-  constructor(proxy: ProxyRoute, options: SocksOptions = {}) {
+  constructor(proxy: ProxyRoute, { standby = 0, ...options }: ClientOptions = {}) {
     checkOptions(options);
+    if (!Number.isInteger(standby) || standby < 0 || standby > MAX_STANDBY) {
+      throw invalidOption(`standby is 0 to ${MAX_STANDBY} connections, not ${String(standby)}`);
+    }
     this.#route = checkRoute(proxy);
-    this.#options = { ...options };
+    this.#options = options;
+    if (standby > 0) this.#standby = new Standby(standby, options, options.timeout ?? DEFAULT_TIMEOUT);
   }
 
   /** What the route comes to for this destination, without any IO. For a pool that keeps proxies apart. */
@@ -37,21 +55,27 @@ export class SocksClient {
 
   /** As the function `connect`; options given here win over those of the client. */
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Tunnel> {
+    checkOptions(options);
     if (this.#closed) {
       const to = printAddress(parseDestination(destination));
       throw new SocksError('ERR_SOCKS_CLOSED', { phase: 'input', destination: to });
     }
-    const tcp = { ...this.#options.tcp, ...options.tcp };
-    return open(this.#route, destination, { ...this.#options, ...options, tcp }, this.#underWay);
+    const { tcp, lookup, auth, socket } = options;
+    // What waits has been dialled and authenticated with the options of the client.
+    const ordinary = !lookup && !auth && !socket && Object.keys(tcp ?? {}).length === 0;
+    const settings = { ...this.#options, ...options, tcp: { ...this.#options.tcp, ...tcp } };
+    const standby = ordinary ? this.#standby : undefined;
+    return open(this.#route, destination, settings, { underWay: this.#underWay, standby });
   }
 
   /**
-   * Ends every attempt under way with `ERR_SOCKS_CLOSED`, and refuses new ones. Open tunnels are their owners'.
+   * Ends every attempt under way with `ERR_SOCKS_CLOSED`, lets go of the connections on standby, and refuses new
+   * tunnels. Open ones are their owners'.
    */
   close(): Promise<void> {
     this.#closed = true;
-    for (const deadline of this.#underWay)
-      deadline.stop(new SocksError('ERR_SOCKS_CLOSED', deadline.progress));
+    for (const deadline of this.#underWay) deadline.stop(deadline.progress.failure('ERR_SOCKS_CLOSED'));
+    this.#standby?.close();
     return Promise.resolve();
   }
 }

@@ -2,7 +2,6 @@
 // that whatever follows stays in the stream for the application.
 
 import type { Duplex } from 'node:stream';
-import { SocksError } from '../errors.ts';
 import type { SocksErrorDetails } from '../errors.ts';
 import type { Steps } from '../protocol/step.ts';
 import type { Deadline } from './deadline.ts';
@@ -11,13 +10,18 @@ const NOTHING: Uint8Array = new Uint8Array();
 
 export function drive<Result>(stream: Duplex, steps: Steps<Result>, deadline: Deadline): Promise<Result> {
   return deadline.step<Result>((resolve, reject) => {
+    const { progress } = deadline;
     let wanted = 0;
     let received = 0; // of the answer to what was last written
+    let waiting = false;
+    let failure: { readonly reason: unknown } | undefined; // of what was waited for
+    let over = false;
     let input = NOTHING;
 
     const advance = (): void => {
       try {
-        for (;;) {
+        // oxlint-disable-next-line no-unmodified-loop-condition -- a step settles the promise, and that ends it
+        while (!waiting && !over) {
           if (wanted > 0) {
             const bytes = stream.read(wanted) as Buffer | null;
             // After the end of the stream, read() hands out what is left, however little.
@@ -26,25 +30,36 @@ export function drive<Result>(stream: Duplex, steps: Steps<Result>, deadline: De
             if (bytes.length < wanted) return closed();
             [input, wanted] = [bytes, 0];
           }
-          const step = steps.next(input);
+          const step = failure ? steps.throw(failure.reason) : steps.next(input);
+          failure = undefined;
           if (step.done) return resolve(step.value);
           input = NOTHING;
           if ('write' in step.value) {
             stream.write(step.value.write);
             received = 0;
-          } else {
+          } else if ('read' in step.value) {
             wanted = step.value.read;
-            deadline.progress.phase = step.value.phase;
+            if (step.value.phase !== progress.phase) progress.enter(step.value.phase);
+          } else {
+            waiting = true;
+            step.value.wait.then(
+              () => resume(),
+              (reason: unknown) => resume({ reason }),
+            );
           }
         }
       } catch (error) {
         reject(error);
       }
     };
+    const resume = (failed?: { readonly reason: unknown }): void => {
+      waiting = false;
+      failure = failed;
+      advance();
+    };
     const closed = (cause?: unknown): void => {
-      const { progress } = deadline;
       const details = closedDetails(progress.phase, received + stream.readableLength);
-      reject(new SocksError('ERR_SOCKS_PROXY_CLOSED', { ...progress, cause, ...details }));
+      reject(progress.failure('ERR_SOCKS_PROXY_CLOSED', { cause, ...details }));
     };
     const onEnd = (): void => closed();
     const onClose = (): void => closed();
@@ -55,6 +70,7 @@ export function drive<Result>(stream: Duplex, steps: Steps<Result>, deadline: De
     else advance();
 
     return () => {
+      over = true;
       stream.off('readable', advance).off('end', onEnd).off('close', onClose).off('error', onError);
     };
   });

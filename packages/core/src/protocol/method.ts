@@ -1,0 +1,95 @@
+// Authentication methods as values: what follows the METHOD reply (RFC 1928 section 3), and which methods to offer.
+
+import { SocksError } from '../errors.ts';
+import type { SocksProxy } from '../proxy.ts';
+import { failure } from './step.ts';
+import type { Exchange, Steps } from './step.ts';
+import { userpass } from './userpass.ts';
+
+/** Wraps everything after the authentication, request and reply included (RFC 1961 section 6). */
+export interface Encapsulation {
+  /** The bytes to send for these bytes of the application: one frame, or several. */
+  readonly seal: (data: Uint8Array) => Uint8Array | Promise<Uint8Array>;
+  /** Reads one frame, and returns what is in it. */
+  readonly open: () => Steps<Uint8Array>;
+}
+
+/**
+ * An authentication method of SOCKS5.
+ *
+ * @example
+ * const gssapi: AuthMethod = {
+ *   id: 0x01,
+ *   *authenticate() {
+ *     let token = new Uint8Array();
+ *     yield { wait: context.step().then((bytes) => { token = bytes; }) };
+ *     yield { write: frame(0x01, token) };
+ *     const [ver, mtyp] = yield { read: 2, phase: 'authentication' };
+ *     // …
+ *     return { seal, open };
+ *   },
+ * };
+ */
+export interface AuthMethod {
+  /** The METHOD value, 0 to 254. */
+  readonly id: number;
+  /**
+   * The messages behind the METHOD reply. Returning an encapsulation has everything after them wrapped. What it throws
+   * is the `cause` of an `ERR_SOCKS_AUTH_FAILED`, unless it is a SocksError.
+   */
+  readonly authenticate: () => Steps<Encapsulation | void>;
+}
+
+/**
+ * `auto` offers 02 and 00 when there are credentials; `required` only 02, so that none go unused; a list offers just
+ * these methods, in this order, at every hop.
+ */
+export type AuthPolicy = 'auto' | 'required' | readonly AuthMethod[];
+
+/** No authentication required. */
+export const NONE: AuthMethod = {
+  id: 0x00,
+  // oxlint-disable-next-line no-empty-function, require-yield -- there is nothing to say
+  *authenticate() {},
+};
+
+/** 02 only with credentials: some servers choose it whenever it is offered. */
+export function offeredMethods(exchange: Exchange, auth: AuthPolicy): readonly AuthMethod[] {
+  const { credentials } = exchange.proxy;
+  if (typeof auth === 'object') return auth;
+  if (!credentials) return [NONE];
+  const method: AuthMethod = { id: 0x02, authenticate: () => userpass(exchange, credentials) };
+  return auth === 'required' ? [method] : [method, NONE];
+}
+
+/** Runs a method; whatever it throws leaves as a SocksError. */
+export function* authenticate(exchange: Exchange, method: AuthMethod): Steps<Encapsulation | undefined> {
+  try {
+    return (yield* method.authenticate()) ?? undefined;
+  } catch (error) {
+    if (error instanceof SocksError) throw error;
+    throw failure(exchange, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', cause: error });
+  }
+}
+
+/** Says what is wrong with a policy, if anything. */
+export function problemWith(auth: unknown): string | undefined {
+  if (auth === 'auto' || auth === 'required') return undefined;
+  if (!Array.isArray(auth)) return `auth is 'auto', 'required' or a list of methods, not ${String(auth)}`;
+  const methods = auth as readonly Partial<AuthMethod>[];
+  const ids = methods.map((method) => method?.id);
+  // One octet counts the methods, and FF means none (RFC 1928 section 3).
+  if (ids.length < 1 || ids.length > 255) return 'auth lists 1 to 255 methods';
+  if (!ids.every((id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= 254)) {
+    return 'the id of a method is 0 to 254';
+  }
+  if (new Set(ids).size < ids.length) return 'auth lists each method once';
+  if (!methods.every((method) => typeof method.authenticate === 'function'))
+    return 'a method has authenticate()';
+  return undefined;
+}
+
+/** Without credentials nothing but 00 is left to offer, which `required` does not allow. */
+export function lacksCredentials({ credentials, version }: SocksProxy, auth: AuthPolicy): boolean {
+  return auth === 'required' && version === 5 && !credentials;
+}

@@ -1,0 +1,49 @@
+// The closed set of codes, and the page that explains them.
+
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { CD, MEANING, REP, SocksError } from '../src/errors.ts';
+import type { SocksErrorCode } from '../src/errors.ts';
+
+const page = readFileSync(new URL('../../../docs/errors.md', import.meta.url), 'utf8');
+const rows = page
+  .split('\n')
+  .filter((line) => line.startsWith('| `ERR_'))
+  .map((line) => line.split('|').map((cell) => cell.trim()));
+
+test('docs/errors.md has a row for each code, in the order of the source, with its meaning and something to do', () => {
+  const table = rows.map(([, code, , meaning]) => [code?.replaceAll('`', ''), meaning]);
+  expect(table).toEqual(Object.entries(MEANING));
+  for (const [, code, , , advice] of rows) expect(advice, code).toMatch(/\.$/);
+});
+
+test('docs/errors.md has the byte of each code', () => {
+  const bytes = Object.fromEntries(
+    rows.map(([, code, byte]) => [code?.replaceAll('`', ''), byte]).filter(([, byte]) => byte),
+  );
+  const expected: Partial<Record<SocksErrorCode, string>> = { ERR_SOCKS_UNASSIGNED_REPLY: 'other' };
+  for (const [rep, code] of Object.entries(REP))
+    if (code) expected[code] = Number(rep).toString(16).padStart(2, '0');
+  for (const [cd, code] of Object.entries(CD)) if (code) expected[code] = cd;
+  expect(bytes).toEqual(expected);
+});
+
+test('an error says both ends, the phase and the cause, and has no property that it has no value for', () => {
+  const cause = new Error('why');
+  const error = new SocksError('ERR_SOCKS_TIMEOUT', {
+    phase: 'dial',
+    proxy: 'socks5://p:1',
+    destination: 'd:2',
+    detail: '5 ms',
+    cause,
+  });
+  expect(error).toMatchObject({
+    name: 'SocksError',
+    message: 'd:2 through socks5://p:1: the deadline passed (5 ms)',
+    cause,
+  });
+  expect(Object.keys(error)).toEqual(['code', 'phase', 'proxy', 'destination', 'detail']);
+  expect('reply' in error).toBe(false);
+  expect(error instanceof Error).toBe(true);
+  expect(String(error.stack)).toMatch(/^SocksError: d:2 through/);
+});

@@ -1,0 +1,134 @@
+// docs/PROTOCOL.md, rule by rule: those that no other test shows, and the list of where each is shown.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { startScript } from '@socksify/server';
+import { expect, test } from 'vitest';
+import { connect } from '../src/index.ts';
+import type { ProxyLike } from '../src/index.ts';
+
+const destination = { host: 'example.com', port: 80 };
+
+/** Everything that is written to a proxy that answers with these messages, a write an entry. */
+async function writes(
+  proxy: ProxyLike,
+  ...answers: readonly string[]
+): Promise<{ sent: string[]; error: unknown }> {
+  const sent: string[] = [];
+  const queue = answers.map((hex) => Buffer.from(hex.replaceAll(' ', ''), 'hex'));
+  const socket = new Duplex({
+    read() {},
+    write(chunk: Buffer, _encoding, done) {
+      sent.push(chunk.toString('hex'));
+      const answer = queue.shift();
+      if (answer) setImmediate(() => this.push(answer));
+      done();
+    },
+  });
+  const error = await connect(proxy, destination, { socket, timeout: 1000 }).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  return { sent, error };
+}
+
+const REQUEST = '050100030b6578616d706c652e636f6d0050';
+const SUCCESS = '0500 0001 00000000 0000';
+
+test('rule 3: one write for each message', async () => {
+  expect(await writes('socks5://u:p@h', '0502', '0100', SUCCESS)).toEqual({
+    sent: ['05020200', '0101750170', REQUEST],
+    error: undefined,
+  });
+  expect((await writes('socks4a://u@h', '005a 0000 00000000')).sent).toEqual([
+    '0401005000000001' + '7500' + '6578616d706c652e636f6d00',
+  ]);
+});
+
+test('rule 3: TCP_NODELAY', async () => {
+  const server = await startScript([{ read: 3 }, { send: '0500' }, { read: 18 }, { send: SUCCESS }]);
+  const { socket } = await connect(server.url('socks5'), destination);
+  const noDelay = Object.getOwnPropertySymbols(socket).find(
+    ({ description }) => description === 'kSetNoDelay',
+  );
+  expect(noDelay && (socket as unknown as Record<symbol, unknown>)[noDelay]).toBe(true);
+  socket.destroy();
+  await server.close();
+});
+
+test.each<[string, ProxyLike, string[], number]>([
+  ['a method that was not offered', 'socks5://h', ['0502'], 1],
+  ['refused credentials', 'socks5://u:p@h', ['0502', '0101'], 2],
+  ['a refusal', 'socks5://h', ['0500', '0501'], 2],
+  ['another version', 'socks5://h', ['005b'], 1],
+  ['a SOCKS5 server', 'socks4a://h', ['05ff'], 1],
+])('rule 6: nothing is sent after %s', async (_, proxy, answers, count) => {
+  const { sent, error } = await writes(proxy, ...answers);
+  expect(error).toMatchObject({ name: 'SocksError' });
+  expect(sent).toHaveLength(count);
+});
+
+test("rule 10: USERID is not the operating system's user", async () => {
+  const { sent } = await writes('socks4a://h', '005a 0000 00000000');
+  expect(Buffer.from(sent[0] ?? '', 'hex').toString('latin1')).not.toContain(userInfo().username);
+  expect(sent).toEqual(['0401005000000001' + '00' + '6578616d706c652e636f6d00']);
+});
+
+test('rule 12: IPv6 over SOCKS4 names the way out', async () => {
+  await expect(connect('socks4://127.0.0.1', { host: '::1', port: 80 })).rejects.toThrow(/use socks5:/);
+});
+
+test('rule 13: VN 04 is accepted', async () => {
+  expect((await writes('socks4a://h', '045a 0000 00000000')).error).toBeUndefined();
+});
+
+test('rules 15 and 24: hints', async () => {
+  const hints = [
+    await writes('socks4a://h', '005b 0000 00000000'),
+    await writes('socks5://h', '0500', '0501'),
+    await writes('socks5://u:p@h', '0500', '0502'),
+    await writes('socks5://h', '0500', '0506'),
+  ].map(({ error }) => (error as { hint?: string }).hint);
+  expect(hints).toEqual([
+    expect.stringContaining('without SOCKS4A'),
+    expect.stringContaining('microsocks'),
+    expect.stringContaining('credentials'),
+    expect.stringContaining('tor'),
+  ]);
+});
+
+test('rule 24: an end before the reply says what OpenSSH means by it', async () => {
+  const server = await startScript([{ read: 3 }, { send: '0500' }, { read: 18 }, { close: true }]);
+  await expect(connect(server.url('socks5'), destination)).rejects.toMatchObject({
+    code: 'ERR_SOCKS_PROXY_CLOSED',
+    phase: 'request',
+    hint: expect.stringContaining('OpenSSH') as string,
+  });
+  await server.close();
+});
+
+test('every rule has a test', () => {
+  const root = new URL('../../../', import.meta.url);
+  const rules = [...readFileSync(new URL('docs/PROTOCOL.md', root), 'utf8').matchAll(/^(\d+)\. /gm)].map(
+    ([, number]) => Number(number),
+  );
+  expect(rules).toEqual(Array.from({ length: 25 }, (_, i) => i + 1));
+  const shown = new Map<number, string[]>(rules.map((rule) => [rule, []]));
+  for (const folder of ['packages/core/test/', 'test/server/test/', 'test/e2e/']) {
+    for (const name of readdirSync(fileURLToPath(new URL(folder, root))).filter((file) =>
+      file.endsWith('.test.ts'),
+    )) {
+      const source = readFileSync(new URL(folder + name, root), 'utf8');
+      for (const [, list = ''] of source.matchAll(/\brules? (\d+(?:(?:, | and | to )\d+)*)/gi)) {
+        for (const [, first, last] of list.matchAll(/(\d+)(?: to (\d+))?/g)) {
+          for (let rule = Number(first); rule <= Number(last ?? first); rule++)
+            shown.get(rule)?.push(folder + name);
+        }
+      }
+    }
+  }
+  for (const [rule, places] of shown) console.log(`rule ${rule}: ${[...new Set(places)].join(', ')}`);
+  expect([...shown].filter(([, places]) => places.length === 0).map(([rule]) => rule)).toEqual([]);
+});

@@ -1,0 +1,221 @@
+// A password appears in nothing that a program prints, logs or serialises: not in an error, whatever went wrong, nor
+// in what holds the proxy.
+
+import { inspect } from 'node:util';
+import { startScript, startServer } from '@socksify/server';
+import type { ScriptStep, SocksServer } from '@socksify/server';
+import { startWeb, TLS } from '@socksify/origin';
+import { afterEach, describe, expect, test } from 'vitest';
+import { connect, parseProxy, SocksClient } from '../src/index.ts';
+import type { ConnectOptions, Destination, ProxyRoute, SocksProxy } from '../src/index.ts';
+
+const closing: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close();
+});
+
+// The ends need encoding in a URL, so that each form of it is one of its own.
+const SECRET = 'p@ss/correct-horse%42';
+const FORMS: readonly string[] = [
+  'correct-horse',
+  encodeURIComponent(SECRET),
+  Buffer.from(SECRET).toString('base64').slice(0, -4),
+  Buffer.from(`user:${SECRET}`).toString('base64').slice(0, -4),
+  Buffer.from(SECRET).toString('hex'),
+];
+
+/** All that a logger could make of a value. */
+function printed(value: unknown): string {
+  const forms = [inspect(value), inspect(value, { depth: 20, showHidden: true }), String(value)];
+  for (let at = value; at instanceof Error; at = at.cause) {
+    forms.push(
+      at.message,
+      at.stack ?? '',
+      JSON.stringify(at),
+      JSON.stringify(Object.entries(at)),
+      String(at),
+    );
+    for (const key of Object.getOwnPropertyNames(at)) forms.push(inspect((at as never)[key], { depth: 20 }));
+  }
+  forms.push(JSON.stringify(value) ?? '');
+  return forms.join('\n');
+}
+
+function expectNoSecret(value: unknown): void {
+  const all = printed(value);
+  for (const form of FORMS) expect(all).not.toContain(form);
+}
+
+async function server(options: Parameters<typeof startServer>[0] = {}): Promise<SocksServer> {
+  const started = await startServer({ users: { user: SECRET }, ...options });
+  closing.push(() => started.close());
+  return started;
+}
+
+const LOGIN = { username: 'user', password: SECRET };
+const withLogin = (port: number, scheme = 'socks5') =>
+  `${scheme}://user:${encodeURIComponent(SECRET)}@127.0.0.1:${port}`;
+
+async function scripted(...script: readonly ScriptStep[]): Promise<string> {
+  const started = await startScript(script);
+  closing.push(() => started.close());
+  return withLogin(started.port);
+}
+
+const THERE: Destination = { host: 'a.test', port: 80 };
+const negotiated: readonly ScriptStep[] = [{ read: 4 }, { send: '0502' }, { read: 7 }, { send: '0100' }];
+
+interface Failing {
+  readonly route: ProxyRoute;
+  readonly to?: Destination;
+  readonly options?: ConnectOptions;
+}
+const FAILURES: readonly [what: string, code: string, begin: () => Promise<Failing> | Failing][] = [
+  [
+    'a refused password',
+    'ERR_SOCKS_AUTH_FAILED',
+    async () => ({ route: withLogin((await server({ users: { user: 'other' } })).port) }),
+  ],
+  ['a refusal', 'ERR_SOCKS_HOST_UNREACHABLE', async () => ({ route: withLogin((await server()).port) })],
+  [
+    'a rule of the proxy',
+    'ERR_SOCKS_NOT_ALLOWED',
+    async () => ({ route: withLogin((await server({ allow: () => false })).port) }),
+  ],
+  ['no proxy', 'ERR_SOCKS_PROXY_UNREACHABLE', () => ({ route: withLogin(1) })],
+  [
+    'a proxy that closes',
+    'ERR_SOCKS_PROXY_CLOSED',
+    async () => ({ route: await scripted(...negotiated, { close: true }) }),
+  ],
+  [
+    'a proxy that resets',
+    'ERR_SOCKS_PROXY_CLOSED',
+    async () => ({ route: await scripted({ read: 4 }, { reset: true }) }),
+  ],
+  [
+    'a proxy that echoes what it was sent',
+    'ERR_SOCKS_AUTH_FAILED',
+    async () => ({
+      route: await scripted({ read: 4 }, { send: '0502' }, { send: Buffer.from(SECRET).toString('hex') }),
+    }),
+  ],
+  [
+    'a proxy that does not answer',
+    'ERR_SOCKS_TIMEOUT',
+    async () => ({ route: await scripted({ read: 4 }, { stall: true }), options: { timeout: 50 } }),
+  ],
+  [
+    'another protocol',
+    'ERR_SOCKS_WRONG_PROTOCOL',
+    async () => ({ route: await scripted({ send: '485454502f312e31' }) }),
+  ],
+  [
+    'TLS to the proxy',
+    'ERR_SOCKS_PROXY_TLS',
+    async () => ({ route: withLogin((await server({ tls: TLS })).port, 'socks5s') }),
+  ],
+  [
+    'TLS to the destination',
+    'DEPTH_ZERO_SELF_SIGNED_CERT',
+    async () => {
+      const web = await startWeb();
+      closing.push(() => web.close());
+      const { port } = await server({ names: { 'a.test': '127.0.0.1' } });
+      return { route: withLogin(port), to: { host: 'a.test', port: web.https }, options: { tls: {} } };
+    },
+  ],
+  [
+    'the second hop of a chain',
+    'ERR_SOCKS_AUTH_FAILED',
+    async () => {
+      const [first, second] = [await server(), await server({ users: { user: 'other' } })];
+      return { route: [withLogin(first.port), withLogin(second.port)] };
+    },
+  ],
+  [
+    'a look-up',
+    'ERR_SOCKS_LOOKUP',
+    () => ({
+      route: { ...parseProxy(withLogin(1)), dns: 'local' },
+      options: { lookup: (_name, _options, done) => done(new Error('no'), []) },
+    }),
+  ],
+  [
+    'a bad host',
+    'ERR_SOCKS_INVALID_DESTINATION',
+    () => ({ route: withLogin(1), to: { host: ' ', port: 1 } }),
+  ],
+  [
+    'a bad port',
+    'ERR_SOCKS_INVALID_DESTINATION',
+    () => ({ route: withLogin(1), to: { host: 'a', port: 0 } }),
+  ],
+  [
+    'a selector with a bad answer',
+    'ERR_SOCKS_INVALID_PROXY',
+    () => ({ route: () => `http://user:${encodeURIComponent(SECRET)}@a` }),
+  ],
+];
+
+test.each(FAILURES)('%s', async (_, code, begin) => {
+  const { route, to = THERE, options = {} } = await begin();
+  const error = await connect(route, to, options).catch((reason: unknown) => reason);
+  expect(error).toMatchObject({ code });
+  expectNoSecret(error);
+});
+
+test('a closed client', async () => {
+  const client = new SocksClient(await scripted({ read: 4 }, { stall: true }));
+  const failed = client.connect(THERE).catch((reason: unknown) => reason);
+  await client.close();
+  for (const error of [await failed, await client.connect(THERE).catch((reason: unknown) => reason)]) {
+    expect(error).toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
+    expectNoSecret(error);
+  }
+  expectNoSecret(client);
+});
+
+describe('a proxy that is not valid', () => {
+  const encoded = encodeURIComponent(SECRET);
+  const object: SocksProxy = { version: 5, host: 'a', port: 1, dns: 'remote', credentials: LOGIN };
+  test.each<[string, unknown]>([
+    ['no URL', `user:${encoded}@host:1`],
+    ['a URL without a host', `socks5://user:${encoded}@`],
+    ['another scheme', `http://user:${encoded}@host`],
+    ['a port that is none', `socks5://user:${encoded}@host:port`],
+    ['a space in the host', `socks5://user:${encoded}@ho st`],
+    ['a query', `socks5://user:${encoded}@host?x`],
+    ['the password in the path', `socks5://host/${encoded}`],
+    ['the password in the fragment', `socks5://host#${encoded}`],
+    ['the password not encoded', `socks5://user:${SECRET}@host`],
+    ['octets that are no UTF-8', `socks5://user:${encoded}%ff@host`],
+    ['a password that is too long', { ...object, credentials: { ...LOGIN, password: SECRET.repeat(20) } }],
+    ['a password for SOCKS4', { ...object, version: 4 }],
+    ['credentials as text', { ...object, credentials: `user:${SECRET}` }],
+    ['a password that is no text', { ...object, credentials: { username: 'user', password: [SECRET] } }],
+    ['a lone surrogate', { ...object, credentials: { ...LOGIN, password: `${SECRET}\ud800` } }],
+    ['a bad hop', [object, { ...object, version: 6 }]],
+  ])('%s', (_, value) => {
+    for (const begin of [
+      () => new SocksClient(value as ProxyRoute),
+      () => typeof value === 'string' && parseProxy(value),
+    ]) {
+      let thrown: unknown;
+      try {
+        begin();
+      } catch (error) {
+        thrown = error;
+      }
+      if (thrown !== undefined) expectNoSecret(thrown);
+    }
+    expect(() => new SocksClient(value as ProxyRoute)).toThrowError();
+  });
+});
+
+test('what holds a proxy does not print its password', () => {
+  const proxy = parseProxy(withLogin(1));
+  expect({ ...proxy.credentials }).toEqual(LOGIN);
+  expectNoSecret(proxy);
+  for (const route of [proxy, [proxy, proxy], () => proxy]) expectNoSecret(new SocksClient(route));
+});

@@ -1,0 +1,120 @@
+// What a tunnel costs in round trips, on real servers behind a relay that delays each direction.
+
+import { setTimeout as wait } from 'node:timers/promises';
+import { startRelay, startServer } from '@socksify/server';
+import { SocksClient } from '@socksify/core';
+import type { ClientOptions, Tunnel } from '@socksify/core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startEcho } from './interop/origin.ts';
+import type { Origin } from './interop/origin.ts';
+import { mustSkip } from './interop/servers.ts';
+import type { InteropServer } from './interop/servers.ts';
+import { dante, danteUserpass } from './interop/servers/dante.ts';
+import { microsocks, microsocksUserpass } from './interop/servers/microsocks.ts';
+import { openssh } from './interop/servers/openssh.ts';
+
+/** Milliseconds one way. Much more than anything else here takes. */
+const DELAY = 75;
+
+interface Proxy {
+  readonly port: number;
+  readonly credentials?: { readonly username: string; readonly password: string };
+  readonly stop: () => Promise<void>;
+}
+
+const real = [dante, danteUserpass, microsocks, microsocksUserpass, openssh].filter(
+  (server) => !mustSkip(server),
+);
+const alice = { username: 'alice', password: 'secret' };
+const SERVERS: readonly (Pick<InteropServer, 'name'> & { readonly start: () => Promise<Proxy> })[] = [
+  ...real,
+  {
+    name: 'reference server',
+    start: async () => {
+      const server = await startServer();
+      return { port: server.port, stop: () => server.close() };
+    },
+  },
+  {
+    name: 'reference server with password',
+    start: async () => {
+      const server = await startServer({ users: { [alice.username]: alice.password } });
+      return { port: server.port, credentials: alice, stop: () => server.close() };
+    },
+  },
+];
+
+let origin: Origin;
+beforeAll(async () => {
+  origin = await startEcho();
+});
+afterAll(() => origin.close());
+
+async function roundTrips(open: () => Promise<Tunnel>): Promise<number> {
+  const started = performance.now();
+  const { socket } = await open();
+  const trips = (performance.now() - started) / (2 * DELAY);
+  socket.destroy();
+  return trips;
+}
+
+describe.each(SERVERS)('$name', ({ name, start }) => {
+  let server: Proxy;
+  let relay: Awaited<ReturnType<typeof startRelay>>;
+  beforeAll(async () => {
+    server = await start();
+    relay = await startRelay({ to: server.port, delay: DELAY });
+  });
+  afterAll(async () => {
+    await relay.close();
+    await server.stop();
+  });
+
+  async function measured(
+    options: ClientOptions,
+    run: (trips: () => Promise<number>) => Promise<void>,
+  ): Promise<void> {
+    const { credentials } = server;
+    const proxy = {
+      version: 5,
+      host: '127.0.0.1',
+      port: relay.port,
+      dns: 'remote',
+      ...(credentials && { credentials }),
+    } as const;
+    const client = new SocksClient(proxy, options);
+    const destination = { host: '127.0.0.1', port: origin.port };
+    await run(() => roundTrips(() => client.connect(destination)));
+    await client.close();
+  }
+
+  const lockStep = name.includes('password') ? 3 : 2;
+  const expectTrips = (actual: number, trips: number): void => {
+    console.log(`${name}: ${actual.toFixed(2)} round trips`);
+    expect(actual).toBeGreaterThan(trips - 0.2);
+    expect(actual).toBeLessThan(trips + 0.8);
+  };
+
+  test(`takes ${lockStep} round trips message by message`, () =>
+    measured({}, async (trips) => expectTrips(await trips(), lockStep)));
+
+  test('takes one from standby', () =>
+    measured({ standby: 2 }, async (trips) => {
+      await trips();
+      await expect.poll(() => relay.accepted, { interval: 10 }).toBeGreaterThanOrEqual(3);
+      // The relay delays the greeting too: what is on standby has been there for some round trips.
+      await wait(2 * DELAY * (lockStep + 0.5));
+      expectTrips(await trips(), 1);
+    }));
+
+  if (name.startsWith('microsocks')) {
+    test('does not survive pipelining, works all the same, and is remembered', () =>
+      measured({ pipeline: true }, async (trips) => {
+        expect(await trips()).toBeGreaterThan(lockStep);
+        expectTrips(await trips(), lockStep);
+      }));
+  } else {
+    test('takes one when pipelined', () =>
+      measured({ pipeline: true }, async (trips) => expectTrips(await trips(), 1)));
+  }
+});
