@@ -3,13 +3,18 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import { createSecureServer } from 'node:http2';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { startWeb } from '@socksify/origin';
+import { startWeb, TLS } from '@socksify/origin';
 import type { Web } from '@socksify/origin';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -54,10 +59,13 @@ test('http-agent.js', async () => {
   expect(asked()).toEqual([NAME, NAME]);
 });
 
-test.each(['fetch-dispatcher.js', 'fetch-global.js', 'axios.js', 'got.js'])('%s', async (name) => {
-  for (const url of [http, https]) expect(await run(name, [proxy, url])).toBe('200 hello\n');
-  expect(asked()).toEqual([NAME, NAME]);
-});
+test.each(['fetch-dispatcher.js', 'fetch-global.js', 'axios.js', 'got.js', 'node-fetch.js', 'superagent.js'])(
+  '%s',
+  async (name) => {
+    for (const url of [http, https]) expect(await run(name, [proxy, url])).toBe('200 hello\n');
+    expect(asked()).toEqual([NAME, NAME]);
+  },
+);
 
 test('environment.js', async () => {
   expect(await run('environment.js', [https], { SOCKS_PROXY: server.url('socks4a') })).toMatch(
@@ -89,6 +97,126 @@ test('raw-tunnel.js', async () => {
   expect(await run('raw-tunnel.js', [proxy, 'origin.test', String(web.http)])).toContain('hello');
   expect(asked()).toEqual([NAME]);
 });
+
+test('http2.js', async () => {
+  const secure = createSecureServer(TLS, (_, response) => response.end('hello'));
+  await using origin = await listen(secure);
+  const url = `https://origin.test:${origin.port}/`;
+  expect(await run('http2.js', [proxy, url])).toBe('h2 200\nhello\n');
+  expect(asked()).toEqual([NAME]);
+});
+
+test('own-transport.js', async () => {
+  expect(await run('own-transport.js', [])).toContain('the proxy is bound to');
+});
+
+test('openai.js', async () => {
+  const paths: unknown[] = [];
+  const api = createHttpServer((request, response) => {
+    paths.push(request.url, request.headers.authorization);
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify({ choices: [{ message: { role: 'assistant', content: 'hello' } }] }));
+  });
+  await using origin = await listen(api);
+  expect(await run('openai.js', [proxy, `http://origin.test:${origin.port}/v1`, 'key'])).toBe('hello\n');
+  expect(paths).toEqual(['/v1/chat/completions', 'Bearer key']);
+  expect(asked()).toEqual([NAME]);
+});
+
+test('aws-s3.js', async () => {
+  // The SDK announces the end of its support for older versions of Node.
+  const env = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret', NODE_NO_WARNINGS: '1' };
+  for (const url of [http, https])
+    expect(await run('aws-s3.js', [proxy, url, 'bucket', 'key'], env)).toBe('hello\n');
+  expect(asked()).toEqual([NAME, NAME]);
+});
+
+test('nodemailer.js', async () => {
+  const said: string[] = [];
+  const smtp = createServer((socket) => {
+    let inData = false;
+    socket.write('220 mail.test\r\n');
+    createInterface(socket).on('line', (line) => {
+      if (inData && line !== '.') return;
+      said.push(line.split(' ')[0] ?? '');
+      if (line === 'DATA') socket.write('354 go on\r\n');
+      else if (line === 'QUIT') socket.end('221 bye\r\n');
+      else socket.write('250 taken\r\n');
+      inData = line === 'DATA';
+    });
+  });
+  await using origin = await listen(smtp);
+  const args = [proxy, 'origin.test', String(origin.port), 'me@origin.test', 'you@origin.test'];
+  expect(await run('nodemailer.js', args)).toBe('250 taken\n');
+  expect(said.slice(0, 5)).toEqual(['EHLO', 'MAIL', 'RCPT', 'DATA', '.']);
+  expect(asked()).toEqual([NAME]);
+});
+
+test('pg.js', async () => {
+  const message = (type: string, body: Buffer): Buffer => {
+    const head = Buffer.alloc(5);
+    head.write(type);
+    head.writeInt32BE(body.length + 4, 1);
+    return Buffer.concat([head, body]);
+  };
+  const ready = message('Z', Buffer.from('I'));
+  // One column, "one", of type int4, as text; one row, "1".
+  const column = Buffer.from(
+    '0001 6f6e6500 00000000 0000 00000017 0004 ffffffff 0000'.replaceAll(' ', ''),
+    'hex',
+  );
+  const row = Buffer.from('0001 00000001 31'.replaceAll(' ', ''), 'hex');
+  const database = createServer((socket) => {
+    socket.once('data', () => {
+      socket.write(Buffer.concat([message('R', Buffer.alloc(4)), ready]));
+      socket.on('data', (data: Buffer) => {
+        if (data.toString('latin1', 0, 1) !== 'Q') {
+          socket.end();
+          return;
+        }
+        const done = message('C', Buffer.from('SELECT 1\0'));
+        socket.write(Buffer.concat([message('T', column), message('D', row), done, ready]));
+      });
+    });
+  });
+  await using origin = await listen(database);
+  expect(await run('pg.js', [proxy, 'origin.test', String(origin.port), 'me'])).toBe('[ { one: 1 } ]\n');
+  expect(asked()).toEqual([NAME]);
+});
+
+test('ioredis.js', async () => {
+  const redis = createServer((socket) => {
+    socket.on('data', (data: Buffer) => {
+      for (const [, command = ''] of data.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g)) {
+        const replies: Record<string, string> = {
+          hello: '%0\r\n',
+          info: '$9\r\nloading:0\r\n',
+          ping: '+PONG\r\n',
+        };
+        socket.write(replies[command.toLowerCase()] ?? '+OK\r\n');
+      }
+    });
+    socket.on('error', () => {});
+  });
+  await using origin = await listen(redis);
+  expect(await run('ioredis.js', [proxy, 'origin.test', String(origin.port)])).toBe('PONG\n');
+  expect(asked()).toEqual([NAME]);
+});
+
+async function listen(listener: Server): Promise<AsyncDisposable & { readonly port: number }> {
+  const sockets: Socket[] = [];
+  listener.on('connection', (socket: Socket) => sockets.push(socket));
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  return {
+    port: (listener.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      listener.close();
+      await once(listener, 'close');
+    },
+  };
+}
 
 test('every example is run here, and none is longer than thirty lines', () => {
   const tests = readFileSync(here('examples.test.ts'), 'utf8');

@@ -14,6 +14,7 @@ export interface OriginOptions {
   readonly _defaultAgent?: { readonly protocol?: string } | undefined;
   readonly headers?: unknown;
   readonly setHost?: boolean | undefined;
+  readonly defaultPort?: number | string | undefined;
   port?: number | string | null | undefined;
 }
 
@@ -25,16 +26,30 @@ export function isSecure(options: OriginOptions): boolean {
 /** Puts in the default port, and takes it out of a Host header that Node wrote, as Node does for its own agents. */
 export function fixPort(req: ClientRequest, options: OriginOptions): void {
   const standard = isSecure(options) ? 443 : 80;
-  if (options.port === PORT_UNSET) options.port = standard;
-  else if (Number(options.port) === standard && !req.headersSent && hostIsNodes(options)) {
-    const host = req.getHeader('host');
-    const suffix = `:${standard}`;
-    if (typeof host === 'string' && host.endsWith(suffix))
-      req.setHeader('Host', host.slice(0, -suffix.length));
+  if (options.port === PORT_UNSET) {
+    options.port = standard;
+    return;
+  }
+  if (Number(options.port) !== standard || options.defaultPort || !hostIsNodes(options)) return;
+  const host = req.getHeader('host');
+  const suffix = `:${options.port}`;
+  if (typeof host === 'string' && host.endsWith(suffix)) writeHost(req, host, host.slice(0, -suffix.length));
+}
+
+/** With `Expect: 100-continue` Node has put the whole head into the outgoing data already. */
+function writeHost(req: ClientRequest, from: string, to: string): void {
+  if (!req.headersSent) {
+    req.setHeader('Host', to);
+    return;
+  }
+  const fixed = (head: string): string => head.replace(`\r\nHost: ${from}\r\n`, () => `\r\nHost: ${to}\r\n`);
+  Reflect.set(req, '_header', fixed(String(Reflect.get(req, '_header'))));
+  for (const piece of Reflect.get(req, 'outputData') as { data: string | Buffer }[]) {
+    if (typeof piece.data === 'string') piece.data = fixed(piece.data);
   }
 }
 
 function hostIsNodes({ headers, setHost }: OriginOptions): boolean {
   if (setHost === false || Array.isArray(headers)) return false;
-  return !Object.keys(headers ?? {}).some((name) => name.toLowerCase() === 'host');
+  return !Object.entries(headers ?? {}).some(([name, value]) => value && name.toLowerCase() === 'host');
 }

@@ -1,0 +1,219 @@
+// Who shares a socket with whom, what the queue does when connections fail, and what an agent shows of its proxy.
+
+import { once } from 'node:events';
+import http from 'node:http';
+import https from 'node:https';
+import type { TLSSocket } from 'node:tls';
+import { inspect } from 'node:util';
+import type { ProxyRoute, SocksProxy } from '@socksify/core';
+import { CERTIFICATE, startWeb } from '@socksify/origin';
+import type { Web } from '@socksify/origin';
+import { startServer } from '@socksify/server';
+import type { SocksServer } from '@socksify/server';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { SocksAgent } from '../src/index.ts';
+import type { SocksAgentOptions } from '../src/index.ts';
+
+let web: Web;
+beforeAll(async () => {
+  web = await startWeb();
+});
+afterAll(() => web.close());
+
+interface Pool {
+  readonly sockets: object;
+  readonly freeSockets: object;
+  readonly requests: object;
+  readonly totalSocketCount: number;
+}
+const pool = (agent: SocksAgent): Pool => agent as unknown as Pool;
+const names = Object.fromEntries(
+  ['origin.test', 'ip6.test', 'dual.test', 'echo.test'].map((name) => [name, '127.0.0.1']),
+);
+
+describe('the queue drains though every third connection fails', () => {
+  test.each<[string, SocksAgentOptions]>([
+    ['maxSockets', { maxSockets: 4 }],
+    ['maxSockets with keep-alive', { maxSockets: 4, keepAlive: true }],
+    ['maxTotalSockets', { maxTotalSockets: 4 }],
+    ['maxTotalSockets with keep-alive', { maxTotalSockets: 4, keepAlive: true }],
+    ['both', { maxSockets: 2, maxTotalSockets: 4, keepAlive: true }],
+  ])('%s', async (_, options) => {
+    let asked = 0;
+    let most = 0;
+    const server: SocksServer = await startServer({
+      names,
+      allow: () => {
+        most = Math.max(most, server.connections);
+        return ++asked % 3 !== 0;
+      },
+    });
+    const agent = new SocksAgent(server.url('socks5'), { ca: CERTIFICATE, ...options });
+    const hosts = options.maxTotalSockets === undefined ? ['origin.test'] : Object.keys(names);
+    const outcomes = await Promise.all(
+      Array.from({ length: 200 }, (__, i) => {
+        const [module, port] = i % 2 === 0 ? [https, web.https] : [http, web.http];
+        return new Promise<unknown>((resolve) => {
+          const host = hosts[i % hosts.length] ?? '';
+          const req = module.get({ host, port, agent });
+          req.on('response', (res) => res.resume().on('end', () => resolve(res.statusCode)));
+          req.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code));
+        });
+      }),
+    );
+    expect(new Set(outcomes)).toEqual(new Set([200, 'ERR_SOCKS_NOT_ALLOWED']));
+    // Two protocols are two pools, of maxSockets each; a socket that just closed is still there for the proxy.
+    expect(most).toBeLessThanOrEqual(2 * 8);
+    expect(Object.keys(pool(agent).requests)).toEqual([]);
+    agent.destroy();
+    await server.idle();
+    expect(pool(agent)).toMatchObject({ totalSocketCount: 0 });
+    expect(Object.values(pool(agent).sockets).flat()).toEqual([]);
+    await server.close();
+  });
+});
+
+test('a queue drains though a proxy cannot be reached at all', async () => {
+  const agent = new SocksAgent('socks5://127.0.0.1:1', { maxSockets: 2 });
+  const codes = await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const [error] = (await once(http.get({ host: 'origin.test', agent }), 'error')) as [
+        NodeJS.ErrnoException,
+      ];
+      return error.code;
+    }),
+  );
+  expect(new Set(codes)).toEqual(new Set(['ERR_SOCKS_PROXY_UNREACHABLE']));
+});
+
+describe('sockets and sessions', () => {
+  let servers: SocksServer[];
+  beforeEach(async () => {
+    servers = await Promise.all([
+      startServer({ names, users: 'any', allowAnonymous: true }),
+      startServer({ names, users: 'any', allowAnonymous: true }),
+    ]);
+  });
+  afterEach(() => Promise.all(servers.map((server) => server.close())));
+
+  const used = async (
+    agent: SocksAgent,
+    options: object = {},
+  ): Promise<{ reused: boolean; resumed: boolean }> => {
+    const req = https.get({ host: 'origin.test', port: web.https, agent, ca: CERTIFICATE, ...options });
+    const [res] = (await once(req, 'response')) as [http.IncomingMessage];
+    const resumed = (req.socket as TLSSocket).isSessionReused();
+    res.resume();
+    await once(req, 'close');
+    await new Promise(setImmediate);
+    return { reused: req.reusedSocket, resumed };
+  };
+
+  const OTHER: Readonly<Record<string, (a: string, b: string) => [ProxyRoute, ProxyRoute]>> = {
+    'another proxy': (a, b) => [a, b],
+    'another user': (a) => [a.replace('//', '//alice:x@'), a.replace('//', '//bob:x@')],
+    'another password': (a) => [a.replace('//', '//alice:x@'), a.replace('//', '//alice:y@')],
+    'a password where there was none': (a) => [a.replace('//', '//alice@'), a.replace('//', '//alice:x@')],
+    'another version': (a) => [a, a.replace('socks5', 'socks4a')],
+    'who resolves names': (a) => [
+      { ...proxyOf(a), dns: 'remote' },
+      {
+        ...proxyOf(a),
+        dns: 'remote',
+        tls: undefined,
+        credentials: { username: 'u' },
+      } as unknown as SocksProxy,
+    ],
+    'a chain': (a, b) => [b, [a, b]],
+  };
+
+  test.each(Object.entries(OTHER))('are not shared over %s', async (_, make) => {
+    const [a, b] = servers.map((server) => server.url('socks5'));
+    const routes = make(a ?? '', b ?? '');
+    let turn = 0;
+    const agent = new SocksAgent(() => routes[turn] as string, { keepAlive: true });
+    expect(await used(agent)).toEqual({ reused: false, resumed: false });
+    turn = 1;
+    expect(await used(agent)).toEqual({ reused: false, resumed: false });
+    turn = 0;
+    expect(await used(agent)).toEqual({ reused: true, resumed: false });
+    turn = 1;
+    expect(await used(agent)).toEqual({ reused: true, resumed: false });
+    // Both are in, under different names.
+    expect(Object.keys(pool(agent).freeSockets)).toHaveLength(2);
+    agent.destroy();
+  });
+
+  test('are not shared with direct connections', async () => {
+    let direct = false;
+    const [server] = servers;
+    const agent = new SocksAgent(() => (direct ? undefined : server?.url('socks5')), { keepAlive: true });
+    await used(agent, { host: 'localhost', rejectUnauthorized: false }).catch(() => {});
+    direct = true;
+    expect(await used(agent, { host: 'localhost', rejectUnauthorized: false })).toEqual({
+      reused: false,
+      resumed: false,
+    });
+    agent.destroy();
+  });
+
+  test('are shared by equal proxies, however they are given', async () => {
+    const url = servers[0]?.url('socks5', { username: 'alice', password: 'secret' }) ?? '';
+    const routes = [
+      url,
+      new URL(url),
+      { ...proxyOf(url), credentials: { username: 'alice', password: 'secret' } },
+    ];
+    let turn = 0;
+    const agent = new SocksAgent(() => routes[turn++ % 3] as ProxyRoute as string, { keepAlive: true });
+    expect((await used(agent)).reused).toBe(false);
+    for (let i = 0; i < 3; i++) expect((await used(agent)).reused).toBe(true);
+    agent.destroy();
+  });
+
+  test('sessions are resumed over a selector that gives the same proxy again', async () => {
+    const url = servers[0]?.url('socks5') ?? '';
+    const agent = new SocksAgent(() => url);
+    expect((await used(agent)).resumed).toBe(false);
+    expect((await used(agent)).resumed).toBe(true);
+    agent.destroy();
+  });
+
+  test('an agent in front of one protocol refuses the other', () => {
+    const agent = new SocksAgent('socks5://127.0.0.1:1', { protocol: 'https:' });
+    expect(() => http.get('http://origin.test/', { agent })).toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_PROTOCOL' }),
+    );
+  });
+
+  test('names of pools, messages, inspection and JSON hold no secret', async () => {
+    const secrets = ['s3cr3t-word', 's3cr3t%2Dword', Buffer.from('s3cr3t-word').toString('hex')];
+    const routes: ProxyRoute[] = [
+      servers[0]?.url('socks5', { username: 'alice', password: 's3cr3t-word' }) ?? '',
+      () => servers[0]?.url('socks5', { username: 'alice', password: 's3cr3t-word' }),
+    ];
+    for (const route of routes) {
+      const agent = new SocksAgent(route, { keepAlive: true, maxSockets: 1 });
+      const waiting = used(agent);
+      await used(agent);
+      await waiting;
+      const req = https.get({ host: 'unknown.test', agent });
+      const [error] = (await once(req, 'error')) as [Error];
+      const shown = [
+        Object.keys(pool(agent).freeSockets).join(),
+        inspect(agent, { depth: 12, showHidden: true }),
+        inspect(error, { depth: 12, showHidden: true }),
+        inspect(req, { depth: 4 }),
+        JSON.stringify(agent.options),
+        JSON.stringify(error),
+      ];
+      for (const text of shown) for (const secret of secrets) expect(text.includes(secret)).toBe(false);
+      agent.destroy();
+    }
+  });
+});
+
+function proxyOf(url: string): SocksProxy {
+  const { hostname, port } = new URL(url);
+  return { version: 5, host: hostname, port: Number(port), dns: 'remote' };
+}
