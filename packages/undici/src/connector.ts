@@ -2,11 +2,10 @@
 
 import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
-import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import { SocksClient } from '@socksify/core';
+import type { ConnectionOptions } from 'node:tls';
+import { SessionCache, SocksClient } from '@socksify/core';
 import type { ProxyRoute, SocksOptions } from '@socksify/core';
-import { SessionCache } from './sessions.ts';
-import type { Waiting } from './waiting.ts';
+import type { Attempt } from './origins.ts';
 
 /** How to reach the proxy. As `SocksOptions` of the core, but for the name of the deadline. */
 export interface AdapterOptions extends Omit<SocksOptions, 'timeout'> {
@@ -61,7 +60,9 @@ export interface SocksConnector {
 export function socksConnector(proxy: ProxyRoute, options: SocksConnectorOptions = {}): SocksConnector {
   const client = socksClient(proxy, options);
   const connect = connectorOver(client, { ...options, resume: typeof proxy !== 'function' });
-  return Object.assign(connect, { close: () => client.close() });
+  return Object.assign((target: ConnectorTarget, callback: ConnectorCallback) => connect(target, callback), {
+    close: () => client.close(),
+  });
 }
 
 /** The client of a connector: the adapter's options under the core's names. */
@@ -78,15 +79,18 @@ export interface ConnectorSettings
   extends Pick<SocksConnectorOptions, 'tcp' | 'tls' | 'allowH2' | 'maxCachedSessions'> {
   /** Resume TLS sessions. Not over a selector: a ticket would link connections that it keeps apart. */
   readonly resume: boolean;
-  /** Who waits for a connection; a handshake that nobody waits for any more is ended. */
-  readonly waiting?: Waiting;
+}
+
+/** Who waits for a connection: a handshake that nobody waits for any more is ended. */
+export interface Waiters {
+  attempt(): Attempt;
 }
 
 export function connectorOver(
   client: SocksClient,
   settings: ConnectorSettings,
-): (target: ConnectorTarget, callback: ConnectorCallback) => void {
-  const { tcp, tls = {}, allowH2 = false, maxCachedSessions = 100, resume, waiting } = settings;
+): (target: ConnectorTarget, callback: ConnectorCallback, waiters?: Waiters) => void {
+  const { tcp, tls = {}, allowH2 = false, maxCachedSessions = 100, resume } = settings;
   const ALPNProtocols = allowH2 ? ['h2', 'http/1.1'] : ['http/1.1'];
   const sessions = new SessionCache(resume && !tls.session ? maxCachedSessions : 0);
 
@@ -113,24 +117,30 @@ export function connectorOver(
     const { servername: _, ...rest } = tls;
     const { socket } = await client.connect(destination, {
       ...options,
-      tls: { ...rest, ALPNProtocols, ...(sni && { servername: sni }), ...(session && { session }) },
+      tls: {
+        ...rest,
+        ALPNProtocols,
+        ...(sni && { servername: sni }),
+        ...(session && { session }),
+        onSocket: (secured) => sessions.watch(key, secured),
+      },
     });
-    sessions.watch(key, socket as TLSSocket);
     return socket;
   };
 
-  const openIfWanted = async (target: ConnectorTarget): Promise<Socket> => {
-    const attempt = waiting?.attempt(`${target.protocol}//${target.host}`);
+  const openIfWanted = async (target: ConnectorTarget, waiters: Waiters | undefined): Promise<Socket> => {
+    const attempt = waiters?.attempt();
+    let socket: Socket | undefined;
     try {
-      return await open(target, attempt?.signal);
+      return (socket = await open(target, attempt?.signal));
     } finally {
-      attempt?.end();
+      attempt?.end(socket);
     }
   };
 
-  return (target, callback) => {
+  return (target, callback, waiters) => {
     // oxlint-disable promise/no-callback-in-promise -- that is undici's contract
-    openIfWanted(target).then(
+    openIfWanted(target, waiters).then(
       (socket) => callback(null, socket),
       (error: unknown) => callback(connectError(error), null),
     );

@@ -5,13 +5,15 @@ import type { ProxyRoute, SocksClient } from '@socksify/core';
 import { checkAgentOptions, generationOf, nodeAgent } from './agent.ts';
 import type { AgentLike, Generation } from './agent.ts';
 import { connectorOver, socksClient } from './connector.ts';
+import type { ConnectorCallback, ConnectorTarget } from './connector.ts';
 import { Exchange } from './exchange.ts';
 import { bothHandlers, LegacyOverModern, modernHandler } from './handlers.ts';
 import type { Handler } from './handlers.ts';
 import { divideOptions } from './options.ts';
 import type { SocksDispatcherOptions } from './options.ts';
+import { Origins } from './origins.ts';
+import type { Origin } from './origins.ts';
 import { checkRuntime } from './runtime.ts';
-import { Waiting } from './waiting.ts';
 
 /** What every undici passes to `dispatch`, as far as it matters here. */
 export interface DispatchOptions {
@@ -56,10 +58,9 @@ const OVER_DISPATCH: ReadonlySet<unknown> = new Set([
  */
 export class SocksDispatcher extends EventEmitter {
   readonly #client: SocksClient;
-  /** For what HTTP/2 cannot carry. The same Agent when HTTP/2 is not offered. */
-  readonly #http1: AgentLike;
   readonly #generation: Generation;
-  readonly #waiting = new Waiting();
+  readonly #allowH2: boolean;
+  readonly #origins: Origins;
   #closing: Promise<void> | undefined;
   #destroying: Promise<void> | undefined;
 
@@ -70,25 +71,28 @@ export class SocksDispatcher extends EventEmitter {
     this.#client = socksClient(proxy, connector);
     const Agent = options.Agent ?? nodeAgent();
     this.#generation = generationOf(Agent);
-    const allowH2 = pool.allowH2 ?? this.#generation === 'modern';
-    if (!pool.factory) checkAgentOptions(Agent, { ...pool, allowH2 });
+    this.#allowH2 = pool.allowH2 ?? this.#generation === 'modern';
+    if (!pool.factory) checkAgentOptions(Agent, { ...pool, allowH2: this.#allowH2 });
+    const { maxOrigins, ...poolOptions } = pool;
 
-    const build = (h2: boolean): AgentLike => {
-      const settings = {
-        ...connector,
-        allowH2: h2,
-        resume: typeof proxy !== 'function',
-        waiting: this.#waiting,
-      };
-      const agent = new Agent({ ...pool, allowH2: h2, connect: connectorOver(this.#client, settings) });
+    const resume = typeof proxy !== 'function';
+    const connectors = [false, true].map((allowH2) =>
+      connectorOver(this.#client, { ...connector, allowH2, resume }),
+    );
+    const build = (allowH2: boolean, origin?: Origin): AgentLike => {
+      const connect = (target: ConnectorTarget, callback: ConnectorCallback): void =>
+        connectors[Number(allowH2)]?.(target, callback, origin);
+      const agent = new Agent({ ...poolOptions, allowH2, connect });
       for (const event of ['connect', 'disconnect', 'connectionError', 'drain']) {
         agent.on(event, (...args: unknown[]) => this.emit(event, ...args));
       }
       return agent;
     };
-    // Not enumerable. A search for Node's Agent finds it here when this is the global dispatcher.
-    Object.defineProperty(this, AGENT, { value: build(allowH2) });
-    this.#http1 = allowH2 ? build(false) : agentOf(this);
+    // What a factory returns is not ours to close.
+    this.#origins = new Origins(build, maxOrigins ?? Infinity, pool.factory !== undefined);
+    // This one serves no origin: it lends its methods, and refuses what comes after the end. Not enumerable; a search
+    // for Node's Agent finds it here when this is the global dispatcher.
+    Object.defineProperty(this, AGENT, { value: build(this.#allowH2) });
   }
 
   /**
@@ -101,9 +105,16 @@ export class SocksDispatcher extends EventEmitter {
     // undici 8 throws when it finds a dispatcher in the options.
     const { dispatcher: _, ...request } = options as DispatchOptions & { dispatcher?: unknown };
     request.headers = collapseContentLength(request.headers);
-    const exchange = new Exchange(modernHandler(handler), this.#waiting.enter(originOf(request.origin)));
+    const origin = this.#origins.get(originOf(request.origin));
+    const exchange = new Exchange(modernHandler(handler), origin?.enter());
     if (!exchange.start()) return true;
-    const agent = request.upgrade || request.allowH2 === false ? this.#http1 : agentOf(this);
+    if (!origin) {
+      exchange.onResponseError(null, maxOriginsReached());
+      return false;
+    }
+    // Requests with `upgrade` are for what HTTP/2 cannot carry.
+    const h2 = this.#allowH2 && !request.upgrade && request.allowH2 !== false;
+    const agent = this.closed ? agentOf(this) : origin.agent(h2);
     return agent.dispatch(request, this.#generation === 'modern' ? exchange : new LegacyOverModern(exchange));
   }
 
@@ -159,7 +170,7 @@ export class SocksDispatcher extends EventEmitter {
   }
 
   #agents(): AgentLike[] {
-    return [...new Set([agentOf(this), this.#http1])];
+    return [agentOf(this), ...this.#origins.agents()];
   }
 
   /** True after `close()` or `destroy()`. */
@@ -238,7 +249,15 @@ function settle(promise: Promise<void>, callback?: (error?: unknown) => void): P
   promise.then(() => callback(), callback);
 }
 
-/** As the connector will see it. */
+/** As undici 7 and 8 fail it. */
+function maxOriginsReached(): Error {
+  const error = Object.assign(new Error('Maximum allowed origins reached'), {
+    code: 'UND_ERR_MAX_ORIGINS_REACHED',
+  });
+  error.name = 'MaxOriginsReachedError';
+  return error;
+}
+
 function originOf(origin: string | URL | undefined): string {
   if (origin instanceof URL) return origin.origin;
   return origin !== undefined && URL.canParse(origin) ? new URL(origin).origin : '';

@@ -4,6 +4,7 @@
 import type { Duplex } from 'node:stream';
 import { toPairs } from './handlers.ts';
 import type { Controller, ModernHandler, ParsedHeaders, RawHeaders } from './handlers.ts';
+import type { Stay } from './origins.ts';
 
 /** A modern handler to the Agent, and to the consumer the controller of its request. */
 export class Exchange implements ModernHandler, Controller {
@@ -13,15 +14,15 @@ export class Exchange implements ModernHandler, Controller {
   rawHeaders: RawHeaders | null = null;
   rawTrailers: RawHeaders | null = null;
   readonly #consumer: ModernHandler;
-  readonly #leave: (aborted: boolean) => void;
+  readonly #stay: Stay | undefined;
   #agent: Controller | undefined;
   #waits = true;
+  #ended = false;
   #over = false;
 
-  /** @param leave called once, when no connection has to be made for this request any more */
-  constructor(consumer: ModernHandler, leave: (aborted: boolean) => void) {
+  constructor(consumer: ModernHandler, stay: Stay | undefined) {
     this.#consumer = consumer;
-    this.#leave = leave;
+    this.#stay = stay;
   }
 
   /** Tells the consumer. True: the request is still wanted, and is to be dispatched. */
@@ -65,7 +66,8 @@ export class Exchange implements ModernHandler, Controller {
   }
 
   onRequestUpgrade(controller: Controller, status: number, headers: ParsedHeaders, socket: Duplex): unknown {
-    this.#answered();
+    // From here on its socket, which is the consumer's now, stands for it.
+    this.#end();
     this.rawHeaders = rawPairs(controller.rawHeaders ?? headers);
     return this.#consumer.onRequestUpgrade?.(this, status, headers, socket);
   }
@@ -84,7 +86,7 @@ export class Exchange implements ModernHandler, Controller {
   onResponseEnd(controller: Controller, trailers: ParsedHeaders): void {
     if (this.#over) return;
     this.#over = true;
-    this.#answered();
+    this.#end();
     this.rawTrailers = rawPairs(controller.rawTrailers ?? trailers ?? []);
     this.#consumer.onResponseEnd?.(this, trailers);
   }
@@ -108,13 +110,20 @@ export class Exchange implements ModernHandler, Controller {
   #answered(): void {
     if (!this.#waits) return;
     this.#waits = false;
-    this.#leave(this.aborted);
+    this.#stay?.answered(this.aborted);
+  }
+
+  #end(): void {
+    this.#answered();
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#stay?.over();
   }
 
   #fail(error: Error): void {
     if (this.#over) return;
     this.#over = true;
-    this.#answered();
+    this.#end();
     this.#consumer.onResponseError?.(this, error);
   }
 }

@@ -3,14 +3,19 @@
 import { nodeAgent } from '../src/agent.ts';
 import type { AgentClass } from '../src/index.ts';
 
+export type WebSocketClass = new (url: string, options?: any) => WebSocket;
+export type FormDataClass = new () => { append(name: string, value: string): void };
+
 /** A copy of undici, as far as the tests use it: each version has types of its own. */
 export interface Undici {
   readonly Agent: AgentClass;
   readonly Pool: AgentClass;
   readonly Client: AgentClass;
+  readonly BalancedPool: AgentClass;
   readonly fetch: (url: string, init?: any) => Promise<Response>;
   readonly request: (url: string, options?: any) => Promise<any>;
-  readonly WebSocket: new (url: string, options?: any) => WebSocket;
+  readonly WebSocket: WebSocketClass;
+  readonly FormData: FormDataClass;
   readonly interceptors: Record<'retry' | 'redirect', (options?: any) => (dispatch: any) => any>;
   readonly getGlobalDispatcher: () => unknown;
 }
@@ -36,6 +41,7 @@ export interface Answer {
   readonly cookies: readonly string[];
   header(name: string): string | null;
   bytes(): Promise<Uint8Array>;
+  chunks(): AsyncIterable<Uint8Array>;
   text(): Promise<string>;
 }
 
@@ -44,19 +50,31 @@ export interface Consumer {
   /** fetch follows redirects and unzips; request does neither. */
   readonly isFetch: boolean;
   readonly send: (url: string, options: any) => Promise<Answer>;
+  readonly FormData: FormDataClass;
+  /** Node 20 has none. */
+  readonly WebSocket: WebSocketClass | undefined;
 }
 
 export const consumers: readonly Consumer[] = [
-  viaFetch(`the fetch of Node ${nodeMajor}`, (url, init) => globalThis.fetch(url, init)),
+  viaFetch(`the fetch of Node ${nodeMajor}`, {
+    fetch: (url, init) => globalThis.fetch(url, init),
+    FormData,
+    WebSocket: nodeMajor >= 22 ? WebSocket : undefined,
+  }),
   ...[...undicis].flatMap(([name, undici]) => [
-    viaFetch(`the fetch of ${name}`, undici.fetch),
+    viaFetch(`the fetch of ${name}`, undici),
     viaRequest(`the request of ${name}`, undici),
   ]),
 ];
 
-function viaFetch(name: string, fetch: Undici['fetch']): Consumer {
+function viaFetch(
+  name: string,
+  { fetch, ...classes }: Pick<Undici, 'fetch' | 'FormData'> & Pick<Consumer, 'WebSocket'>,
+): Consumer {
   return {
     name,
+    FormData: classes.FormData,
+    WebSocket: classes.WebSocket,
     isFetch: true,
     async send(url, options) {
       const response = await fetch(url, options.body ? { ...options, duplex: 'half' } : options);
@@ -65,15 +83,18 @@ function viaFetch(name: string, fetch: Undici['fetch']): Consumer {
         cookies: response.headers.getSetCookie(),
         header: (header) => response.headers.get(header),
         bytes: async () => new Uint8Array(await response.arrayBuffer()),
+        chunks: () => response.body as ReadableStream<Uint8Array> & AsyncIterable<Uint8Array>,
         text: () => response.text(),
       };
     },
   };
 }
 
-function viaRequest(name: string, { request }: Undici): Consumer {
+function viaRequest(name: string, { request, FormData, WebSocket }: Undici): Consumer {
   return {
     name,
+    FormData,
+    WebSocket,
     isFetch: false,
     async send(url, options) {
       const { statusCode, headers, body } = await request(url, options);
@@ -82,6 +103,7 @@ function viaRequest(name: string, { request }: Undici): Consumer {
         cookies: headers['set-cookie'] ?? [],
         header: (header) => headers[header] ?? null,
         bytes: async () => new Uint8Array(await body.arrayBuffer()),
+        chunks: () => body,
         text: () => body.text(),
       };
     },

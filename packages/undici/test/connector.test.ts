@@ -32,20 +32,22 @@ test('throws at once on a proxy that is not valid', () => {
   );
 });
 
-describe.each([...undicis])('%s', (_, { Agent, Pool, Client, request }) => {
+describe.each([...undicis])('%s', (_, { Agent, Pool, Client, BalancedPool, request }) => {
   const page = async (dispatcher: unknown, origin: string): Promise<unknown[]> => {
     const { headers, body } = await request(`${origin}/`, { dispatcher });
     return [headers['x-version'], await body.text()];
   };
 
-  test('http, through an Agent, a Pool and a Client', async () => {
+  test('http, through an Agent, a Pool, a BalancedPool and a Client', async () => {
     const connect = socksConnector(proxy.url);
     const origin = `http://any.test:${http.port}`;
     const Own = Pool as unknown as new (origin: string, options: object) => InstanceType<typeof Agent>;
     const One = Client as unknown as typeof Own;
+    const Balanced = BalancedPool as unknown as typeof Own;
     for (const dispatcher of [
       new Agent({ connect }),
       new Own(origin, { connect }),
+      new Balanced(origin, { connect }),
       new One(origin, { connect }),
     ]) {
       expect(await page(dispatcher, origin)).toEqual(['1.1', 'hello']);

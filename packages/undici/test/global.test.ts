@@ -9,6 +9,10 @@ import { startProxy } from './proxy.ts';
 const symbols = ['undici.globalDispatcher.1', 'undici.globalDispatcher.2'].map((name) => Symbol.for(name));
 const globals = (): unknown[] => symbols.map((symbol) => (globalThis as never)[symbol]);
 
+/** Where there was nothing, an undici that came in the meantime needs something. */
+const restored = (before: unknown[]): unknown[] =>
+  before.map((value) => value ?? expect.any(SocksDispatcher));
+
 describe('setGlobalDispatcher', () => {
   test.each(["Node's own fetch", ...undicis.keys()])(
     'reaches %s, and its undo puts back what was there',
@@ -27,7 +31,7 @@ describe('setGlobalDispatcher', () => {
       expect(proxy.requests).toEqual([`127.0.0.1:${origin.port}`]);
 
       undo();
-      expect(globals()).toEqual(before);
+      expect(globals()).toEqual(restored(before));
       expect(await (await fetchPage(url)).text()).toBe('hello');
       expect(proxy.requests).toHaveLength(1);
       await dispatcher.close();
@@ -53,7 +57,7 @@ describe('setGlobalDispatcher', () => {
     expect(globals()).toEqual([second, second]);
     undoSecond();
     undoFirst();
-    expect(globals()).toEqual(before);
+    expect(globals()).toEqual(restored(before));
     await Promise.all([first.close(), second.close()]);
   });
 
@@ -70,8 +74,22 @@ describe('setGlobalDispatcher', () => {
       expect.objectContaining({ code: 'ERR_INVALID_STATE' }),
     );
     put.mockRestore();
-    expect(globals()).toEqual(before);
+    expect(globals()).toEqual(restored(before));
   });
+});
+
+test('throws when some undici looks elsewhere', () => {
+  const newer = Symbol.for('undici.globalDispatcher.3');
+  Object.defineProperty(globalThis, newer, { value: {}, configurable: true });
+  const before = globals();
+  expect(() => setGlobalDispatcher({ dispatch: () => true })).toThrow(
+    expect.objectContaining({
+      code: 'ERR_INVALID_STATE',
+      message: expect.stringContaining('globalDispatcher.3'),
+    }),
+  );
+  Reflect.deleteProperty(globalThis, newer);
+  expect(globals()).toEqual(restored(before));
 });
 
 describe('a runtime that ignores dispatchers', () => {

@@ -3,6 +3,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { undicis } from './cells.ts';
 
 const index = new URL('../dist/index.js', import.meta.url).href;
 const run = async (code: string, env: Record<string, string> = {}): Promise<string> => {
@@ -14,6 +15,26 @@ const KEYS = `Object.getOwnPropertySymbols(globalThis).map(String).filter((name)
 
 test('importing changes nothing global', async () => {
   expect(await run(`await import('${index}'); console.log(${KEYS})`)).toBe('0');
+});
+
+test.each(
+  [...undicis.keys()].flatMap((name) =>
+    ['before', 'after'].map((order) => [name, order, import.meta.resolve(name.replace(' ', ''))] as const),
+  ),
+)('setGlobalDispatcher reaches every fetch, with %s imported %s it', async (_, order, undici) => {
+  const steps = [
+    `const { fetch: npmFetch } = await import('${undici}');`,
+    `const { setGlobalDispatcher, SocksDispatcher } = await import('${index}');
+    const undo = setGlobalDispatcher(new SocksDispatcher('socks5://127.0.0.1:1'));`,
+  ];
+  // Both ports refuse: what comes by the proxy says so, what goes directly would have another error.
+  const code = `${(order === 'before' ? steps : steps.toReversed()).join('\n')}
+    const code = (fetch) => fetch('http://127.0.0.1:3/').catch((error) => error.cause.code);
+    const set = [await code(fetch), await code(npmFetch)];
+    undo();
+    console.log(...set, await code(fetch), await code(npmFetch));`;
+  const through = 'ERR_SOCKS_PROXY_UNREACHABLE';
+  expect(await run(code)).toBe(`${through} ${through} ECONNREFUSED ECONNREFUSED`);
 });
 
 test('works from require()', async () => {

@@ -8,7 +8,7 @@ import { createSecureServer } from 'node:http2';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:https';
 import type { TLSSocket } from 'node:tls';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { TLS } from '@socksify/origin';
 
 const { cert, key } = TLS;
@@ -78,15 +78,22 @@ function answer(
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
-        const { 'content-length': length = 'none' } = request.headers;
-        response.writeHead(200, { 'x-length': length }).end(Buffer.concat(chunks));
+        const { 'content-length': length = 'none', 'content-type': type = 'none' } = request.headers;
+        response.writeHead(200, { 'x-length': length, 'x-type': type }).end(Buffer.concat(chunks));
       });
       return;
     }
+    case '/pipe':
+      response.writeHead(200).flushHeaders();
+      return void request.pipe(response);
     case '/redirect':
       return void response.writeHead(302, { location: '/' }).end('gone');
     case '/gzip':
       return void response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync('zipped'));
+    case '/brotli':
+      return void response
+        .writeHead(200, { 'content-encoding': 'br' })
+        .end(brotliCompressSync(Buffer.from('pressed')));
     case '/cookies':
       return void response.writeHead(200, { 'set-cookie': ['a=1', 'b=2', 'c=3'] }).end();
     case '/none':

@@ -20,7 +20,7 @@ for (const [agentName, Agent] of agents) {
       await using origin = await startOrigin(kind);
       const dispatcher = new SocksDispatcher(proxy.url, { Agent, allowH2: true, connect: { ca: cert } });
       const url = `${kind === 'http' ? 'ws' : 'wss'}://origin.test:${origin.port}/`;
-      const socket = new (WebSocket as new (url: string, options: object) => WebSocket)(url, { dispatcher });
+      const socket = new WebSocket(url, { dispatcher });
       const [message] = (await once(socket, 'message')) as [MessageEvent];
       expect(message.data).toBe('hello');
       await once(socket, 'close');
