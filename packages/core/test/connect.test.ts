@@ -216,6 +216,39 @@ describe('the way to the proxy', () => {
     });
     await first.idle();
   });
+
+  test('has one deadline and one signal over all hops, and the error names the one that hangs', async () => {
+    const [first, second] = [await proxy(), await scripted({ read: 3 }, { stall: true })];
+    const chain = [first.url('socks5'), second.url('socks5')];
+    await expect(connect(chain, to('echo.test'), { timeout: 150 })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_TIMEOUT',
+      phase: 'greeting',
+      proxy: `socks5://127.0.0.1:${second.port}`,
+      destination: `echo.test:${echo.port}`,
+    });
+    const abort = new AbortController();
+    const attempt = connect(chain, to('echo.test'), { signal: abort.signal });
+    const connection = await second.connection(1);
+    await connection.ran;
+    abort.abort();
+    await expect(attempt).rejects.toMatchObject({ name: 'AbortError' });
+    await connection.closedByClient;
+  });
+
+  test('is dialled as `tcp` says', async () => {
+    const [server, other] = [await proxy(), await proxy()];
+    const localPort = other.port;
+    await other.close();
+    const tcp = { localAddress: '127.0.0.1', localPort };
+    const { socket } = await connect(server.url('socks5'), to('echo.test'), { tcp });
+    expect(socket).toMatchObject(tcp);
+    await echoes(socket);
+    const wrong = connect(server.url('socks5'), to('echo.test'), { tcp: { localAddress: 'nonsense' } });
+    await expect(wrong).rejects.toMatchObject({
+      code: 'ERR_SOCKS_PROXY_UNREACHABLE',
+      cause: { code: 'ERR_INVALID_IP_ADDRESS' },
+    });
+  });
 });
 
 describe("dns: 'local'", () => {
