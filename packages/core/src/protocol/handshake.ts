@@ -36,7 +36,8 @@ export interface HandshakeOptions {
  * const steps = handshake(parseProxy('socks5://proxy.example'), { host: 'example.com', port: 80 });
  * for (let step = steps.next(); !step.done; ) {
  *   if ('write' in step.value) { send(step.value.write); step = steps.next(new Uint8Array()); }
- *   else step = steps.next(await receiveExactly(step.value.read));
+ *   else if ('read' in step.value) step = steps.next(await receiveExactly(step.value.read));
+ *   else { await step.value.wait; step = steps.next(new Uint8Array()); } // only methods of your own wait
  * }
  */
 export function handshake(
