@@ -23,6 +23,7 @@ export interface DispatchOptions {
   headers?: any;
   upgrade?: any;
   allowH2?: any;
+  dispatcher?: any;
 }
 
 export type Dispatch = (options: any, handler: any) => boolean;
@@ -102,11 +103,9 @@ export class SocksDispatcher extends EventEmitter {
    */
   dispatch(options: DispatchOptions, handler: Handler): boolean {
     if (typeof handler !== 'object' || handler === null) throw new TypeError('handler must be an object');
-    // undici 8 throws when it finds a dispatcher in the options.
-    const { dispatcher: _, ...request } = options as DispatchOptions & { dispatcher?: unknown };
-    request.headers = collapseContentLength(request.headers);
-    const origin = this.#origins.get(originOf(request.origin));
-    const exchange = new Exchange(modernHandler(handler), origin?.enter());
+    const request = cleanOptions(options);
+    const origin = this.#origins.get(request.origin);
+    const exchange = new Exchange(modernHandler(handler), origin);
     if (!exchange.start()) return true;
     if (!origin) {
       exchange.onResponseError(null, maxOriginsReached());
@@ -258,17 +257,21 @@ function maxOriginsReached(): Error {
   return error;
 }
 
-function originOf(origin: string | URL | undefined): string {
-  if (origin instanceof URL) return origin.origin;
-  return origin !== undefined && URL.canParse(origin) ? new URL(origin).origin : '';
+/** The options as every Agent takes them: as they come, if possible. */
+function cleanOptions(options: DispatchOptions): DispatchOptions {
+  const headers = collapseContentLength(options.headers);
+  if (options.dispatcher === undefined && headers === options.headers) return options;
+  // undici 8 throws when it finds a dispatcher in them.
+  return { ...options, headers, dispatcher: undefined };
 }
 
 /** The fetch of Node 20 and 22 makes "5, 5" of a content-length that the caller has set too. */
 function collapseContentLength(headers: unknown): unknown {
   if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return headers;
-  for (const [name, value] of Object.entries(headers as Record<string, unknown>)) {
-    if (name.length !== 14 || name.toLowerCase() !== 'content-length' || typeof value !== 'string') continue;
-    const [, length] = /^(\d+)(?:, *\1)+$/.exec(value) ?? [];
+  for (const name in headers) {
+    if (name.length !== 14 || name.toLowerCase() !== 'content-length') continue;
+    const value: unknown = (headers as Record<string, unknown>)[name];
+    const [, length] = (typeof value === 'string' && /^(\d+)(?:, *\1)+$/.exec(value)) || [];
     if (length !== undefined) return { ...headers, [name]: length };
   }
   return headers;

@@ -4,7 +4,7 @@
 import type { Duplex } from 'node:stream';
 import { toPairs } from './handlers.ts';
 import type { Controller, ModernHandler, ParsedHeaders, RawHeaders } from './handlers.ts';
-import type { Stay } from './origins.ts';
+import type { Origin } from './origins.ts';
 
 /** A modern handler to the Agent, and to the consumer the controller of its request. */
 export class Exchange implements ModernHandler, Controller {
@@ -13,16 +13,19 @@ export class Exchange implements ModernHandler, Controller {
   reason: Error | null = null;
   rawHeaders: RawHeaders | null = null;
   rawTrailers: RawHeaders | null = null;
+  readonly rawOnly: boolean;
   readonly #consumer: ModernHandler;
-  readonly #stay: Stay | undefined;
+  readonly #origin: Origin | undefined;
   #agent: Controller | undefined;
   #waits = true;
   #ended = false;
   #over = false;
 
-  constructor(consumer: ModernHandler, stay: Stay | undefined) {
+  constructor(consumer: ModernHandler, origin: Origin | undefined) {
     this.#consumer = consumer;
-    this.#stay = stay;
+    this.rawOnly = consumer.rawOnly === true;
+    this.#origin = origin;
+    origin?.enter();
   }
 
   /** Tells the consumer. True: the request is still wanted, and is to be dispatched. */
@@ -110,14 +113,14 @@ export class Exchange implements ModernHandler, Controller {
   #answered(): void {
     if (!this.#waits) return;
     this.#waits = false;
-    this.#stay?.answered(this.aborted);
+    this.#origin?.answered(this.aborted);
   }
 
   #end(): void {
     this.#answered();
     if (this.#ended) return;
     this.#ended = true;
-    this.#stay?.over();
+    this.#origin?.leave();
   }
 
   #fail(error: Error): void {

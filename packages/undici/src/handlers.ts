@@ -27,6 +27,8 @@ interface Progress {
 
 /** undici 7 and 8. */
 export interface ModernHandler extends Progress {
+  /** Of handlers of this package: the parsed headers are not looked at when the controller has raw ones. */
+  readonly rawOnly?: boolean;
   onRequestStart?(controller: Controller, context?: unknown): unknown;
   onRequestUpgrade?(controller: Controller, status: number, headers: ParsedHeaders, socket: Duplex): unknown;
   onResponseStart?(
@@ -76,6 +78,7 @@ export function bothHandlers(handler: ModernHandler): Handler {
 }
 
 class ModernOverLegacy implements ModernHandler {
+  readonly rawOnly = true;
   readonly #handler: LegacyHandler;
 
   constructor(handler: LegacyHandler) {
@@ -125,10 +128,12 @@ class ModernOverLegacy implements ModernHandler {
 /** A modern handler as a legacy one. */
 export class LegacyOverModern implements LegacyHandler {
   readonly #handler: ModernHandler;
+  readonly #parse: (headers: RawHeaders) => ParsedHeaders;
   #controller = new LegacyController();
 
   constructor(handler: ModernHandler) {
     this.#handler = handler;
+    this.#parse = handler.rawOnly === true ? () => UNPARSED : toObject;
   }
 
   // Again for a request that is sent once more, on another connection.
@@ -139,14 +144,14 @@ export class LegacyOverModern implements LegacyHandler {
 
   onUpgrade(status: number, headers: RawHeaders | null, socket: Duplex): unknown {
     this.#controller.rawHeaders = headers ?? [];
-    return this.#handler.onRequestUpgrade?.(this.#controller, status, toObject(headers ?? []), socket);
+    return this.#handler.onRequestUpgrade?.(this.#controller, status, this.#parse(headers ?? []), socket);
   }
 
   onHeaders(status: number, headers: RawHeaders, resume: () => void, statusText: string): boolean {
     const controller = this.#controller;
     controller.rawHeaders = headers;
     controller.onResume = resume;
-    this.#handler.onResponseStart?.(controller, status, toObject(headers), statusText);
+    this.#handler.onResponseStart?.(controller, status, this.#parse(headers), statusText);
     return !controller.paused;
   }
 
@@ -157,7 +162,7 @@ export class LegacyOverModern implements LegacyHandler {
 
   onComplete(trailers: RawHeaders | null): void {
     this.#controller.rawTrailers = trailers ?? [];
-    this.#handler.onResponseEnd?.(this.#controller, toObject(trailers ?? []));
+    this.#handler.onResponseEnd?.(this.#controller, this.#parse(trailers ?? []));
   }
 
   onError(error: Error): void {
@@ -210,8 +215,12 @@ class LegacyController implements Controller {
 
 type HeaderValue = RawHeaders[number] | undefined;
 
+const UNPARSED: ParsedHeaders = Object.freeze({});
+
 /** Flat pairs of Buffers, one pair for each value: several Set-Cookie stay several. */
-export function toPairs(headers: RawHeaders | ParsedHeaders): Buffer[] {
+export function toPairs(headers: RawHeaders | ParsedHeaders): readonly Buffer[] {
+  // As llhttp delivers them.
+  if (Array.isArray(headers) && headers.every((part) => part instanceof Buffer)) return headers;
   const pairs: Buffer[] = [];
   for (const [name, value] of entries(headers)) {
     for (const one of Array.isArray(value) ? (value as (Buffer | string)[]) : [value as Buffer | string]) {

@@ -31,8 +31,12 @@ export class Origins {
    *
    * @returns undefined when there are too many
    */
-  get(name: string): Origin | undefined {
-    let origin = this.#origins.get(name);
+  get(given: string | URL | undefined): Origin | undefined {
+    // Most callers have the normal form already, and parsing a URL is dear.
+    let origin = typeof given === 'string' ? this.#origins.get(given) : undefined;
+    if (origin) return origin;
+    const name = normalOrigin(given);
+    origin = this.#origins.get(name);
     if (origin || this.#origins.size >= this.#max) return origin;
     origin = new Origin(this.#build, () => !this.#keep && this.#origins.delete(name));
     this.#origins.set(name, origin);
@@ -42,14 +46,6 @@ export class Origins {
   agents(): AgentLike[] {
     return [...this.#origins.values()].flatMap((origin) => origin.agents());
   }
-}
-
-/** The part of a request in the life of its origin. */
-export interface Stay {
-  /** No connection has to be made for it any more. */
-  answered(aborted: boolean): void;
-  /** It is over. */
-  over(): void;
 }
 
 export interface Attempt {
@@ -86,17 +82,16 @@ export class Origin {
   }
 
   /** A request begins. */
-  enter(): Stay {
+  enter(): void {
     this.#held++;
     this.#waiting++;
-    return {
-      answered: (aborted) => {
-        this.#waiting--;
-        if (!aborted || this.#waiting > 0) return;
-        for (const attempt of this.#attempts) attempt.abort(nobodyWaits());
-      },
-      over: () => this.#release(),
-    };
+  }
+
+  /** No connection has to be made for a request any more. */
+  answered(aborted: boolean): void {
+    this.#waiting--;
+    if (!aborted || this.#waiting > 0) return;
+    for (const attempt of this.#attempts) attempt.abort(nobodyWaits());
   }
 
   /**
@@ -112,14 +107,15 @@ export class Origin {
       signal: controller.signal,
       end: (socket) => {
         this.#attempts.delete(controller);
-        if (socket && !socket.closed) socket.once('close', () => this.#release());
-        else this.#release();
+        if (socket && !socket.closed) socket.once('close', () => this.leave());
+        else this.leave();
       },
     };
   }
 
+  /** A request, a handshake or a socket is over. */
   // In a turn of its own: whoever comes here is in the middle of undici, which may yet send the request once more.
-  #release(): void {
+  leave(): void {
     this.#held--;
     if (this.#held > 0) return;
     setImmediate(() => {
@@ -129,6 +125,12 @@ export class Origin {
       for (const agent of this.agents()) agent.close().catch(() => {});
     });
   }
+}
+
+/** Empty for what is no URL: undici refuses that itself. */
+function normalOrigin(origin: string | URL | undefined): string {
+  if (origin instanceof URL) return origin.origin;
+  return origin !== undefined && URL.canParse(origin) ? new URL(origin).origin : '';
 }
 
 function nobodyWaits(): Error {
