@@ -9,9 +9,10 @@ import { fileURLToPath } from 'node:url';
 import { SocksAgent } from '@socksify/agent';
 import { CERTIFICATE as ca } from '@socksify/origin';
 import { SocksDispatcher } from '@socksify/undici';
-import { Agent, request } from 'undici7';
 
-const ROUNDS = Number(process.argv[2] ?? 15);
+// bench.js [rounds] [a part of the name of the rows wanted]
+const [, , rounds = 15, wanted = ''] = process.argv;
+const ROUNDS = Number(rounds);
 const REQUESTS = 1500;
 const PARALLEL = 8;
 
@@ -26,10 +27,28 @@ const byAgent = (module, agent, port) => () =>
     const options = { agent, host: '127.0.0.1', port, path: '/' };
     module.get(options, (response) => response.on('end', resolve).resume()).on('error', reject);
   });
-const byDispatcher = (dispatcher, url) => async () => {
+const byRequest = (request, dispatcher, url) => async () => {
   const { body } = await request(url, { dispatcher });
   await body.dump();
 };
+const byFetch = (dispatcher, url) => async () => {
+  const response = await fetch(url, { dispatcher });
+  await response.arrayBuffer();
+};
+const relayed = `http://127.0.0.1:${ports.relayHttp}/`;
+const proxied = `http://127.0.0.1:${ports.http}/`;
+
+/** undici 8 asks for Node 22.19. */
+const versions = Number(process.versions.node.split('.')[0]) < 22 ? [7] : [7, 8];
+const undicis = versions.map(async (version) => {
+  const { Agent, request } = await import(`undici${version}`);
+  return {
+    controlName: `Agent of undici ${version}, request`,
+    control: byRequest(request, new Agent(connections), relayed),
+    ourName: 'SocksDispatcher',
+    ours: byRequest(request, new SocksDispatcher(proxy, { ...connections, Agent }), proxied),
+  };
+});
 
 const GROUPS = [
   {
@@ -44,18 +63,17 @@ const GROUPS = [
     ourName: 'SocksAgent, https',
     ours: byAgent(https, new SocksAgent(proxy, pool), ports.https),
   },
+  ...(await Promise.all(undicis)),
   {
-    controlName: 'undici Agent',
-    control: byDispatcher(new Agent(connections), `http://127.0.0.1:${ports.relayHttp}/`),
+    controlName: "Node's own Agent, fetch",
+    control: byFetch(undefined, relayed),
     ourName: 'SocksDispatcher',
-    ours: byDispatcher(
-      new SocksDispatcher(proxy, { ...connections, Agent }),
-      `http://127.0.0.1:${ports.http}/`,
-    ),
+    ours: byFetch(new SocksDispatcher(proxy), proxied),
   },
 ];
 
 for (const { controlName, control, ourName, ours } of GROUPS) {
+  if (!ourName.includes(wanted)) continue;
   await round(control);
   await round(ours);
   const ratios = { cpu: [], speed: [] };
