@@ -89,32 +89,37 @@ describe.each(SERVERS)('$name', ({ name, start }) => {
   }
 
   const lockStep = name.includes('password') ? 3 : 2;
-  const expectTrips = (actual: number, trips: number): void => {
-    console.log(`${name}: ${actual.toFixed(2)} round trips`);
-    expect(actual).toBeGreaterThan(trips - 0.2);
-    expect(actual).toBeLessThan(trips + 0.8);
+
+  /** The best of up to three: whatever else the machine does only adds to it. */
+  const expectTrips = async (measure: () => Promise<number>, trips: number): Promise<void> => {
+    let least = Infinity;
+    for (let tries = 0; tries < 3 && least >= trips + 0.8; tries++) least = Math.min(least, await measure());
+    console.log(`${name}: ${least.toFixed(2)} round trips`);
+    expect(least).toBeGreaterThan(trips - 0.2);
+    expect(least).toBeLessThan(trips + 0.8);
   };
 
   test(`takes ${lockStep} round trips message by message`, () =>
-    measured({}, async (trips) => expectTrips(await trips(), lockStep)));
+    measured({}, (trips) => expectTrips(trips, lockStep)));
 
   test('takes one from standby', () =>
     measured({ standby: 2 }, async (trips) => {
       await trips();
-      await expect.poll(() => relay.accepted, { interval: 10 }).toBeGreaterThanOrEqual(3);
-      // The relay delays the greeting too: what is on standby has been there for some round trips.
-      await wait(2 * DELAY * (lockStep + 0.5));
-      expectTrips(await trips(), 1);
+      await expectTrips(async () => {
+        await expect.poll(() => relay.accepted, { interval: 10 }).toBeGreaterThanOrEqual(3);
+        // The relay delays the greeting too: what is on standby has been there for some round trips.
+        await wait(2 * DELAY * (lockStep + 0.5));
+        return trips();
+      }, 1);
     }));
 
   if (name.startsWith('microsocks')) {
     test('does not survive pipelining, works all the same, and is remembered', () =>
       measured({ pipeline: true }, async (trips) => {
         expect(await trips()).toBeGreaterThan(lockStep);
-        expectTrips(await trips(), lockStep);
+        await expectTrips(trips, lockStep);
       }));
   } else {
-    test('takes one when pipelined', () =>
-      measured({ pipeline: true }, async (trips) => expectTrips(await trips(), 1)));
+    test('takes one when pipelined', () => measured({ pipeline: true }, (trips) => expectTrips(trips, 1)));
   }
 });

@@ -48,16 +48,29 @@ async function connections(server: SocksServer, count: number): Promise<void> {
   await expect.poll(() => server.connections, { interval: 5 }).toBe(count);
 }
 
+/** Until so many connections wait with `answered` bytes of the server's behind them, and the client has read them. */
+async function waiting(
+  server: SocksServer,
+  count: number,
+  answered: number,
+): Promise<Set<number | undefined>> {
+  const ready = () => [...server.sockets].filter(({ bytesWritten }) => bytesWritten === answered);
+  await expect.poll(() => ready().length, { interval: 5 }).toBe(count);
+  // The kernel has them; a few turns of this process later so has the client.
+  for (let turns = 0; turns < 10; turns++) await new Promise((resolve) => setTimeout(resolve, 0));
+  return new Set(ready().map(({ remotePort }) => remotePort));
+}
+
 test('wait with greeting and authentication done, and are used by the next tunnel', async () => {
   const users = { alice: 'secret' };
   const server = await proxy({ users });
   const socks = client(server.url('socks5', { username: 'alice', password: 'secret' }));
   expect(server.connections).toBe(0);
   const first = await socks.connect(here());
-  await connections(server, 3);
-  const waiting = new Set([...server.sockets].map(({ remotePort }) => remotePort));
+  // 05 02, 01 00
+  const ready = await waiting(server, 2, 4);
   const second = await socks.connect(here());
-  expect(waiting).toContain(second.socket.localPort);
+  expect(ready).toContain(second.socket.localPort);
   await connections(server, 4); // and another one takes its place
   await use(first);
   await use(second);
@@ -98,7 +111,7 @@ test('are replaced when they grow old', async () => {
   const started = performance.now();
   await server.idle();
   expect(performance.now() - started).toBeGreaterThan(3000);
-  expect(performance.now() - started).toBeLessThan(4500);
+  expect(performance.now() - started).toBeLessThan(8000);
   await use(await socks.connect(here()));
 });
 
