@@ -77,7 +77,7 @@ export function generationOf(Agent: AgentClass): Generation {
     });
   }
   if (!generation) {
-    throw Object.assign(new TypeError('Agent is not the Agent class of undici 6, 7 or 8'), {
+    throw Object.assign(new TypeError('Agent is not the Agent class of undici 5.28 to 8'), {
       code: 'ERR_INVALID_ARG_TYPE',
     });
   }

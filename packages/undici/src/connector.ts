@@ -47,7 +47,7 @@ export interface SocksConnector {
 }
 
 /**
- * The `connect` option of an `Agent`, `Pool` or `Client` of undici 6, 7 or 8 that you build yourself.
+ * The `connect` option of an `Agent`, `Pool` or `Client` of undici 5.28 to 8 that you build yourself.
  *
  * http destinations get the plain tunnel, https destinations TLS inside it. Errors are `SocksError`s, the TLS errors
  * of the destination, and what a selector throws. Call `close()` when the Agent is destroyed in the middle of things:

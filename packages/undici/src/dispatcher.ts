@@ -45,7 +45,7 @@ const OVER_DISPATCH: ReadonlySet<unknown> = new Set([
 
 /**
  * Takes `fetch` and everything of undici through a SOCKS proxy: as `dispatcher` of Node's own `fetch` and `WebSocket`,
- * and of undici 6, 7 and 8, whichever Agent it is built on. One serves them all.
+ * and of undici 5.28 to 8, whichever Agent it is built on. One serves them all.
  *
  * A failed connection is the `cause` of fetch's TypeError, and the error itself for `undici.request`: match its `code`
  * (`ERR_SOCKS_*`). Does no IO until the first request.

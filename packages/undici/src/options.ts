@@ -55,7 +55,7 @@ export interface AgentOptions {
 }
 
 export interface SocksDispatcherOptions extends AgentOptions, AdapterOptions {
-  /** The Agent class to build on, of undici 6, 7 or 8. Default: the one inside Node. */
+  /** The Agent class to build on, of undici 5.28 to 8. Default: the one inside Node. */
   Agent?: AgentClass;
 }
 

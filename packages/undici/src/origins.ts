@@ -1,9 +1,9 @@
 // The origins in use. Each has Agents of its own, which go when nothing is left of it: no request, no handshake, no
 // connection. Knows who waits for whom; nothing of SOCKS.
 //
-// Why so: undici 6 and the Agents inside Node 20 and 22 keep the pool of every origin for ever, and what an Agent keeps
-// cannot be taken from it without its private symbols. But an Agent can be dropped, and with nothing in it, closing it
-// breaks nothing. What is in it is counted here by sockets and requests, which every generation has alike.
+// Why so: undici 5 and 6 and the Agents inside Node 20 and 22 keep the pool of every origin for ever, and what an Agent
+// keeps cannot be taken from it without its private symbols. But an Agent can be dropped, and with nothing in it,
+// closing it breaks nothing. What is in it is counted here by sockets and requests, which every generation has alike.
 
 import type { Socket } from 'node:net';
 import type { AgentLike } from './agent.ts';

@@ -4,6 +4,7 @@ import { nodeAgent } from '../src/agent.ts';
 import type { AgentClass } from '../src/index.ts';
 
 export type WebSocketClass = new (url: string, options?: any) => WebSocket;
+export type EventSourceClass = new (url: string, options?: any) => EventTarget & { close(): void };
 export type FormDataClass = new () => { append(name: string, value: string): void };
 
 /** A copy of undici, as far as the tests use it: each version has types of its own. */
@@ -15,8 +16,11 @@ export interface Undici {
   readonly fetch: (url: string, init?: any) => Promise<Response>;
   readonly request: (url: string, options?: any) => Promise<any>;
   readonly WebSocket: WebSocketClass;
+  /** undici 5 has none. */
+  readonly EventSource?: EventSourceClass;
   readonly FormData: FormDataClass;
-  readonly interceptors: Record<'retry' | 'redirect', (options?: any) => (dispatch: any) => any>;
+  /** undici 5 has none that `compose` could take. */
+  readonly interceptors?: Record<'retry' | 'redirect', (options?: any) => (dispatch: any) => any>;
   readonly getGlobalDispatcher: () => unknown;
 }
 
@@ -26,6 +30,7 @@ export const nodeMajor: number = Number(process.versions.node.split('.')[0]);
 const NodeAgent = nodeAgent();
 
 export const undicis: ReadonlyMap<string, Undici> = new Map<string, Undici>([
+  ['undici 5', (await import('undici5')) as unknown as Undici],
   ['undici 6', await import('undici6')],
   ['undici 7', (await import('undici7')) as unknown as Undici],
   ...(nodeMajor >= 22 ? [['undici 8', (await import('undici8')) as unknown as Undici] as const] : []),

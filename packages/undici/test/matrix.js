@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../../..', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'matrix-'));
 const consumers = [
   'the fetch of Node',
-  ...[6, 7, 8].flatMap((n) => [`the fetch of undici ${n}`, `the request of undici ${n}`]),
+  ...[5, 6, 7, 8].flatMap((n) => [`the fetch of undici ${n}`, `the request of undici ${n}`]),
 ];
 const rows = [];
 const failures = [];
@@ -24,7 +24,7 @@ for (const version of [20, 22, 24, 26]) {
     continue;
   }
   const tests = await run(existsSync(node) ? node : process.execPath, String(version));
-  for (const agent of ["Node's", 'undici 6', 'undici 7', 'undici 8']) {
+  for (const agent of ["Node's", 'undici 5', 'undici 6', 'undici 7', 'undici 8']) {
     const ofAgent = tests.filter(({ ancestorTitles: [title] }) =>
       title.replace(`Node ${version}'s`, "Node's").includes(agent),
     );
@@ -33,7 +33,7 @@ for (const version of [20, 22, 24, 26]) {
 }
 rmSync(scratch, { recursive: true });
 
-const head = ['', 'Node fetch', ...[6, 7, 8].flatMap((n) => [`${n} fetch`, `${n} request`])];
+const head = ['', 'Node fetch', ...[5, 6, 7, 8].flatMap((n) => [`${n} fetch`, `${n} request`])];
 const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
 const line = (cells) => console.log(`| ${cells.map((text, i) => text.padEnd(widths[i])).join(' | ')} |`);
 line(head);

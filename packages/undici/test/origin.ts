@@ -22,7 +22,7 @@ export interface Origin extends AsyncDisposable {
   readonly server: Server;
   /** SNI, ALPN and resumption of every TLS connection. */
   readonly secured: { servername: string | false; alpn: string | false; reused: boolean }[];
-  /** What `/hang` and `/drip` requests were given. */
+  /** What `/hang`, `/drip` and `/events` requests were given. */
   readonly pending: ServerResponse[];
 }
 
@@ -100,6 +100,9 @@ function answer(
       return void response.writeHead(204).end();
     case '/large':
       return void response.writeHead(200, { 'content-length': LARGE.length }).end(LARGE);
+    case '/events':
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: hello\n\n');
+      return void pending.push(response);
     case '/drip':
       response.writeHead(200).write('first');
       return void pending.push(response);

@@ -1,4 +1,4 @@
-// WebSocket: HTTP/1.1 even where HTTP/2 is offered.
+// WebSocket: HTTP/1.1 even where HTTP/2 is offered. EventSource: a response that does not end.
 
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
@@ -27,6 +27,20 @@ for (const [agentName, Agent] of agents) {
       expect(proxy.requests).toEqual([`origin.test:${origin.port}`]);
       if (kind === 'h2') expect(origin.secured).toMatchObject([{ alpn: 'http/1.1' }]);
       await dispatcher.close();
+    });
+  }
+  for (const [name, { EventSource }] of undicis) {
+    if (EventSource === undefined) continue;
+    test(`the EventSource of ${name}, through ${agentName}`, async () => {
+      await using proxy = await startProxy();
+      await using origin = await startOrigin();
+      const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+      const source = new EventSource(`http://origin.test:${origin.port}/events`, { dispatcher });
+      const [message] = (await once(source, 'message')) as [MessageEvent];
+      expect(message.data).toBe('hello');
+      source.close();
+      expect(proxy.requests).toEqual([`origin.test:${origin.port}`]);
+      await dispatcher.destroy();
     });
   }
 }
