@@ -68,11 +68,11 @@ export function parseProxy(url: string | URL): SocksProxy {
   } catch {
     throw invalidProxy('not a URL such as socks5://host:1080');
   }
+  // In user:password@host, what looks like the scheme is something else; in socks5:host, the host is a path.
+  if (!parsed.href.startsWith(`${parsed.protocol}//`))
+    throw invalidProxy('not a URL such as socks5://host:1080');
   const scheme = SCHEMES[parsed.protocol];
   if (scheme === undefined) {
-    // In user:password@host, what looks like the scheme is something else.
-    if (!parsed.href.startsWith(`${parsed.protocol}//`))
-      throw invalidProxy('not a URL such as socks5://host:1080');
     throw invalidProxy(`${parsed.protocol} is not a SOCKS scheme: use socks5, socks4a, socks4 or socks5s`);
   }
   if (parsed.search || parsed.hash) throw invalidProxy('a proxy URL has no query and no fragment');

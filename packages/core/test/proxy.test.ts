@@ -39,6 +39,9 @@ describe('is refused, without repeating a secret', () => {
   test.each<[string, unknown, string]>([
     ['no scheme', 'proxy.test', 'ERR_SOCKS_INVALID_PROXY'],
     ['host and port alone', '127.0.0.1:1080', 'ERR_SOCKS_INVALID_PROXY'],
+    ['no slashes', 'socks5:127.0.0.1:1080', 'ERR_SOCKS_INVALID_PROXY'],
+    ['no slashes, and a path', 'socks5:proxy.test/sock', 'ERR_SOCKS_INVALID_PROXY'],
+    ['one slash', 'socks5:/proxy.test', 'ERR_SOCKS_INVALID_PROXY'],
     ['another scheme', `http://u:${secret}@proxy.test`, 'ERR_SOCKS_INVALID_PROXY'],
     ['an unencoded slash in the password', `socks5://u:${secret}/x@proxy.test`, 'ERR_SOCKS_INVALID_PROXY'],
     ['an unencoded hash in the password', `socks5://u:1#${secret}@proxy.test`, 'ERR_SOCKS_INVALID_PROXY'],
