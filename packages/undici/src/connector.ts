@@ -141,11 +141,29 @@ export function connectorOver(
   return (target, callback, waiters) => {
     // oxlint-disable promise/no-callback-in-promise -- that is undici's contract
     openIfWanted(target, waiters).then(
-      (socket) => callback(null, socket),
+      (socket) => {
+        holdBack(socket);
+        callback(null, socket);
+      },
       (error: unknown) => callback(connectError(error), null),
     );
     // oxlint-enable promise/no-callback-in-promise
   };
+}
+
+/**
+ * undici 6, 7 and 8 read a new socket before they write its request. What came in the segment of the proxy's reply
+ * would be an answer to nothing: they drop the socket, and dial again for the same request, for ever. So such bytes
+ * are shown a turn later, as they would come on a direct connection. HTTP/2 has its own way, and begins with the server.
+ */
+function holdBack(socket: Socket & { readonly alpnProtocol?: string | false | null }): void {
+  if (socket.readableLength === 0 || socket.alpnProtocol === 'h2') return;
+  // Node itself reads 0 bytes, to hear of more.
+  socket.read = (size) => (size === 0 ? Object.getPrototypeOf(socket).read.call(socket, 0) : null);
+  setImmediate(() => {
+    delete (socket as Partial<Socket>).read;
+    socket.emit('readable');
+  });
 }
 
 /** undici takes these two for signs of its own that the same request can be tried again, and dials for ever. */

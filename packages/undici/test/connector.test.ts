@@ -1,9 +1,11 @@
 // socksConnector, for Agents, Pools and Clients that people build themselves.
 
+import { startScript } from '@socksify/server';
+import type { ScriptStep } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { socksConnector } from '../src/index.ts';
+import { socksConnector, SocksDispatcher } from '../src/index.ts';
 import type { SocksConnectorOptions } from '../src/index.ts';
-import { undicis } from './cells.ts';
+import { agents, undicis } from './cells.ts';
 import { cert, startOrigin } from './origin.ts';
 import type { Origin } from './origin.ts';
 import { startProxy } from './proxy.ts';
@@ -112,4 +114,42 @@ test.each([undefined, 'text', null])('calls back with an Error when a selector t
     connect({ hostname: 'any.test', protocol: 'http:', port: 80 }, (...result) => resolve(result[0]));
   });
   expect(error).toBeInstanceOf(Error);
+});
+
+describe.each(agents)('bytes in the segment of the reply, through %s', (_, Agent) => {
+  const hex = (text: string): string => Buffer.from(text).toString('hex');
+  const GRANTED = '0500 0001 7f000001 0050';
+  const answer = hex('HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly');
+
+  test.each<[string, string, ScriptStep]>([
+    ['an answer', answer, { stall: true }],
+    ['an answer, and the end', answer, { close: true }],
+    ['the head of an answer, and then its body', answer.slice(0, -10), { send: answer.slice(-10) }],
+  ])('%s', async (__, early, then) => {
+    const { text, attempts } = await fetched([{ send: GRANTED + early }, then]);
+    expect([text, attempts]).toEqual(['early', 1]);
+  });
+
+  test.each(['close', 'stall'] as const)(
+    'what is no answer, and then %s: fails, in one attempt',
+    async (then) => {
+      const { text, attempts } = await fetched([
+        { send: GRANTED + hex('220 ready\r\n') },
+        { [then]: true } as never,
+      ]);
+      expect([text, attempts]).toEqual(['fetch failed', 1]);
+    },
+  );
+
+  async function fetched(answers: readonly ScriptStep[]): Promise<{ text: string; attempts: number }> {
+    const server = await startScript([{ read: 3 }, { send: '0500' }, { read: 10 }, ...answers]);
+    const dispatcher = new SocksDispatcher(server.url('socks5'), { Agent });
+    const text = await fetch('http://127.0.0.1/', { dispatcher } as object)
+      .then((response) => response.text())
+      .catch((error: Error) => error.message);
+    const attempts = server.connections.length;
+    await dispatcher.destroy();
+    await server.close();
+    return { text, attempts };
+  }
 });
