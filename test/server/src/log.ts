@@ -8,13 +8,15 @@ import type { Traffic } from './tunnel.ts';
 export interface Entry extends SocksRequest, Traffic {
   /** The client's port, if it came by TCP. */
   readonly remotePort: number | undefined;
-  /** The second byte of the answer: REP (00 is success), or CD of SOCKS4 (90 is). Undefined: not answered. */
+  /** The second byte of the last answer: REP (00 is success), or CD of SOCKS4 (90 is). Undefined: not answered. */
   reply: number | undefined;
-  /** The local port of the outgoing connection: what the origin sees as its client's port. */
+  /** The local port towards the destination: what an origin sees as its client's, or where a peer is awaited. */
   outgoingPort: number | undefined;
   /** From the client to the destination, and back; behind the handshake. */
   bytesUp: number;
   bytesDown: number;
+  /** Datagrams of an association that went nowhere, from either side. Without their headers, the others are bytes. */
+  dropped: number;
   /** True once the client's socket is closed. */
   closed: boolean;
 }
@@ -35,6 +37,7 @@ export function enter(request: SocksRequest, remotePort: number | undefined): En
     outgoingPort: undefined,
     bytesUp: 0,
     bytesDown: 0,
+    dropped: 0,
     closed: false,
   };
 }
@@ -47,6 +50,8 @@ const COMMAND = {
   connect: 'CONNECT',
   bind: 'BIND',
   associate: 'UDP ASSOCIATE',
+  resolve: 'RESOLVE',
+  'resolve-ptr': 'RESOLVE_PTR',
   unknown: 'unknown command',
 } as const;
 

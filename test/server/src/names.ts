@@ -2,34 +2,56 @@
 
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
+import { canonical } from './address.ts';
 
 /** Addresses of a name, to be tried in turn. */
 export type NameTable = Readonly<Record<string, string | readonly string[]>>;
 
-/** The addresses of a host. @throws Error with code `ENOTFOUND` */
-export type Resolver = (host: string) => Promise<readonly string[]>;
+export interface Resolver {
+  /** The addresses of a host. @throws Error with code `ENOTFOUND` */
+  readonly addressesOf: (host: string) => Promise<readonly string[]>;
+  /** The first name in the table that has this address. @throws Error with code `ENOTFOUND` */
+  readonly nameOf: (address: string) => string;
+}
 
 /**
- * A resolver for literals, then the table; `system` asks the operating system about everything else, the default
+ * A resolver for literals, then the table; `system` asks the operating system about all other names, the default
  * is not to. A literal sent as a name (ATYP 03) is served, as all real servers do; the log shows how it came.
  * @throws TypeError when the table holds anything but addresses
  */
 export function createResolver(names: NameTable = {}, beyond: 'none' | 'system' = 'none'): Resolver {
   const table = new Map<string, readonly string[]>();
+  const reverse = new Map<string, string>();
   for (const [name, value] of Object.entries(names)) {
     const addresses = typeof value === 'string' ? [value] : value;
     if (!addresses.every((address) => isIP(address))) throw new TypeError(`${name}: not an address`);
     table.set(normalise(name), addresses);
+    for (const address of addresses.map(canonical)) {
+      if (!reverse.has(address)) reverse.set(address, name);
+    }
   }
-  return async (host) => {
-    if (isIP(host)) return [host];
-    const addresses = table.get(normalise(host));
-    if (addresses) return addresses;
-    if (beyond === 'system') return (await lookup(host, { all: true })).map(({ address }) => address);
-    throw Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
+  return {
+    async addressesOf(host) {
+      if (isIP(host)) return [host];
+      const addresses = table.get(normalise(host));
+      if (addresses) return addresses;
+      // The system would stop at a NUL, and look another name up than the rules have seen.
+      if (beyond === 'none' || !/^[\x21-\x7e]+$/.test(host)) throw notFound('no such name');
+      return (await lookup(host, { all: true })).map(({ address }) => address);
+    },
+    nameOf(address) {
+      const name = reverse.get(canonical(address));
+      if (name === undefined) throw notFound('no such address');
+      return name;
+    },
   };
 }
 
-function normalise(name: string): string {
+/** The one spelling of a name. */
+export function normalise(name: string): string {
   return name.toLowerCase().replace(/\.$/, '');
+}
+
+function notFound(reason: string): Error {
+  return Object.assign(new Error(reason), { code: 'ENOTFOUND' });
 }

@@ -20,7 +20,7 @@ export interface Policy {
   readonly users?: Readonly<Record<string, string>> | 'any' | undefined;
   /** With `users`: serve SOCKS4 and clients that offer only method 00 all the same. Default false. */
   readonly allowAnonymous?: boolean | undefined;
-  /** The USERIDs that SOCKS4 clients must show one of. A claim, not a proof: nobody is asked by ident. */
+  /** The USERIDs that SOCKS4 clients must show one of. A claim, not a proof. */
   readonly userIds?: readonly string[] | undefined;
 }
 

@@ -1,6 +1,8 @@
 // Everything the server sends in SOCKS: the reply tables, their bytes, and which failure gets which. No IO.
 
 import { isIPv4 } from 'node:net';
+import { encodeAddress, octets4 } from './address.ts';
+import type { Bound } from './address.ts';
 
 /** REP of RFC 1928 section 6. Also the server's own vocabulary for the outcome of a SOCKS4 request. */
 export const REP = {
@@ -15,8 +17,8 @@ export const REP = {
   ADDRESS_TYPE_NOT_SUPPORTED: 0x08,
 } as const;
 
-/** CD of the SOCKS4 memo; 92 and 93 are about ident, which this server does not ask. */
-export const CD = { GRANTED: 90, REJECTED: 91 } as const;
+/** CD of the SOCKS4 memo; 92 and 93 are about ident. */
+export const CD = { GRANTED: 90, REJECTED: 91, IDENTD_UNREACHABLE: 92, IDENTD_MISMATCH: 93 } as const;
 
 /** Any number up to FF is a REP on the wire; the names are for those that this server sends. */
 export type Rep = (typeof REP)[keyof typeof REP];
@@ -37,28 +39,22 @@ export function repOf(error: unknown): Rep {
   return REP_OF_ERROR.get(code) ?? REP.GENERAL_FAILURE;
 }
 
-/** The address that the server's own end of the outgoing connection has. */
-export interface Bound {
-  readonly host: string;
-  readonly port: number;
-}
-
 const NOWHERE: Bound = { host: '0.0.0.0', port: 0 };
 
 /** The reply of either version. A failure has zeros for its address. */
 export function encodeReply(version: 4 | 5, rep: Rep, bound: Bound = NOWHERE): Uint8Array {
-  return version === 4 ? encodeReply4(rep, bound) : encodeReply5(rep, bound);
+  if (version === 5) return encodeReply5(rep, bound);
+  return encodeReply4(rep === REP.SUCCEEDED ? CD.GRANTED : CD.REJECTED, bound);
 }
 
 /*
- *     +----+----+---------+-------+     SOCKS4 memo. VN is 0. An outgoing connection over IPv6
- *     | VN | CD | DSTPORT | DSTIP |     has no address that fits: zeros.
+ *     +----+----+---------+-------+     SOCKS4 memo. VN is 0. An IPv6 address does not fit:
+ *     | VN | CD | DSTPORT | DSTIP |     zeros, which stand for the server's own address.
  *     +----+----+---------+-------+
  *     | 1  | 1  |    2    |   4   |
  *     +----+----+---------+-------+
  */
-function encodeReply4(rep: Rep, { host, port }: Bound): Uint8Array {
-  const cd = rep === REP.SUCCEEDED ? CD.GRANTED : CD.REJECTED;
+export function encodeReply4(cd: (typeof CD)[keyof typeof CD], { host, port }: Bound = NOWHERE): Uint8Array {
   return Uint8Array.of(0x00, cd, port >> 8, port & 0xff, ...octets4(isIPv4(host) ? host : NOWHERE.host));
 }
 
@@ -66,24 +62,9 @@ function encodeReply4(rep: Rep, { host, port }: Bound): Uint8Array {
  *     +-----+-----+-------+------+----------+----------+
  *     | VER | REP |  RSV  | ATYP | BND.ADDR | BND.PORT |     RFC 1928 section 6
  *     +-----+-----+-------+------+----------+----------+
- *     |  1  |  1  | X'00' |  1   | 4 or 16  |    2     |
+ *     |  1  |  1  | X'00' |  1   | Variable |    2     |
  *     +-----+-----+-------+------+----------+----------+
  */
-function encodeReply5(rep: Rep, { host, port }: Bound): Uint8Array {
-  const address = isIPv4(host) ? [0x01, ...octets4(host)] : [0x04, ...octets6(host)];
-  return Uint8Array.of(0x05, rep, 0x00, ...address, port >> 8, port & 0xff);
-}
-
-function octets4(host: string): number[] {
-  return host.split('.').map(Number);
-}
-
-// A zone id has no place on the wire. The URL parser turns a dotted tail into groups of sixteen bits.
-function octets6(host: string): number[] {
-  const plain = new URL(`http://[${host.replace(/%.*/, '')}]`).hostname.slice(1, -1);
-  const [left = [], right] = plain.split('::').map((half) => (half === '' ? [] : half.split(':')));
-  const middle = right ? Array.from<string>({ length: 8 - left.length - right.length }).fill('0') : [];
-  return [...left, ...middle, ...(right ?? [])]
-    .map((group) => Number.parseInt(group, 16))
-    .flatMap((group) => [group >> 8, group & 0xff]);
+function encodeReply5(rep: Rep, bound: Bound): Uint8Array {
+  return Uint8Array.of(0x05, rep, 0x00, ...encodeAddress(bound));
 }

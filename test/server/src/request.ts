@@ -1,6 +1,8 @@
 // Everything a client sends in SOCKS4, SOCKS4A and SOCKS5, as readers that ask for exact numbers of bytes.
 // Knows no socket and no policy: what a message says, not whether it is granted.
 
+import { readAddress, uint16 } from './address.ts';
+import type { Destination } from './address.ts';
 import { encodeReply, REP } from './reply.ts';
 import type { Rep } from './reply.ts';
 
@@ -12,19 +14,15 @@ export interface Read {
 /** Straight-line parsing. Never asks for a byte beyond the message at hand. */
 export type Reader<Message> = Generator<Read, Message, Uint8Array>;
 
-export type Command = 'connect' | 'bind' | 'associate' | 'unknown';
+/** The last two before `unknown` are Tor's. */
+export type Command = 'connect' | 'bind' | 'associate' | 'resolve' | 'resolve-ptr' | 'unknown';
 
 /** What a client asked for. */
-export interface SocksRequest {
+export interface SocksRequest extends Destination {
   readonly version: 4 | 5;
   /** Which of the three ways of asking: `4a` is version 4 with a name. */
   readonly form: '4' | '4a' | '5';
   readonly command: Command;
-  /** How the destination was written on the wire. */
-  readonly atyp: 'ipv4' | 'ipv6' | 'name';
-  /** As sent: a name keeps its case and its trailing dot; bytes outside ASCII are read as Latin-1. */
-  readonly host: string;
-  readonly port: number;
   /** SOCKS4: the USERID, often empty. SOCKS5: the user name, if method 02 was used. */
   readonly user?: string;
   /** SOCKS5: the method that the server chose, 0x00 or 0x02. */
@@ -90,7 +88,7 @@ function* readRequest4(): Reader<SocksRequest> {
     user,
   };
   if (host === '') throw refuse('empty name', REP.GENERAL_FAILURE, request);
-  if (request.command !== 'connect') throw refuse(`CMD ${cmd}`, REP.COMMAND_NOT_SUPPORTED, request);
+  if (request.command === 'unknown') throw refuse(`CMD ${cmd}`, REP.COMMAND_NOT_SUPPORTED, request);
   return request;
 }
 
@@ -145,59 +143,30 @@ export function* readUserpass(): Reader<Userpass> {
 export function* readRequest5(client: Pick<SocksRequest, 'method' | 'user'> = {}): Reader<SocksRequest> {
   const [ver, cmd, rsv, atyp = 0] = yield { read: 4 };
   if (ver !== 0x05) throw new Refusal(`VER ${ver} in the request`, NOTHING);
+  const destination = yield* readAddress(atyp);
+  if (!destination) throw new Refusal(`ATYP ${atyp}`, encodeReply(5, REP.ADDRESS_TYPE_NOT_SUPPORTED));
   const request: SocksRequest = {
     version: 5,
     form: '5',
     command: commandOf(cmd, 5),
-    ...(yield* readAddress(atyp)),
+    ...destination,
     ...client,
   };
   if (rsv !== 0x00) throw refuse(`RSV ${rsv}`, REP.GENERAL_FAILURE, request);
   if (request.host === '') throw refuse('empty name', REP.GENERAL_FAILURE, request);
-  if (request.command !== 'connect') throw refuse(`CMD ${cmd}`, REP.COMMAND_NOT_SUPPORTED, request);
+  if (request.command === 'unknown') throw refuse(`CMD ${cmd}`, REP.COMMAND_NOT_SUPPORTED, request);
   return request;
-}
-
-/*
- *     +------+----------+----------+
- *     | ATYP | DST.ADDR | DST.PORT |      RFC 1928 section 5. ATYP has been read. ADDR is 4 octets (01),
- *     +------+----------+----------+      16 octets (04), or one octet of length and the name (03).
- *     |  1   | Variable |    2     |
- *     +------+----------+----------+
- */
-function* readAddress(atyp: number): Reader<Pick<SocksRequest, 'atyp' | 'host' | 'port'>> {
-  if (atyp === 0x01) {
-    const bytes = yield { read: 6 };
-    return { atyp: 'ipv4', host: bytes.subarray(0, 4).join('.'), port: uint16(bytes.subarray(4)) };
-  }
-  if (atyp === 0x03) {
-    const [length = 0] = yield { read: 1 };
-    const bytes = Buffer.from(yield { read: length + 2 });
-    return { atyp: 'name', host: bytes.toString('latin1', 0, length), port: uint16(bytes.subarray(length)) };
-  }
-  if (atyp === 0x04) {
-    const bytes = yield { read: 18 };
-    return { atyp: 'ipv6', host: printIPv6(bytes.subarray(0, 16)), port: uint16(bytes.subarray(16)) };
-  }
-  throw new Refusal(`ATYP ${atyp}`, encodeReply(5, REP.ADDRESS_TYPE_NOT_SUPPORTED));
 }
 
 function refuse(reason: string, rep: Rep, request: SocksRequest): Refusal {
   return new Refusal(reason, encodeReply(request.version, rep), request);
 }
 
+// Of Tor's two, SOCKS4 has no way to answer the second.
 function commandOf(cmd: number | undefined, version: 4 | 5): Command {
   if (cmd === 0x01) return 'connect';
   if (cmd === 0x02) return 'bind';
-  return cmd === 0x03 && version === 5 ? 'associate' : 'unknown';
-}
-
-function uint16([high = 0, low = 0]: Iterable<number>): number {
-  return (high << 8) | low;
-}
-
-// The URL parser writes an address as RFC 5952 asks.
-function printIPv6(bytes: Uint8Array): string {
-  const groups = Array.from({ length: 8 }, (_, i) => uint16(bytes.subarray(2 * i)).toString(16));
-  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1);
+  if (cmd === 0x03 && version === 5) return 'associate';
+  if (cmd === 0xf0) return 'resolve';
+  return cmd === 0xf1 && version === 5 ? 'resolve-ptr' : 'unknown';
 }

@@ -10,6 +10,8 @@ import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
 export type ScriptStep =
   /** Waits until the client has sent so many bytes more. */
   | { readonly read: number }
+  /** Forgets what has come behind the bytes that were read, as a server does that reads once and looks at the start. */
+  | { readonly drop: true }
   | { readonly send: string }
   /** Every byte in a segment of its own. */
   | { readonly sendSlowly: string }
@@ -136,7 +138,8 @@ export class ScriptedConnection {
       if ('read' in step) {
         expected += step.read;
         while (this.#length < expected) await once(this.#socket, 'received', { signal: gone.signal });
-      } else if ('send' in step) await this.#send(bytes(step.send));
+      } else if ('drop' in step) expected = this.#length;
+      else if ('send' in step) await this.#send(bytes(step.send));
       else if ('sendSlowly' in step) {
         for (const byte of bytes(step.sendSlowly)) {
           await this.#send(Buffer.of(byte));

@@ -1,23 +1,27 @@
-// The server: accepts clients, lets them negotiate, connects them, keeps the books, lets go of everything.
+// The server: accepts clients, lets them negotiate, does what they ask, keeps the books, lets go of everything.
 
 import { EventEmitter, once } from 'node:events';
 import { createServer as createTcpServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import type { TlsOptions } from 'node:tls';
+import { Commands } from './commands.ts';
 import { converse } from './converse.ts';
+import type { IdentOptions } from './identify.ts';
+import { createAdmission } from './limits.ts';
+import type { Admission, LimitOptions } from './limits.ts';
 import { enter, enterRefused } from './log.ts';
 import type { Entry, RefusedClient } from './log.ts';
-import { createResolver } from './names.ts';
-import type { NameTable, Resolver } from './names.ts';
+import type { NameTable } from './names.ts';
 import { negotiate } from './negotiate.ts';
 import type { Policy } from './negotiate.ts';
-import { encodeReply, REP, repOf } from './reply.ts';
+import { encodeReply, repOf } from './reply.ts';
 import { Refusal } from './request.ts';
 import type { SocksRequest } from './request.ts';
-import { dial, splice } from './tunnel.ts';
+import type { Rule } from './rules.ts';
+import { dismiss } from './tunnel.ts';
 
-export interface ServerOptions extends Policy {
+export interface ServerOptions extends Policy, LimitOptions {
   /** Default 127.0.0.1. */
   readonly host?: string;
   /** Default 0: any free one. */
@@ -30,18 +34,40 @@ export interface ServerOptions extends Policy {
   readonly names?: NameTable;
   /** Who is asked about names that are not in the table. Default `none`: REP 04, SOCKS4A 91. */
   readonly resolve?: 'none' | 'system';
-  /** False refuses a request: REP 02, SOCKS4 91. */
+  /**
+   * Which destinations are open to whom: the first rule that matches decides, and what none matches is allowed. A name
+   * is open if all its addresses are. Else: REP 02, SOCKS4 91; a datagram is dropped.
+   */
+  readonly rules?: readonly Rule[];
+  /**
+   * For what no rule can say; asked before the rules, once a request, and once for each datagram of an association.
+   * False refuses.
+   */
   readonly allow?: (request: SocksRequest) => boolean;
+  /**
+   * Ask the machine of a SOCKS4 client whether the USERID is right (RFC 1413). Default: nobody is asked. CD 92 without
+   * an answer, 93 for another user.
+   */
+  readonly ident?: IdentOptions;
+  /** Serve Tor's commands RESOLVE and RESOLVE_PTR. Default false: REP 07, SOCKS4 91. */
+  readonly tor?: boolean;
   /** Milliseconds from the connection to the whole request. Default 10 s; then the client is closed. */
   readonly handshakeTimeout?: number;
   /** Milliseconds to reach the destination, over all its addresses. Default 120 s; then REP 06, SOCKS4 91. */
   readonly connectTimeout?: number;
+  /** Milliseconds until the peer of a BIND has to be there. Default 120 s; then REP 06, SOCKS4 91. */
+  readonly bindTimeout?: number;
+}
+
+export interface CloseOptions {
+  /** Milliseconds that tunnels may take to come to their end. Default 0: they are broken off. */
+  readonly drain?: number;
 }
 
 export interface ServerEvents {
   /** A request was read; its `reply` is still undefined unless it was refused at once. */
   received: [entry: Entry];
-  /** It was answered. */
+  /** It was answered; a BIND is answered twice. */
   request: [entry: Entry];
   /** Its client's socket is closed. */
   closed: [entry: Entry];
@@ -49,12 +75,9 @@ export interface ServerEvents {
   refused: [client: RefusedClient];
 }
 
-/** How long a client that was turned away may take to close its side. Its answer and FIN were sent at once. */
-const LINGER = 500;
-
 /**
- * A SOCKS4, SOCKS4A and SOCKS5 server, listening. CONNECT only; methods 00 and 02.
- * @throws TypeError for a name table without addresses; the system's error when it cannot listen
+ * A SOCKS4, SOCKS4A and SOCKS5 server, listening: CONNECT, BIND, UDP ASSOCIATE; methods 00 and 02.
+ * @throws TypeError for a name table without addresses, or a rule that means nothing; the system's error when it cannot listen
  * @example
  * const server = await startServer({ names: { 'origin.test': '127.0.0.1' }, users: { alice: 'secret' } });
  * server.url('socks5', { username: 'alice', password: 'secret' }); // socks5://alice:secret@127.0.0.1:40123
@@ -74,16 +97,26 @@ export class SocksServer extends EventEmitter<ServerEvents> {
   readonly refusals: RefusedClient[] = [];
   /** The clients' sockets, as accepted: with TLS, the TCP sockets below it. */
   readonly sockets: Set<Socket> = new Set<Socket>();
+  /** Clients whose request was read: not those that are still in their handshake. */
+  readonly #served = new Set<Socket>();
   readonly #outgoing = new Set<Socket>();
+  /** What peers and datagrams come to. Closed with the client that they are for. */
+  readonly #openings = new Set<EventEmitter>();
   readonly #options: ServerOptions;
-  readonly #resolve: Resolver;
+  readonly #commands: Commands;
+  readonly #admit: Admission;
   readonly #listener: Server;
 
   /** Use {@link startServer}. */
   constructor(options: ServerOptions) {
     super();
     this.#options = options;
-    this.#resolve = createResolver(options.names, options.resolve);
+    this.#commands = new Commands(options, {
+      onSocket: (socket) => track(socket, this.#outgoing),
+      onOpening: (opening) => track(opening, this.#openings),
+      onAnswer: (entry, answer) => this.#answered(entry, answer),
+    });
+    this.#admit = createAdmission(options);
     const { tls, handshakeTimeout = 10_000 } = options;
     const serve = (client: Socket): void => {
       // Only now: a client that gives up in the middle of the TLS handshake has nothing to be half-open for.
@@ -92,8 +125,15 @@ export class SocksServer extends EventEmitter<ServerEvents> {
     };
     this.#listener = tls
       ? createTlsServer({ handshakeTimeout, ...tls, noDelay: true }, serve)
-      : createTcpServer({ allowHalfOpen: true, noDelay: true }, serve);
-    this.#listener.on('connection', (socket: Socket) => track(socket, this.sockets));
+      : createTcpServer({ allowHalfOpen: true, noDelay: true });
+    this.#listener.on('connection', (socket: Socket) => {
+      track(socket, this.sockets);
+      const reason = this.#admit(socket);
+      if (reason !== undefined) {
+        socket.destroy();
+        this.#turnAway(socket, new Refusal(reason, new Uint8Array()));
+      } else if (!tls) serve(socket);
+    });
   }
 
   /** Use {@link startServer}. */
@@ -123,24 +163,52 @@ export class SocksServer extends EventEmitter<ServerEvents> {
     return `${scheme}://${login}${host.includes(':') ? `[${host}]` : host}:${this.port}`;
   }
 
-  /** Resolves once no client is connected and no outgoing connection is left; at once if so already. */
+  /** Resolves once no client is connected and nothing that was opened for one is left; at once if so already. */
   async idle(): Promise<void> {
     for (;;) {
-      const [socket] = [...this.sockets, ...this.#outgoing];
-      if (!socket) return;
+      const [open] = [...this.sockets, ...this.#outgoing, ...this.#openings];
+      if (!open) return;
       await new Promise<void>((resolve) => {
-        socket.once('close', () => resolve());
+        open.once('close', () => resolve());
       });
     }
   }
 
-  /** Stops listening, breaks all tunnels off, resolves when every socket is closed. Safe to repeat. */
-  async close(): Promise<void> {
+  /**
+   * Stops listening, breaks all tunnels off, resolves when every socket is closed. With `drain`, only clients without
+   * a request are closed at once; what the others asked for is broken off when that time is over. Safe to repeat.
+   */
+  async close({ drain = 0 }: CloseOptions = {}): Promise<void> {
     const stopped = this.#listener.listening ? once(this.#listener, 'close') : undefined;
     this.#listener.close();
-    for (const socket of [...this.sockets, ...this.#outgoing]) socket.destroy();
-    await this.idle();
+    const breakOff = (): void => {
+      for (const socket of [...this.sockets, ...this.#outgoing]) socket.destroy();
+    };
+    if (drain > 0) {
+      for (const socket of this.#unserved()) socket.destroy();
+      const timer = setTimeout(breakOff, drain);
+      await this.idle();
+      clearTimeout(timer);
+    } else {
+      breakOff();
+      await this.idle();
+    }
     await stopped;
+  }
+
+  // Of a client inside TLS only the TCP socket is in `sockets`; both show the same port.
+  #unserved(): Socket[] {
+    const served = [...this.#served];
+    return [...this.sockets].filter(
+      (socket) =>
+        !served.some(
+          (client) =>
+            client === socket ||
+            (socket.remotePort !== undefined &&
+              client.remotePort === socket.remotePort &&
+              client.remoteAddress === socket.remoteAddress),
+        ),
+    );
   }
 
   async #serve(client: Socket): Promise<void> {
@@ -153,23 +221,16 @@ export class SocksServer extends EventEmitter<ServerEvents> {
       else client.destroy();
       return;
     }
+    track(client, this.#served);
     const entry = this.#enter(client, request);
-    let remote: Socket;
     try {
-      remote = await this.#reach(client, request);
+      await this.#commands.carryOut(client, entry);
     } catch (error) {
       if (client.destroyed) return;
-      const answer = error instanceof Refusal ? error.answer : encodeReply(request.version, repOf(error));
+      const answer = error instanceof Refusal ? error.answer : encodeReply(entry.version, repOf(error));
       this.#answered(entry, answer);
       dismiss(client, answer);
-      return;
     }
-    const { localAddress: host = '0.0.0.0', localPort: port = 0 } = remote;
-    entry.outgoingPort = port;
-    const answer = encodeReply(request.version, REP.SUCCEEDED, { host, port });
-    client.write(answer);
-    splice(client, remote, entry);
-    this.#answered(entry, answer);
   }
 
   async #negotiate(client: Socket): Promise<SocksRequest> {
@@ -181,25 +242,16 @@ export class SocksServer extends EventEmitter<ServerEvents> {
     }
   }
 
-  async #reach(client: Socket, request: SocksRequest): Promise<Socket> {
-    const { allow, connectTimeout: timeout = 120_000 } = this.#options;
-    if (allow?.(request) === false) {
-      throw new Refusal('against the rules', encodeReply(request.version, REP.NOT_ALLOWED), request);
-    }
-    const addresses = await this.#resolve(request.host);
-    const onSocket = (socket: Socket): void => track(socket, this.#outgoing);
-    return dial({ addresses, port: request.port, timeout, client, onSocket });
+  #refuse(client: Socket, refusal: Refusal): void {
+    if (refusal.request) this.#answered(this.#enter(client, refusal.request), refusal.answer);
+    else this.#turnAway(client, refusal);
+    dismiss(client, refusal.answer);
   }
 
-  #refuse(client: Socket, refusal: Refusal): void {
-    if (refusal.request) {
-      this.#answered(this.#enter(client, refusal.request), refusal.answer);
-    } else {
-      const refused = enterRefused(refusal, client.remotePort);
-      this.refusals.push(refused);
-      this.emit('refused', refused);
-    }
-    dismiss(client, refusal.answer);
+  #turnAway(client: Socket, refusal: Refusal): void {
+    const refused = enterRefused(refusal, client.remotePort);
+    this.refusals.push(refused);
+    this.emit('refused', refused);
   }
 
   #enter(client: Socket, request: SocksRequest): Entry {
@@ -221,16 +273,7 @@ export class SocksServer extends EventEmitter<ServerEvents> {
   }
 }
 
-// The FIN goes out with the answer. What the client still sends is read and dropped: closing with bytes unread would
-// be a reset, and a reset can overtake the answer.
-function dismiss(client: Socket, answer: Uint8Array): void {
-  const timer = setTimeout(() => client.destroy(), LINGER);
-  client.once('close', () => clearTimeout(timer)).resume();
-  if (answer.length > 0) client.write(answer);
-  client.end();
-}
-
-function track(socket: Socket, set: Set<Socket>): void {
+function track<Opened extends EventEmitter>(socket: Opened, set: Set<Opened>): void {
   set.add(socket);
   socket.on('error', ignore).once('close', () => set.delete(socket));
 }

@@ -8,6 +8,8 @@ import { TLSSocket } from 'node:tls';
 export interface DialOptions {
   readonly addresses: readonly string[];
   readonly port: number;
+  /** The address to dial from, if not any. */
+  readonly localAddress?: string;
   /** Milliseconds for all addresses together. */
   readonly timeout: number;
   /** The dialling stops when this socket closes. */
@@ -17,7 +19,8 @@ export interface DialOptions {
 }
 
 /** Connects to the first address that answers. @throws the error of the last one */
-export async function dial({ addresses, port, timeout, client, onSocket }: DialOptions): Promise<Socket> {
+export async function dial(options: DialOptions): Promise<Socket> {
+  const { addresses, timeout, client, onSocket, ...where } = options;
   let attempt: Socket | undefined;
   let stopped: Error | undefined;
   const stop = (reason: Error): void => {
@@ -34,7 +37,7 @@ export async function dial({ addresses, port, timeout, client, onSocket }: DialO
     let failure: unknown = new Error('no address');
     for (const host of addresses) {
       if (stopped) break;
-      attempt = connect({ host, port, allowHalfOpen: true, noDelay: true });
+      attempt = connect({ host, ...where, allowHalfOpen: true, noDelay: true });
       onSocket(attempt);
       try {
         await connected(attempt);
@@ -89,4 +92,18 @@ function join(from: Socket, to: Socket): void {
 function abort(socket: Socket): void {
   if (socket instanceof TLSSocket || socket.remoteFamily === undefined) socket.destroy();
   else socket.resetAndDestroy();
+}
+
+/** How long a client that was turned away may take to close its side. Its answer and FIN were sent at once. */
+const LINGER = 500;
+
+/**
+ * Sends a last answer, and the FIN with it. What the client still sends is read and dropped: closing with bytes unread
+ * would be a reset, and a reset can overtake the answer.
+ */
+export function dismiss(client: Socket, answer: Uint8Array): void {
+  const timer = setTimeout(() => client.destroy(), LINGER);
+  client.once('close', () => clearTimeout(timer)).resume();
+  if (answer.length > 0) client.write(answer);
+  client.end();
 }

@@ -1,15 +1,12 @@
-// Much data, other listeners than TCP, and a client that somebody else wrote.
+// Much data, and other listeners than TCP.
 
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer as createHttpServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
-import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startServer } from '../src/index.ts';
 import type { SocksServer } from '../src/index.ts';
@@ -118,43 +115,5 @@ describe('url', () => {
       `socks5h://a%40b:c%3Ad@[::1]:${server.port}`,
     );
     expect(server.url('socks4', { username: 'bob' })).toBe(`socks4://bob@[::1]:${server.port}`);
-  });
-});
-
-describe('curl', () => {
-  const curl = async (...options: string[]): Promise<string> => {
-    const { stdout } = await promisify(execFile)('curl', ['-sS', '--noproxy', '', ...options]);
-    return stdout;
-  };
-  const web = createHttpServer((request, response) => {
-    response.end(`from ${request.socket.remotePort}`);
-  });
-  const port = (): number => (web.address() as AddressInfo).port;
-
-  beforeAll(async () => {
-    web.listen(0, '127.0.0.1');
-    await once(web, 'listening');
-  });
-  afterAll(() => void web.close());
-
-  test.each([
-    ['--socks4', '127.0.0.1', { form: '4', atyp: 'ipv4' }],
-    ['--socks4a', 'origin.test', { form: '4a', atyp: 'name' }],
-    ['--socks5', '127.0.0.1', { form: '5', atyp: 'ipv4' }],
-    ['--socks5-hostname', 'origin.test', { form: '5', atyp: 'name' }],
-  ])('%s', async (option, host, expected) => {
-    server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
-    const answer = await curl(option, `127.0.0.1:${server.port}`, `http://${host}:${port()}/`);
-    expect(server.log).toMatchObject([{ ...expected, host, port: port() }]);
-    expect(answer).toBe(`from ${server.log[0]?.outgoingPort}`);
-  });
-
-  test('with a password, good and bad', async () => {
-    server = await startServer({ users: { alice: 'secret' } });
-    const via = server.url('socks5h', { username: 'alice', password: 'secret' });
-    expect(await curl('-x', via, `http://127.0.0.1:${port()}/`)).toMatch(/^from/);
-    expect(server.log).toMatchObject([{ user: 'alice', method: 0x02 }]);
-    const wrong = server.url('socks5h', { username: 'alice', password: 'guess' });
-    await expect(curl('-x', wrong, `http://127.0.0.1:${port()}/`)).rejects.toMatchObject({ code: 97 });
   });
 });

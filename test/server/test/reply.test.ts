@@ -20,6 +20,7 @@ describe('encodeReply', () => {
       { host: '::ffff:1.2.3.4', port: 1 },
       '05 00 00 04 00000000000000000000ffff01020304 0001',
     ],
+    [5, REP.SUCCEEDED, { host: 'a.b', port: 0 }, '05 00 00 03 03 612e62 0000'],
     [5, REP.CONNECTION_REFUSED, undefined, '05 05 00 01 00000000 0000'],
     [4, REP.SUCCEEDED, { host: '127.0.0.1', port: 4660 }, '00 5a 1234 7f000001'],
     [4, REP.SUCCEEDED, { host: '::1', port: 80 }, '00 5a 0050 00000000'],
@@ -55,6 +56,7 @@ describe('printEntry', () => {
     outgoingPort: 2,
     bytesUp: 0,
     bytesDown: 0,
+    dropped: 0,
     closed: false,
   };
 

@@ -1,6 +1,17 @@
 import { once } from 'node:events';
-import { afterEach, expect, test } from 'vitest';
-import { startScript } from '../src/index.ts';
+import { afterEach, describe, expect, test } from 'vitest';
+import {
+  BROKEN_TUNNELS,
+  CONVERSATIONS,
+  lengthOf,
+  MISBEHAVIOURS,
+  PIPELINED,
+  refusal,
+  slowly,
+  startScript,
+  stopping,
+  STOPS,
+} from '../src/index.ts';
 import type { Script, ScriptedServer } from '../src/index.ts';
 import { dialRaw } from './peers.ts';
 import type { RawClient } from './peers.ts';
@@ -78,6 +89,15 @@ test('stalls until it is closed, whatever the client does', async () => {
   expect(await client.rest()).toBe('');
 });
 
+test('forgets what came behind the bytes that it read', async () => {
+  const client = await run([{ read: 1 }, { drop: true }, { send: '0500' }, { read: 1 }, { close: true }]);
+  client.send('050100');
+  expect(await client.receive(2)).toBe('0500');
+  client.send('05');
+  expect(await client.rest()).toBe('');
+  expect((await server.connection()).received.toString('hex')).toBe('05010005');
+});
+
 test('waits as long as it is told', async () => {
   const start = performance.now();
   const client = await run([{ delay: 30 }, { send: '00' }]);
@@ -100,6 +120,42 @@ test('closes in the middle of every step', async () => {
   await server.close();
   if (!client.stream.closed) await once(client.stream, 'end');
   expect(await second.rest()).toBe('');
+});
+
+describe('the catalogue of misbehaviours', () => {
+  test.each(Object.entries({ ...MISBEHAVIOURS, ...BROKEN_TUNNELS, ...PIPELINED }))(
+    '%s is a script',
+    async (_, { script }) => {
+      server = await startScript(script);
+      expect(server.port).toBeGreaterThan(0);
+    },
+  );
+
+  test('a conversation stops after any byte of either side', () => {
+    const { SOCKS4 } = CONVERSATIONS;
+    expect(lengthOf(SOCKS4)).toBe(17);
+    expect(stopping(SOCKS4, 0, STOPS.closes).script).toEqual([{ close: true }]);
+    expect(stopping(SOCKS4, 8, STOPS.resets).script).toEqual([{ read: 8 }, { reset: true }]);
+    expect(stopping(SOCKS4, 11, STOPS.stalls).script).toEqual([
+      { read: 9 },
+      { send: '005a' },
+      { stall: true },
+    ]);
+    expect(stopping(SOCKS4, 17, STOPS.closes).script).toEqual([
+      { read: 9 },
+      { send: '005a1f907f000001' },
+      { close: true },
+    ]);
+  });
+
+  test('a conversation comes one byte at a time', () => {
+    expect(slowly(CONVERSATIONS.SOCKS4).script).toEqual([{ read: 9 }, { sendSlowly: '00 5a 1f90 7f000001' }]);
+  });
+
+  test('a refusal has any REP', () => {
+    expect(refusal(0xf6).script).toContainEqual({ send: '05 f6 00 01 00000000 0000' });
+    expect(refusal(0x04, '00 00').script).toContainEqual({ send: '05 04 00 00' });
+  });
 });
 
 test('refuses bad hex at once', async () => {

@@ -65,8 +65,8 @@ test('allowAnonymous serves clients without credentials, and still checks those 
   const options = { users: USERS, allowAnonymous: true };
   expect(await converseWith(options, '05 01 00 05 01 00 01 7f000001 0000')).toMatch(/^0500/);
   await server.close();
-  expect(await converseWith(options, '04 02 PORT 7f000001 00')).toBe('005b000000000000');
-  expect(server.log).toMatchObject([{ command: 'bind' }]);
+  expect(await converseWith(options, '04 09 PORT 7f000001 00')).toBe('005b000000000000');
+  expect(server.log).toMatchObject([{ command: 'unknown' }]);
   await server.close();
   expect(await converseWith(options, '05 02 00 02 01 01 61 01 62')).toBe('05020101');
 });
@@ -78,8 +78,8 @@ test("users: 'any' takes whatever comes", async () => {
 
 test('userIds is for SOCKS4', async () => {
   const options = { users: USERS, userIds: ['bob'] };
-  expect(await converseWith(options, '04 02 PORT 7f000001 626f62 00')).toBe('005b000000000000');
-  expect(server.log).toMatchObject([{ command: 'bind', user: 'bob' }]);
+  expect(await converseWith(options, '04 09 PORT 7f000001 626f62 00')).toBe('005b000000000000');
+  expect(server.log).toMatchObject([{ command: 'unknown', user: 'bob' }]);
   await server.close();
   expect(await converseWith(options, '04 01 PORT 7f000001 657665 00')).toBe('005b000000000000');
   expect(server.log).toMatchObject([{ command: 'connect', user: 'eve' }]);

@@ -1,12 +1,15 @@
-// Every client message of the golden vectors, whole, byte by byte and cut in two at every place.
+// Every client message of the golden vectors, whole, byte by byte and cut in two at every place; and every datagram.
+// Rules 1, 2 and 28.
 
 import { readFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import {
   converse,
+  encodeDatagram,
   Incomplete,
   negotiate,
+  parseDatagram,
   readHello,
   readRequest5,
   readUserpass,
@@ -18,16 +21,21 @@ interface Vector {
   readonly name: string;
   readonly direction: string;
   readonly description: string;
-  readonly hex: string;
+  /** Null: a client must refuse to send it. */
+  readonly hex: string | null;
+  readonly inputs: Record<string, unknown>;
   readonly expect: Record<string, unknown>;
 }
 
 type Message = SocksRequest | Greeting | Userpass;
 
 const file = new URL('../../vectors/vectors.json', import.meta.url);
-const vectors = (JSON.parse(readFileSync(file, 'utf8')) as Vector[]).filter(
-  ({ direction }) => direction === 'c2s-parse',
-);
+const all = JSON.parse(readFileSync(file, 'utf8')) as Vector[];
+const vectors = of('c2s-parse');
+
+function of(direction: string): (Vector & { readonly hex: string })[] {
+  return all.filter((vector) => vector.direction === direction) as (Vector & { hex: string })[];
+}
 
 function readerFor(name: string): Steps<Message> {
   if (name.startsWith('s5.req.')) return readRequest5();
@@ -36,7 +44,10 @@ function readerFor(name: string): Steps<Message> {
 }
 
 /** What came of the bytes, in the vector's own words, as far as the vector speaks about it. */
-async function replay(vector: Vector, chunks: readonly Buffer[]): Promise<Record<string, unknown>> {
+async function replay(
+  vector: Vector & { hex: string },
+  chunks: readonly Buffer[],
+): Promise<Record<string, unknown>> {
   const stream = new PassThrough();
   const reading = converse(stream, readerFor(vector.name)).then(
     (message) => ({ result: 'ok', ...inVectorWords(message) }),
@@ -106,5 +117,58 @@ describe.each(vectors)('$name', (vector) => {
     for (let at = 0; at < bytes.length; at++) {
       expect(await replay(vector, [bytes.subarray(0, at), bytes.subarray(at)])).toEqual(vector.expect);
     }
+  });
+});
+
+// What a client must send, the server must understand: the same messages from the other side. It knows no GSSAPI.
+describe('a message that a client must send', () => {
+  const sent = of('c2s').filter(({ name, hex }) => hex !== null && !name.startsWith('gss.'));
+
+  test('is of every command', () => {
+    const commands = new Set(sent.map(({ inputs }) => inputs['cmd']));
+    const all5 = ['connect', 'bind', 'udp-associate', 'resolve', 'resolve-ptr'];
+    expect([...commands]).toEqual(expect.arrayContaining(all5));
+  });
+
+  test.each(sent)('$name', async ({ name, hex, inputs }) => {
+    const stream = new PassThrough();
+    stream.end(Buffer.from(hex, 'hex'));
+    const message = inVectorWords(await converse(stream, readerFor(name)));
+    expect(stream.read()).toBeNull();
+    // The inputs of a message may be more than what it says: only what both speak about.
+    const { cmd, port, userId, username, password } = inputs;
+    const expected = { cmd: cmd === 'udp-associate' ? 'associate' : cmd, port, userId, username, password };
+    const told = Object.entries(expected).filter(([key, value]) => value !== undefined && key in message);
+    expect(told.length + Number('methods' in message)).toBeGreaterThan(0);
+    expect(message).toMatchObject(Object.fromEntries(told));
+  });
+});
+
+describe('rule 28: the datagram', () => {
+  const datagrams = of('udp');
+
+  test('there are 19 of them', () => {
+    expect(datagrams).toHaveLength(19);
+  });
+
+  test.each(datagrams)('$name', ({ hex, inputs, expect: expected }) => {
+    const bytes = Buffer.from(hex, 'hex');
+    const datagram = parseDatagram(bytes);
+    if (expected['result'] === 'drop') {
+      expect(datagram).toBeUndefined();
+      return;
+    }
+    const { host = '', port = 0, data = Buffer.alloc(0) } = datagram ?? {};
+    expect({ host, port, data: Buffer.from(data).toString('hex') }).toEqual({
+      host: inputs['host'],
+      port: inputs['port'],
+      data: inputs['data'],
+    });
+    expect(bytes.length - data.length).toBe(expected['headerLength']);
+    expect(Buffer.from(encodeDatagram({ host, port }, data)).toString('hex')).toBe(hex);
+  });
+
+  test('an empty name is dropped', () => {
+    expect(parseDatagram(Buffer.from('0000000300003501', 'hex'))).toBeUndefined();
   });
 });

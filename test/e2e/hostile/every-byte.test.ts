@@ -1,0 +1,66 @@
+// A proxy that closes, resets or falls silent after any byte of any conversation, its own or the client's, and one
+// that sends each byte by itself, before every client.
+
+import { startWeb } from '@socksify/origin';
+import type { Web } from '@socksify/origin';
+import { CONVERSATIONS, lengthOf, slowly, stopping, STOPS } from '@socksify/server';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { faults, held, inject, ONCE, together } from './faults.ts';
+
+const PLACES = Object.entries(CONVERSATIONS).flatMap(([name, conversation]) =>
+  Array.from({ length: lengthOf(conversation) }, (_, n) => ({ name, conversation, n })),
+);
+
+/** Enough for a slow machine to say all it has to say, before it stalls. */
+const DEADLINE = 600;
+
+let web: Web;
+let before: ReturnType<typeof held>;
+beforeAll(async () => {
+  web = await startWeb();
+  before = held();
+});
+afterAll(async () => {
+  console.log(
+    `${ONCE.length} clients, ${PLACES.length} places to close, reset or stall, ${faults.injected} faults injected, ` +
+      `descriptors ${before.descriptors} before, ${held().descriptors} after`,
+  );
+  await web.close();
+});
+afterEach(() => expect(web.hits).toEqual([]));
+
+describe.each(ONCE)('$name', (row) => {
+  // All that these tests hold is the origin.
+  afterEach(() => expect.poll(held, { interval: 5 }).toEqual(before));
+
+  test.each(Object.entries(STOPS))(
+    'a proxy that %s after any byte',
+    { timeout: 60_000 },
+    async (how, last) => {
+      const timeout = how === 'stalls' ? DEADLINE : 15_000;
+      const all = how === 'stalls' ? PLACES.length : undefined;
+      const inject1 = async ({ name, conversation, n }: (typeof PLACES)[number]) => {
+        const { code, attempts } = await inject(row, stopping(conversation, n, last), web, { timeout });
+        return { name, n, code, attempts };
+      };
+      expect(await together(PLACES, inject1, all)).toEqual(
+        PLACES.map(({ name, n }) => ({ name, n, code: expectedCode(how, n), attempts: 1 })),
+      );
+    },
+  );
+
+  test.each(Object.entries(CONVERSATIONS))('one byte at a time, over %s', async (_, conversation) => {
+    const { client, script } = slowly(conversation);
+    // The tunnel is there: its end is no fault of the handshake.
+    const { code, attempts } = await inject(row, { client, script: [...script, { close: true }] }, web);
+    expect(code).not.toMatch(/^ERR_SOCKS_|^an answer$/);
+    expect(attempts).toBe(1);
+  });
+});
+
+function expectedCode(how: string, n: number): unknown {
+  if (how === 'stalls') return 'ERR_SOCKS_TIMEOUT';
+  // A reset that comes with the connection can make the dial itself fail.
+  if (how === 'resets' && n === 0) return expect.stringMatching(/^ERR_SOCKS_PROXY_(?:CLOSED|UNREACHABLE)$/);
+  return 'ERR_SOCKS_PROXY_CLOSED';
+}

@@ -1,0 +1,131 @@
+// One fault before one client, and all that came of it: what the client said, in how many attempts, and whether the
+// proxy's socket was closed. Counts faults and descriptors. Knows no misbehaviour by name.
+
+import { existsSync, readdirSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
+import { startScript } from '@socksify/server';
+import type { Misbehaviour } from '@socksify/server';
+import type { Web } from '@socksify/origin';
+import { CLIENTS, codeOf } from '../clients.ts';
+import type { Client, Reply, RequestOptions } from '../clients.ts';
+
+type Protocol = 'http' | 'https';
+
+/** Each client once, with the first of its protocols. */
+export const ONCE: readonly Row[] = CLIENTS.map((client) => rowOf(client, client.protocols[0] ?? 'http'));
+/** Each client with each of its protocols. */
+export const ALL: readonly Row[] = CLIENTS.flatMap((client) =>
+  client.protocols.map((protocol) => rowOf(client, protocol)),
+);
+
+export interface Row {
+  readonly name: string;
+  readonly client: Client;
+  readonly protocol: Protocol;
+}
+
+function rowOf(client: Client, protocol: Protocol): Row {
+  return {
+    name: client.name.startsWith('http') ? client.name : `${client.name}, ${protocol}`,
+    client,
+    protocol,
+  };
+}
+
+/** What a client has come to. Anything but an answer or an error is a hang, and thrown. */
+export interface Outcome {
+  readonly reply?: Reply;
+  readonly error?: unknown;
+  /** Of the error, or its name; `an answer`. */
+  readonly code: string | undefined;
+}
+
+export interface Ending extends Outcome {
+  /** Connections that the proxy has seen, at the end of everything. */
+  readonly attempts: number;
+}
+
+/** No machine is as slow as this. Shorter than the deadline of a test, so that what hangs is named. */
+const HANG = 10_000;
+
+/** @throws Error that says what hangs */
+export async function within<Value>(promise: Promise<Value>, what: string): Promise<Value> {
+  const alarm = new AbortController();
+  const hang = wait(HANG, undefined, { signal: alarm.signal }).then(() => {
+    throw new Error(`hangs: ${what}`);
+  });
+  try {
+    return await Promise.race([promise, hang]);
+  } finally {
+    alarm.abort();
+    hang.catch(() => {});
+  }
+}
+
+/** Sends one request. The origin is within reach of this process: a client that goes direct gets an answer. */
+export function request(
+  { name, client, protocol }: Row,
+  proxy: string,
+  web: Web,
+  options: RequestOptions = {},
+): Promise<Outcome> {
+  const sent = client.request(proxy, `${protocol}://127.0.0.1:${web[protocol]}/`, options).then(
+    (reply): Outcome => ({ reply, code: 'an answer' }),
+    (error: Error): Outcome => ({
+      error,
+      code:
+        error.name === 'AbortError' ? error.name : (codeOf(error) ?? ((error.cause ?? error) as Error).name),
+    }),
+  );
+  return within(sent, `${name} through ${proxy}`);
+}
+
+export const faults = { injected: 0 };
+
+/** Puts the client before a proxy that does this, and waits until it is over for the proxy too. */
+export async function inject(
+  row: Row,
+  { client, script }: Misbehaviour,
+  web: Web,
+  options?: RequestOptions,
+): Promise<Ending> {
+  faults.injected++;
+  const server = await startScript(script);
+  try {
+    const outcome = await request(row, `${client}127.0.0.1:${server.port}`, web, options);
+    const connection = await within(server.connection(), 'a connection');
+    // Whom the server has reset, it cannot hear any more.
+    if (!script.some((step) => 'reset' in step)) {
+      await within(
+        connection.closedByClient,
+        `the socket of ${row.name}: ${JSON.stringify(script).slice(0, 300)}`,
+      );
+    }
+    return { ...outcome, attempts: server.connections.length };
+  } finally {
+    await server.close();
+  }
+}
+
+/** Runs so many of the tasks at a time; the results in their order. */
+export async function together<Task, Result>(
+  tasks: readonly Task[],
+  run: (task: Task) => Promise<Result>,
+  limit = 24,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  const queue = tasks.entries();
+  const worker = async (): Promise<void> => {
+    for (const [i, task] of queue) results[i] = await run(task);
+  };
+  await Promise.all(Array.from({ length: limit }, worker));
+  return results;
+}
+
+/** What this process holds, the servers in it included. */
+export function held(): { readonly descriptors: number; readonly sockets: number } {
+  return {
+    descriptors: existsSync('/proc/self/fd') ? readdirSync('/proc/self/fd').length : 0,
+    sockets: process.getActiveResourcesInfo().filter((kind) => /^(?:TCP|TLS|Pipe)/.test(kind)).length,
+  };
+}

@@ -1,0 +1,53 @@
+// Asks a client's machine which of its users a connection belongs to. What is asked and answered is ident.ts's.
+
+import type { Socket } from 'node:net';
+import { canonical } from './address.ts';
+import { converse } from './converse.ts';
+import { askIdent } from './ident.ts';
+import { dial } from './tunnel.ts';
+
+export interface IdentOptions {
+  /** The port of the client's machine that is asked. Default 113. */
+  readonly port?: number;
+  /** Milliseconds for the whole question. Default 10 s. */
+  readonly timeout?: number;
+}
+
+/** The user id that the client's machine gives. @throws whatever kept it from doing so */
+export async function identify(
+  client: Socket,
+  { port = 113, timeout = 10_000 }: IdentOptions,
+  onSocket: (socket: Socket) => void,
+): Promise<Buffer> {
+  const { remoteAddress, remotePort: theirs, localAddress, localPort: ours } = client;
+  if (
+    remoteAddress === undefined ||
+    theirs === undefined ||
+    localAddress === undefined ||
+    ours === undefined
+  ) {
+    throw new Error('a client without an address cannot be asked');
+  }
+  const start = performance.now();
+  const machine = await dial({
+    addresses: [canonical(remoteAddress)],
+    // A machine answers only about connections with the address that asks.
+    localAddress: canonical(localAddress),
+    port,
+    timeout,
+    client,
+    onSocket,
+  });
+  const left = Math.max(0, timeout - (performance.now() - start));
+  const timer = setTimeout(() => machine.destroy(), left);
+  const onClose = (): void => void machine.destroy();
+  client.once('close', onClose);
+  if (client.destroyed) onClose();
+  try {
+    return await converse(machine, askIdent({ theirs, ours }));
+  } finally {
+    clearTimeout(timer);
+    client.off('close', onClose);
+    machine.destroy();
+  }
+}

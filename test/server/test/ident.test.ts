@@ -1,0 +1,166 @@
+// Rule 14: USERID is a claim, which the client's machine may be asked about. RFC 1413.
+
+import { once } from 'node:events';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { askIdent, isSameUser, parseIdent, startServer, Unidentified } from '../src/index.ts';
+import type { SocksServer } from '../src/index.ts';
+import { dialRaw, startOrigin, unusedPort } from './peers.ts';
+import type { Origin } from './peers.ts';
+
+const PORTS = { theirs: 6193, ours: 23 };
+
+function read(line: string): string {
+  return parseIdent(Buffer.from(line, 'latin1'), PORTS).toString('latin1');
+}
+
+describe('a reply', () => {
+  test.each([
+    ['the example of the RFC', '6193, 23 : USERID : UNIX : stjohns\r', ' stjohns'],
+    ['no white space', '6193,23:USERID:UNIX:stjohns\r', 'stjohns'],
+    ['white space everywhere', ' \t6193 \t, 23 :\tUSERID  :UNIX , US-ASCII\t:stjohns\r', 'stjohns'],
+    ['white space in the user id', '6193,23:USERID:OTHER: a  b \r', ' a  b '],
+    ['a colon in the user id', '6193,23:USERID:OTHER:a:b\r', 'a:b'],
+    ['octets beyond ASCII', '6193,23:USERID:OTHER:\xff\x01\r', '\xff\x01'],
+    ['a user id of 512 octets', `6193,23:USERID:UNIX:${'x'.repeat(512)}\r`, 'x'.repeat(512)],
+  ])('with %s is read', (_, line, user) => {
+    expect(read(line)).toBe(user);
+  });
+
+  test.each([
+    ['NO-USER', '6193, 23 : ERROR : NO-USER\r', 'NO-USER'],
+    ['HIDDEN-USER', '6193,23:ERROR:HIDDEN-USER\r', 'HIDDEN-USER'],
+    ['other ports', '6194,23:USERID:UNIX:stjohns\r', 'another connection'],
+    ['the ports turned round', '23,6193:USERID:UNIX:stjohns\r', 'another connection'],
+    ['no carriage return', '6193,23:USERID:UNIX:stjohns', 'not a reply'],
+    ['no user id', '6193,23:USERID:UNIX:\r', 'not a reply'],
+    ['no system', '6193,23:USERID::stjohns\r', 'not a reply'],
+    ['a NUL', '6193,23:USERID:UNIX:st\0johns\r', 'not a reply'],
+    ['white space in a token', '61 93,23:USERID:UNIX:stjohns\r', 'not a reply'],
+    ['another word', '6193,23:USER:UNIX:stjohns\r', 'not a reply'],
+    ['nothing', '\r', 'not a reply'],
+    ['another protocol', 'HTTP/1.1 400 Bad Request\r', 'not a reply'],
+  ])('with %s names nobody', (_, line, reason) => {
+    expect(() => read(line)).toThrow(Unidentified);
+    expect(() => read(line)).toThrow(reason);
+  });
+});
+
+test('the question has the port of the machine that is asked first', () => {
+  const { value } = askIdent(PORTS).next(new Uint8Array());
+  expect(value).toEqual({ write: Buffer.from('363139332c32330d0a', 'hex') });
+});
+
+test('1000 octets without an end are enough', () => {
+  const steps = askIdent(PORTS);
+  steps.next(new Uint8Array());
+  steps.next(new Uint8Array());
+  for (let octet = 1; octet < 1000; octet++) expect(steps.next(Buffer.from('x')).done).toBe(false);
+  expect(() => steps.next(Buffer.from('x'))).toThrow(Unidentified);
+});
+
+test.each([
+  ['bob', 'bob', true],
+  [' bob', 'bob', true],
+  [' bob', ' bob', true],
+  ['bob', ' bob', false],
+  ['bob ', 'bob', false],
+  ['Bob', 'bob', false],
+  ['zo\xc3\xab', 'zoë', true],
+  ['zo\xeb', 'zoë', false],
+  ['\xef\xbf\xbd', '\ufffd', false],
+  ['bob', '', false],
+])('%j is the user who claims to be %j: %s', (identified, claimed, same) => {
+  expect(isSameUser(Buffer.from(identified, 'latin1'), claimed)).toBe(same);
+});
+
+describe('the server', () => {
+  let origin: Origin;
+  let machine: Origin | undefined;
+  let server: SocksServer;
+  let asked: string;
+
+  beforeAll(async () => {
+    origin = await startOrigin((socket) => socket.pipe(socket));
+  });
+  afterAll(() => void origin.server.close());
+  afterEach(async () => {
+    await server.close();
+    machine?.server.close();
+  });
+
+  /** A client's machine that answers so; PORTS stands for those that it was asked about. */
+  async function start(answer: string | undefined, timeout: number = 5000): Promise<void> {
+    asked = '';
+    machine = await startOrigin((socket) => {
+      socket.on('data', (chunk: Buffer) => {
+        asked += chunk.toString('latin1');
+        if (answer === undefined || !asked.endsWith('\r\n')) return;
+        socket.end(answer.replace('PORTS', asked.trim()), 'latin1');
+      });
+    });
+    server = await startServer({ ident: { port: machine.port, timeout }, names: { 'a.test': '127.0.0.1' } });
+  }
+
+  async function ask(hex: string, length: number): Promise<string> {
+    asked = '';
+    const client = await dialRaw(server.port);
+    client.send(hex.replaceAll('PORT', origin.hex));
+    const answer = await client.receive(length);
+    if (asked !== '') expect(asked).toBe(`${client.stream.localPort},${server.port}\r\n`);
+    client.stream.destroy();
+    return answer;
+  }
+
+  const BOB = '04 01 PORT 7f000001 626f62 00';
+
+  test('rule 14: serves who is who they claim to be', async () => {
+    await start('PORTS : USERID : UNIX : bob\r\n');
+    expect(await ask(BOB, 8)).toMatch(/^005a/);
+    expect(await ask('04 01 PORT 00000001 626f62 00 612e74657374 00', 8)).toMatch(/^005a/);
+  });
+
+  test('rule 14: 93 for another user', async () => {
+    await start('PORTS : USERID : UNIX : eve\r\n');
+    expect(await ask(BOB, 8)).toBe('005d000000000000');
+    expect(server.log).toMatchObject([{ user: 'bob', reply: 93 }]);
+  });
+
+  test.each([
+    ['an ERROR', 'PORTS : ERROR : NO-USER\r\n'],
+    ['garbage', 'hello\r\n'],
+    ['about other ports', '1,2 : USERID : UNIX : bob\r\n'],
+    ['an answer that ends early', 'PORTS : USERID : UNIX : bob'],
+    ['an endless answer', 'x'.repeat(2000)],
+  ])('rule 14: 92 for %s', async (_, answer) => {
+    await start(answer);
+    expect(await ask(BOB, 8)).toBe('005c000000000000');
+    await server.idle();
+  });
+
+  test('rule 14: 92 when nobody answers in time', async () => {
+    await start(undefined, 50);
+    expect(await ask(BOB, 8)).toBe('005c000000000000');
+    await server.idle();
+  });
+
+  test('rule 14: 92 when nobody is there', async () => {
+    server = await startServer({ ident: { port: await unusedPort() } });
+    expect(await ask(BOB, 8)).toBe('005c000000000000');
+  });
+
+  test('a client that leaves takes the question with it', async () => {
+    await start(undefined);
+    const client = await dialRaw(server.port);
+    client.send(BOB.replace('PORT', origin.hex));
+    await once(server, 'received');
+    client.stream.resetAndDestroy();
+    await server.idle();
+    expect(server.log).toMatchObject([{ reply: undefined, closed: true }]);
+  });
+
+  test('nobody is asked about a SOCKS5 client', async () => {
+    await start(undefined);
+    expect(await ask('05 01 00 05 01 00 01 7f000001 PORT', 12)).toMatch(/^05000500/);
+    expect(asked).toBe('');
+  });
+});
