@@ -115,7 +115,7 @@ test('every rule has a test', () => {
   );
   expect(rules).toEqual(Array.from({ length: 29 }, (_, i) => i + 1));
   const shown = new Map<number, string[]>(rules.map((rule) => [rule, []]));
-  for (const folder of ['packages/core/test/', 'test/server/test/', 'test/e2e/']) {
+  for (const folder of ['packages/core/test/', 'test/server/test/', 'test/fuzz/test/', 'test/e2e/']) {
     const files = readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' });
     for (const name of files.filter((file) => /^(?!node_modules).*\.test\.ts$/.test(file))) {
       const source = readFileSync(new URL(folder + name, root), 'utf8');
