@@ -1,0 +1,77 @@
+// The three ways through socksify that are put under load, behind one function: a request whose answer is a stream.
+
+import http from 'node:http';
+import { Readable } from 'node:stream';
+import { SocksAgent } from '@socksify/agent';
+import { SocksClient } from '@socksify/core';
+import { SocksDispatcher } from '@socksify/undici';
+
+/** Over a bare tunnel Node's http is the parser: one tunnel, one request. */
+function core(proxy) {
+  const client = new SocksClient(proxy);
+  const underWay = new Set();
+  return {
+    name: 'SocksClient',
+    async send(url, { body, signal } = {}) {
+      const { hostname: host, port } = new URL(url);
+      const { socket } = await client.connect({ host, port: Number(port) }, { ...(signal && { signal }) });
+      underWay.add(socket);
+      socket.once('close', () => underWay.delete(socket));
+      return respond(
+        http.request(url, { createConnection: () => socket, method: body ? 'POST' : 'GET', signal }),
+        body,
+      );
+    },
+    async close() {
+      await client.close();
+      for (const socket of underWay) socket.destroy();
+    },
+  };
+}
+
+function agent(proxy, { keepAlive = false } = {}) {
+  const socks = new SocksAgent(proxy, { keepAlive });
+  return {
+    name: 'SocksAgent',
+    send: (url, { body, signal } = {}) =>
+      respond(http.request(url, { agent: socks, method: body ? 'POST' : 'GET', signal }), body),
+    async close() {
+      socks.destroy();
+    },
+  };
+}
+
+function dispatcher(proxy, { keepAlive = false } = {}) {
+  const socks = new SocksDispatcher(proxy, keepAlive ? {} : { pipelining: 0 });
+  return {
+    name: 'SocksDispatcher',
+    async send(url, { body, signal } = {}) {
+      const response = await fetch(url, {
+        dispatcher: socks,
+        ...(body && {
+          method: 'POST',
+          body: body instanceof Buffer ? body : Readable.from(body),
+          duplex: 'half',
+        }),
+        ...(signal && { signal }),
+      });
+      return Readable.fromWeb(response.body);
+    },
+    close: () => socks.destroy(),
+  };
+}
+
+export const WAYS = [core, agent, dispatcher];
+
+function respond(request, body) {
+  return new Promise((resolve, reject) => {
+    request.once('response', resolve).on('error', reject);
+    if (body === undefined || body instanceof Buffer) request.end(body);
+    else Readable.from(body).on('error', reject).pipe(request);
+  });
+}
+
+/** Where a user would look: fetch hides the error in its cause. */
+export function codeOf(error) {
+  return error.code ?? (error.cause ? codeOf(error.cause) : error.name);
+}
