@@ -144,7 +144,7 @@ describe.each(agents)('bytes in the segment of the reply, through %s', (_, Agent
   async function fetched(answers: readonly ScriptStep[]): Promise<{ text: string; attempts: number }> {
     const server = await startScript([{ read: 3 }, { send: '0500' }, { read: 10 }, ...answers]);
     const dispatcher = new SocksDispatcher(server.url('socks5'), { Agent });
-    const text = await fetch('http://127.0.0.1/', { dispatcher } as object)
+    const text = await fetch('http://127.0.0.1/', { dispatcher })
       .then((response) => response.text())
       .catch((error: Error) => error.message);
     const attempts = server.connections.length;

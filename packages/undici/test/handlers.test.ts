@@ -162,7 +162,7 @@ describe('the options of a request', () => {
 
   test('go on without the dispatcher', () => {
     const dispatcher = dispatcherOn(Agent, calls);
-    dispatcher.dispatch({ ...request, dispatcher } as never, both);
+    dispatcher.dispatch({ ...request, dispatcher }, both);
     expect(calls[0]?.[0]).toMatchObject({ dispatcher: undefined });
   });
 
