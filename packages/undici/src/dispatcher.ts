@@ -7,6 +7,7 @@ import type { AgentLike, Generation } from './agent.ts';
 import { connectorOver, socksClient } from './connector.ts';
 import type { ConnectorCallback, ConnectorTarget } from './connector.ts';
 import { Exchange } from './exchange.ts';
+import { isForm, writeForm } from './form.ts';
 import { bothHandlers, LegacyOverModern, modernHandler } from './handlers.ts';
 import type { Handler } from './handlers.ts';
 import { divideOptions } from './options.ts';
@@ -21,6 +22,7 @@ export interface DispatchOptions {
   path: string;
   method: string;
   headers?: any;
+  body?: any;
   upgrade?: any;
   allowH2?: any;
   dispatcher?: any;
@@ -259,6 +261,7 @@ function maxOriginsReached(): Error {
 
 /** The options as every Agent takes them: as they come, if possible. */
 function cleanOptions(options: DispatchOptions): DispatchOptions {
+  if (isForm(options.body)) return cleanOptions(writeForm(options, options.body));
   const headers = collapseContentLength(options.headers);
   if (options.dispatcher === undefined && headers === options.headers) return options;
   // undici 8 throws when it finds a dispatcher in them.

@@ -78,8 +78,14 @@ function answer(
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
-        const { 'content-length': length = 'none', 'content-type': type = 'none' } = request.headers;
-        response.writeHead(200, { 'x-length': length, 'x-type': type }).end(Buffer.concat(chunks));
+        const {
+          'content-length': length = 'none',
+          'content-type': type = 'none',
+          'x-a': own = '',
+        } = request.headers;
+        response
+          .writeHead(200, { 'x-length': length, 'x-type': type, 'x-a': own })
+          .end(Buffer.concat(chunks));
       });
       return;
     }
