@@ -84,28 +84,61 @@ test('listens on a Unix socket', async () => {
   expect(server.log).toMatchObject([{ remotePort: undefined, closed: true }]);
 });
 
-test('speaks SOCKS inside TLS, half-close included', async () => {
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  const request = '-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost';
-  execFileSync('openssl', ['req', ...request.split(' '), '-keyout', key, '-out', cert], { stdio: 'ignore' });
-  server = await startServer({ tls: { key: readFileSync(key), cert: readFileSync(cert) } });
-  const { stream: socket } = await dialRaw(server.port);
-  socket.removeAllListeners('data').pause();
-  const stream = connectTls({ socket, servername: 'localhost', ca: readFileSync(cert) });
-  await once(stream, 'secureConnect');
-  expect(server.connections).toBe(1);
-  const client = new RawClient(stream);
-  client.send(`05 01 00 05 01 00 01 7f000001 ${echo.hex} 6869`);
-  client.stream.end();
-  expect(await client.rest()).toMatch(/^050005000001[0-9a-f]{12}6869$/);
-  await server.idle();
-  expect(server.log).toMatchObject([{ bytesUp: 2, closed: true }]);
+describe('inside TLS', () => {
+  let key: Buffer;
+  let cert: Buffer;
 
-  const stranger = await dialRaw(server.port);
-  stranger.send('05 01 00 05 01 00 01 7f000001 0050');
-  await stranger.rest();
-  stranger.stream.destroy();
-  await server.idle();
+  beforeAll(() => {
+    const paths = { key: join(folder, 'key.pem'), cert: join(folder, 'cert.pem') };
+    const request = '-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost';
+    const out = ['-keyout', paths.key, '-out', paths.cert];
+    execFileSync('openssl', ['req', ...request.split(' '), ...out], { stdio: 'ignore' });
+    [key, cert] = [readFileSync(paths.key), readFileSync(paths.cert)];
+  });
+
+  async function dialTls(): Promise<RawClient> {
+    const { stream: socket } = await dialRaw(server.port);
+    socket.removeAllListeners('data').pause();
+    const stream = connectTls({ socket, servername: 'localhost', ca: cert });
+    await once(stream, 'secureConnect');
+    return new RawClient(stream);
+  }
+
+  test('speaks SOCKS, half-close included', async () => {
+    server = await startServer({ tls: { key, cert } });
+    const client = await dialTls();
+    expect(server.connections).toBe(1);
+    client.send(`05 01 00 05 01 00 01 7f000001 ${echo.hex} 6869`);
+    client.stream.end();
+    expect(await client.rest()).toMatch(/^050005000001[0-9a-f]{12}6869$/);
+    await server.idle();
+    expect(server.log).toMatchObject([{ bytesUp: 2, closed: true }]);
+
+    const stranger = await dialRaw(server.port);
+    stranger.send('05 01 00 05 01 00 01 7f000001 0050');
+    await stranger.rest();
+    stranger.stream.destroy();
+    await server.idle();
+  });
+
+  test('counts its clients, and drains', async () => {
+    server = await startServer({ tls: { key, cert }, maxConnections: 2 });
+    const client = await dialTls();
+    client.send(`05 01 00 05 01 00 01 7f000001 ${echo.hex}`);
+    await client.receive(12);
+    const idle = await dialTls();
+    const refused = once(server, 'refused');
+    const third = await dialRaw(server.port);
+    await refused;
+    third.stream.destroy();
+    const closed = server.close({ drain: 10_000 });
+    expect(await idle.rest()).toBe('');
+    client.send('6869');
+    expect(await client.receive(2)).toBe('6869');
+    client.stream.end();
+    await closed;
+    expect(server.log).toMatchObject([{ bytesUp: 2, bytesDown: 2, closed: true }]);
+  });
 });
 
 describe('url', () => {
