@@ -1,0 +1,189 @@
+// Every client through a real tor network. Names exist for the exit alone, so a reply proves who resolved them.
+
+import { randomBytes } from 'node:crypto';
+import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { connect } from '@socksify/core';
+import type { SocksCredentials, SocksProxy } from '@socksify/core';
+import { startWeb } from '@socksify/origin';
+import type { Web } from '@socksify/origin';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { CLIENTS, codeOf } from '../clients.ts';
+import type { Client } from '../clients.ts';
+import { startEcho } from './origin.ts';
+import type { Origin } from './origin.ts';
+import type { Dialect } from './server.ts';
+import { freePort, mustSkip } from './servers.ts';
+import { torNetwork } from './servers/tor-network.ts';
+import type { TorNetwork } from './servers/tor-network.ts';
+
+/** Milliseconds. On a busy machine a vote fails and the next one is 10 s later. */
+const TIMEOUT = { start: 180_000, test: 60_000 } as const;
+
+const DIALECTS = [4, '4a', 5] as const;
+const BY_NAME = ['4a', 5] as const;
+const GREETING = '220 origin.test speaks first\r\n';
+
+// A circuit can break at any of its relays, and tor leaves it to the application to ask again.
+describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, retry: 2 }, () => {
+  let web: Web;
+  let echo: Origin;
+  let greeter: Server;
+  let closed: number;
+  let network: TorNetwork;
+
+  beforeAll(async () => {
+    web = await startWeb();
+    echo = await startEcho();
+    greeter = createServer((socket) => socket.on('error', () => undefined).end(GREETING)).listen(0, '::');
+    closed = await freePort();
+    const start = performance.now();
+    network = await torNetwork.start();
+    console.log(`tor network: bootstrapped in ${((performance.now() - start) / 1000).toFixed(1)} s`);
+  }, TIMEOUT.start);
+
+  let failed = false;
+  beforeEach(({ onTestFailed }) => {
+    onTestFailed(() => {
+      failed = true;
+    });
+  });
+
+  afterAll(async () => {
+    if (failed) console.error(network.log());
+    await network?.stop();
+    greeter.close();
+    await echo.close();
+    await web.close();
+  });
+
+  const proxy = (dialect: Dialect, credentials?: SocksCredentials): SocksProxy => ({
+    version: dialect === 5 ? 5 : 4,
+    dns: dialect === 4 ? 'local' : 'remote',
+    host: network.host,
+    port: network.port,
+    ...(credentials && { credentials }),
+  });
+
+  const tunnel = async (port: number, route: SocksProxy): Promise<Socket> =>
+    (await connect(route, { host: 'origin.test', port })).socket;
+
+  test('resolves names that this process cannot', async () => {
+    await expect(lookup('origin.test')).rejects.toMatchObject({ syscall: 'getaddrinfo' });
+    const before = network.asked.length;
+    (await tunnel(echo.port, proxy(5, { username: 'names' }))).destroy();
+    expect(network.asked.slice(before)).toContain('origin.test');
+  });
+
+  describe.concurrent.each(CLIENTS)('$name', (client) => {
+    const urls = (host: string) =>
+      client.protocols.map((protocol) => `${protocol}://${host}:${web[protocol]}/`);
+
+    test.each(BY_NAME)('reaches a name that only the exit knows over SOCKS%s', async (dialect) => {
+      for (const url of urls('origin.test')) {
+        const reply = await client.request(proxy(dialect), url);
+        expect(reply).toMatchObject({ status: 200, host: new URL(url).host });
+        expect(reply.body.toString()).toBe('hello');
+      }
+    });
+
+    test.each(DIALECTS)('reaches an address over SOCKS%s', async (dialect) => {
+      for (const url of urls('127.0.0.1')) {
+        expect(await client.request(proxy(dialect), url)).toMatchObject({ status: 200 });
+      }
+    });
+
+    test('reaches IPv6', async () => {
+      for (const url of urls('ip6.test')) {
+        expect(await client.request(proxy(5), url)).toMatchObject({ status: 200 });
+      }
+    });
+
+    test.each(BY_NAME)('carries a body of 100 kB both ways over SOCKS%s', async (dialect) => {
+      const body = randomBytes(100_000);
+      for (const url of urls('origin.test')) {
+        const reply = await client.request(proxy(dialect), url, { body });
+        expect(reply.body.equals(body)).toBe(true);
+      }
+    });
+
+    test.each(BY_NAME)('asks for a name that nobody knows over SOCKS%s', async (dialect) => {
+      const url = `${client.protocols[0]}://nowhere.test:${web.http}/`;
+      expect(await failure(client, proxy(dialect), url)).toBe(torNetwork.traits.unknownName[dialect]);
+    });
+
+    test.each(BY_NAME)('is refused by a closed port over SOCKS%s', async (dialect) => {
+      // A name of its own: tor counts the failures of a name, of all its ports together, and gives up at the third.
+      const url = `${client.protocols[0]}://dual.test:${closed}/`;
+      expect(await failure(client, proxy(dialect), url)).toBe(torNetwork.traits.refused[dialect]);
+    });
+
+    test('sends credentials', async () => {
+      const username = client.name.replaceAll(/\W/g, '-');
+      const route = proxy(5, { username, password: 'any' });
+      for (const url of urls('origin.test')) {
+        expect(await client.request(route, url)).toMatchObject({ status: 200 });
+      }
+      const circuits = (await network.ask('circuit-status')).join('\n');
+      expect(circuits).toContain(`SOCKS_USERNAME="${username}" SOCKS_PASSWORD="any"`);
+    });
+  });
+
+  test.each(BY_NAME)(
+    'an origin that speaks first is heard from its first byte over SOCKS%s',
+    async (dialect) => {
+      const { port } = greeter.address() as AddressInfo;
+      for (let i = 0; i < 10; i += 1) {
+        const socket = await tunnel(port, proxy(dialect));
+        let text = '';
+        for await (const chunk of socket) text += String(chunk);
+        expect(text).toBe(GREETING);
+      }
+    },
+  );
+
+  test.each([
+    ['password', 5, { username: 'alice', password: 'one' }, { username: 'alice', password: 'two' }],
+    ['username', 5, { username: 'bob', password: 'one' }, { username: 'carol', password: 'one' }],
+    ['user id', '4a', { username: 'dave' }, { username: 'eve' }],
+  ] as const)('another %s is another circuit over SOCKS%s', async (_, dialect, one, two) => {
+    const sockets: Socket[] = [];
+    const origin = await startEcho();
+    for (const credentials of [one, two]) {
+      const socket = await tunnel(origin.port, proxy(dialect, credentials));
+      sockets.push(socket);
+      socket.write('hello');
+      expect(String(await once(socket, 'data'))).toBe('hello');
+    }
+    // The same credentials need not share one: tor may take a fresh circuit that is at hand.
+    const [first, second] = await circuitsTo(origin.port);
+    expect(second).not.toBe(first);
+    const names = await Promise.all([first, second].map(usernameOf));
+    expect(names).toEqual([one.username, two.username]);
+    for (const socket of sockets) socket.destroy();
+    await origin.close();
+  });
+
+  /** The circuits of the streams to a port, in the order in which these were opened. */
+  async function circuitsTo(port: number): Promise<string[]> {
+    const streams = (await network.ask('stream-status')).map((line) => line.split(' '));
+    return streams
+      .filter(([, status, , target]) => status === 'SUCCEEDED' && target?.endsWith(`:${port}`))
+      .toSorted(([a], [b]) => Number(a) - Number(b))
+      .map(([, , circuit = '']) => circuit);
+  }
+
+  async function usernameOf(circuit: string | undefined): Promise<string | undefined> {
+    const line = (await network.ask('circuit-status')).find((text) => text.startsWith(`${circuit} BUILT `));
+    return /SOCKS_USERNAME="([^"]*)"/.exec(line ?? '')?.[1];
+  }
+});
+
+async function failure(client: Client, route: SocksProxy, url: string): Promise<string | undefined> {
+  return client.request(route, url).then(
+    () => 'no failure',
+    (error: unknown) => codeOf(error),
+  );
+}
