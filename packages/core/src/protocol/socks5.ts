@@ -148,7 +148,8 @@ function refusal(exchange: Exchange, rep: number): SocksError {
 
 // REP is a hint: servers have habits of their own.
 function usualReason({ proxy, target }: Exchange, rep: number): string | undefined {
-  if (rep === 0x01 && isName(target.host)) return 'microsocks says so of a name that it cannot resolve';
+  if (rep === 0x01 && isName(target.host))
+    return 'microsocks says so of a name that it cannot resolve, tor of a port that is closed';
   if (rep === 0x02 && proxy.credentials) return 'some servers report refused credentials this way';
   if (rep === 0x06) return 'tor says so when it found no circuit in time';
   return undefined;
