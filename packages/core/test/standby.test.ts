@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep, SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -57,7 +58,7 @@ async function waiting(
   const ready = () => [...server.sockets].filter(({ bytesWritten }) => bytesWritten === answered);
   await expect.poll(() => ready().length, { interval: 5 }).toBe(count);
   // The kernel has them; a few turns of this process later so has the client.
-  for (let turns = 0; turns < 10; turns++) await new Promise((resolve) => setTimeout(resolve, 0));
+  for (let turns = 0; turns < 10; turns++) await nextTurn();
   return new Set(ready().map(({ remotePort }) => remotePort));
 }
 
