@@ -7,14 +7,13 @@ import type { AgentOptions as HttpsAgentOptions } from 'node:https';
 import type { LookupFunction, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import { SessionCache, SocksClient, SocksError } from '@socksify/core';
-import type { ClientOptions, ProxyRoute, SecureOptions, Via } from '@socksify/core';
+import { chainKey, SessionCache, SocksClient, SocksError } from '@socksify/core';
+import type { Chain, ClientOptions, ProxyRoute, SecureOptions } from '@socksify/core';
 import { Agent } from 'agent-base';
 import type { AgentConnectOpts } from 'agent-base';
 import { Opening } from './opening.ts';
 import { fixPort, isSecure, PORT_UNSET } from './origin.ts';
 import type { OriginOptions } from './origin.ts';
-import { PoolNames } from './pool-names.ts';
 
 /** Options of Node's `https.Agent`, and those of a tunnel with the deadline named `connectTimeout`. */
 export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions, 'timeout' | 'lookup'> {
@@ -26,7 +25,7 @@ export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions
   defaultPort?: number;
 }
 
-const VIA: unique symbol = Symbol('socksify.via');
+const CHAIN: unique symbol = Symbol('socksify.chain');
 
 /** Of the options of one request, as Node hands them to its agent, what is of interest here. */
 interface RequestOptions extends OriginOptions {
@@ -36,7 +35,7 @@ interface RequestOptions extends OriginOptions {
   readonly localAddress?: string | undefined;
   readonly lookup?: LookupFunction | undefined;
   readonly noDelay?: boolean | undefined;
-  [VIA]?: Via;
+  [CHAIN]?: Chain;
 }
 type Created = (error: Error | null, socket?: Socket) => void;
 
@@ -72,7 +71,6 @@ const https = HttpsAgent.prototype as unknown as Internals;
 export class SocksAgent extends Agent {
   #client: SocksClient;
   readonly #newClient: () => SocksClient;
-  readonly #names = new PoolNames();
   readonly #opening = new Map<ClientRequest, Opening>();
   readonly #sessions: SessionCache;
 
@@ -102,8 +100,8 @@ export class SocksAgent extends Agent {
   /** Node's name of a pool, kept apart by proxy and credentials, with none of them readable in it. */
   override getName(options?: AgentConnectOpts): string {
     const name = super.getName(options);
-    const via = (options as RequestOptions | undefined)?.[VIA];
-    return via === undefined ? name : `${name}:${this.#names.of(via)}`;
+    const chain = (options as RequestOptions | undefined)?.[CHAIN];
+    return chain === undefined ? name : `${name}:${chainKey(chain)}`;
   }
 
   addRequest(req: ClientRequest, options: RequestOptions): void {
@@ -115,7 +113,9 @@ export class SocksAgent extends Agent {
           detail: 'a request to a Unix socket (socketPath) cannot go through a proxy',
         });
       }
-      options[VIA] = this.#client.select(destinationOf(options));
+      const chain = this.#client.select(destinationOf(options));
+      if (chain instanceof Promise) throw new TypeError('SocksAgent cannot wait for a selector yet');
+      options[CHAIN] = chain;
     } catch (error) {
       fail(req, error as Error);
       return;
@@ -155,7 +155,7 @@ export class SocksAgent extends Agent {
     signal?.throwIfAborted();
     const { socket } = await this.#client.connect(destinationOf(options), {
       ...(signal && { signal }),
-      ...(options[VIA] && { via: options[VIA] }),
+      ...(options[CHAIN] && { chain: options[CHAIN] }),
       ...(lookup && { lookup }),
       ...(isSecure(options) && { tls: this.#secure(options) }),
       tcp,

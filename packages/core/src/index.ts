@@ -1,5 +1,6 @@
 // The public names of @socksify/core, and nothing else.
 
+export { chainKey } from './chain-key.ts';
 export type { Destination } from './destination.ts';
 export { SocksError } from './errors.ts';
 export type { SocksErrorCode, SocksErrorDetails, SocksPhase } from './errors.ts';
@@ -8,7 +9,8 @@ export type { HandshakeOptions } from './protocol/handshake.ts';
 export type { AuthMethod, AuthPolicy, Encapsulation } from './protocol/method.ts';
 export type { Bound, Step, Steps } from './protocol/step.ts';
 export { parseProxy } from './proxy.ts';
-export type { ProxyLike, ProxyRoute, ProxySelector, SocksCredentials, SocksProxy, Via } from './proxy.ts';
+export type { ProxyLike, SocksCredentials, SocksProxy } from './proxy.ts';
+export type { Chain, ProxyChoice, ProxyRoute, ProxySelector } from './route.ts';
 export { SocksClient } from './tunnel/client.ts';
 export type { ClientOptions } from './tunnel/client.ts';
 export { connect } from './tunnel/connect.ts';

@@ -3,7 +3,6 @@
 import { isIPv6 } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { isPort, parseHost, printAddress } from './destination.ts';
-import type { Destination } from './destination.ts';
 import { SocksError } from './errors.ts';
 
 /** Username and password of RFC 1929, or the USERID of SOCKS4. Each 0 to 255 bytes of UTF-8. */
@@ -29,18 +28,6 @@ export interface SocksProxy {
 }
 
 export type ProxyLike = SocksProxy | string | URL;
-
-/** One proxy, a chain of them (first hop first), or a {@link ProxySelector}. */
-export type ProxyRoute = ProxyLike | readonly ProxyLike[] | ProxySelector;
-
-/**
- * Policy: which proxy or chain leads to this destination. `undefined` means a direct connection.
- * Called once for each tunnel; what it throws reaches the caller of `connect()`.
- */
-export type ProxySelector = (destination: Destination) => ProxyLike | readonly ProxyLike[] | undefined;
-
-/** A chain of checked proxies, first hop first; `direct` when a selector wants none. */
-export type Via = readonly SocksProxy[] | 'direct';
 
 const SCHEMES: Readonly<Record<string, Pick<SocksProxy, 'version' | 'dns' | 'tls'>>> = {
   'socks:': { version: 5, dns: 'remote' },
@@ -133,31 +120,6 @@ export function toProxy(value: ProxyLike): SocksProxy {
   return proxy;
 }
 
-/** Checks a route at once as far as that is possible without a destination: a selector is called later. */
-export function checkRoute(route: ProxyRoute): Via | ProxySelector {
-  return typeof route === 'function' ? route : toChain(route);
-}
-
-/** What a checked route comes to for this destination. */
-export function selectVia(route: Via | ProxySelector, destination: Destination): Via {
-  if (typeof route !== 'function') return route;
-  const selected = route(destination);
-  return selected === undefined ? 'direct' : toChain(selected);
-}
-
-/** @throws SocksError `ERR_SOCKS_INVALID_PROXY` for an empty chain, or a Unix socket behind the first hop */
-function toChain(value: ProxyLike | readonly ProxyLike[]): readonly SocksProxy[] {
-  const chain = (Array.isArray(value) ? (value as readonly ProxyLike[]) : [value as ProxyLike]).map(toProxy);
-  if (chain.length === 0) throw invalidProxy('a chain has at least one proxy');
-  if (chain.some((proxy, hop) => hop > 0 && proxy.path !== undefined)) {
-    throw invalidProxy('only the first proxy of a chain can be a Unix socket');
-  }
-  if (chain.some((proxy, hop) => hop > 0 && proxy.host.includes('%'))) {
-    throw invalidProxy('only the first proxy of a chain can have an IPv6 zone');
-  }
-  return chain;
-}
-
 /** The proxy as a URL without credentials, for messages, names and logs. */
 export function printProxy(proxy: SocksProxy): string {
   const scheme =
@@ -208,7 +170,7 @@ function percentDecode(text: string): string {
   }
 }
 
-function invalidProxy(detail: string): SocksError {
+export function invalidProxy(detail: string): SocksError {
   return new SocksError('ERR_SOCKS_INVALID_PROXY', { phase: 'input', detail });
 }
 

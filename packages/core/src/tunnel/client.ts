@@ -3,11 +3,11 @@
 import { parseDestination, printAddress } from '../destination.ts';
 import type { Destination } from '../destination.ts';
 import { SocksError } from '../errors.ts';
-import { checkRoute, selectVia } from '../proxy.ts';
-import type { ProxyRoute, ProxySelector, Via } from '../proxy.ts';
-import { checkOptions, DEFAULT_TIMEOUT, invalidOption, open } from './connect.ts';
+import { checkRoute } from '../route.ts';
+import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
+import { checkOptions, DEFAULT_TIMEOUT, invalidOption, open, selectWithin } from './connect.ts';
 import type { ConnectOptions, SocksOptions } from './connect.ts';
-import type { Deadline } from './deadline.ts';
+import { Deadline } from './deadline.ts';
 import type { Tunnel } from './reach.ts';
 import { Standby } from './standby.ts';
 
@@ -32,7 +32,7 @@ const MAX_STANDBY = 1000;
  * await client.close();
  */
 export class SocksClient {
-  readonly #route: Via | ProxySelector;
+  readonly #route: CheckedRoute;
   readonly #options: SocksOptions;
   readonly #underWay = new Set<Deadline>();
   readonly #standby: Standby | undefined;
@@ -48,9 +48,27 @@ export class SocksClient {
     if (standby > 0) this.#standby = new Standby(standby, options, options.timeout ?? DEFAULT_TIMEOUT);
   }
 
-  /** What the route comes to for this destination, without any IO. For a pool that keeps proxies apart. */
-  select(destination: Destination): Via {
-    return selectVia(this.#route, parseDestination(destination));
+  /**
+   * The chain for this destination, without any IO: a promise only if the selector gives one. For a pool that keeps
+   * chains apart.
+   *
+   * @throws what the selector throws. A promise rejects with what the selector rejects with, `signal.reason`,
+   * `ERR_SOCKS_TIMEOUT` after the client's `timeout`, or `ERR_SOCKS_CLOSED`
+   */
+  select(destination: Destination, { signal }: { signal?: AbortSignal } = {}): Chain | Promise<Chain> {
+    const deadline = new Deadline(this.#options.timeout ?? DEFAULT_TIMEOUT, signal);
+    let chain: Chain | Promise<Chain> | undefined;
+    try {
+      chain = selectWithin(deadline, this.#route, parseDestination(destination));
+      if (!(chain instanceof Promise)) return chain;
+    } finally {
+      if (!(chain instanceof Promise)) deadline.end();
+    }
+    this.#underWay.add(deadline);
+    return chain.finally(() => {
+      deadline.end();
+      this.#underWay.delete(deadline);
+    });
   }
 
   /** As the function `connect`; options given here win over those of the client. */

@@ -9,8 +9,9 @@ import { SocksError } from '../errors.ts';
 import { canPipeline, checkAuth, checkExchange, request } from '../protocol/handshake.ts';
 import type { AuthPolicy } from '../protocol/method.ts';
 import type { Exchange, Target } from '../protocol/step.ts';
-import { checkRoute, selectVia } from '../proxy.ts';
-import type { ProxyRoute, ProxySelector, SocksProxy, Via } from '../proxy.ts';
+import type { SocksProxy } from '../proxy.ts';
+import { checkRoute, selectChain } from '../route.ts';
+import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
 import { Deadline } from './deadline.ts';
 import { dial } from './dial.ts';
 import { resolveTargets } from './lookup.ts';
@@ -45,7 +46,7 @@ export interface ConnectOptions extends SocksOptions {
   /** A connection to the (first) proxy that exists already; nothing is dialled. It is ours: a failure destroys it. */
   socket?: Duplex;
   /** What `SocksClient.select()` chose for this destination. Default: the route is asked now. */
-  via?: Via;
+  chain?: Chain;
   /** Speak TLS to the destination through the tunnel, with these options; `tunnel.socket` is then a `TLSSocket`. */
   tls?: SecureOptions;
 }
@@ -83,35 +84,52 @@ export async function connect(
 
 /** {@link connect}, with a checked route, for a client. */
 export async function open(
-  route: Via | ProxySelector,
+  route: CheckedRoute,
   destination: Destination,
   options: ConnectOptions,
   { underWay, standby }: Partial<Surroundings> = {},
 ): Promise<Tunnel> {
   const to = parseDestination(destination);
-  const via = options.via ?? selectVia(route, to);
   const deadline = new Deadline(options.timeout ?? DEFAULT_TIMEOUT, options.signal);
   const { progress } = deadline;
   underWay?.add(deadline);
+  let chain: Chain = [];
   try {
-    trace('start', via, to, progress);
-    let tunnel = await (via === 'direct'
+    chain = options.chain ?? (await selectWithin(deadline, route, to));
+    trace('start', chain, to, progress);
+    let tunnel = await (chain === 'direct'
       ? connectDirectly(to, options, deadline)
-      : openTunnel(via, to, options, deadline, standby));
+      : openTunnel(chain, to, options, deadline, standby));
     if (options.tls) {
       progress.enter('destination-tls');
       tunnel = { socket: await secure(tunnel.socket, to, options.tls, deadline), bound: tunnel.bound };
     }
-    trace('end', via, to, progress, { bound: tunnel.bound });
+    trace('end', chain, to, progress, { bound: tunnel.bound });
     return tunnel;
   } catch (error) {
     if (options.socket) abandon(options.socket);
-    trace('error', via, to, progress, { error });
+    trace('error', chain, to, progress, { error });
     throw error;
   } finally {
     deadline.end();
     underWay?.delete(deadline);
   }
+}
+
+/** What the route says for this destination; a promise is waited for no longer than the deadline allows. */
+export function selectWithin(
+  deadline: Deadline,
+  route: CheckedRoute,
+  destination: Target,
+): Chain | Promise<Chain> {
+  const chain = selectChain(route, destination);
+  if (!(chain instanceof Promise)) return chain;
+  deadline.progress.phase = 'input';
+  deadline.progress.destination = printAddress(destination);
+  return deadline.step((resolve, reject) => {
+    chain.then(resolve, reject);
+    return () => {};
+  });
 }
 
 /** @throws TypeError `ERR_INVALID_ARG_VALUE` */

@@ -6,7 +6,7 @@ import { printAddress } from '../destination.ts';
 import type { SocksPhase } from '../errors.ts';
 import type { Bound, Target } from '../protocol/step.ts';
 import { printProxy } from '../proxy.ts';
-import type { Via } from '../proxy.ts';
+import type { Chain } from '../route.ts';
 import type { Progress } from './deadline.ts';
 
 /** A message of the channels `socksify:tunnel:start`, `socksify:tunnel:end` and `socksify:tunnel:error`. */
@@ -34,7 +34,7 @@ const debug = debuglog('socksify');
 
 export function trace(
   event: 'start' | 'end' | 'error',
-  via: Via,
+  chain: Chain,
   destination: Target,
   progress: Progress,
   result: Pick<TunnelMessage, 'bound' | 'error'> = {},
@@ -42,7 +42,7 @@ export function trace(
   if (!channels[event].hasSubscribers && !debug.enabled) return;
   progress.lap();
   const message: TunnelMessage = {
-    proxies: via === 'direct' ? [] : via.map(printProxy),
+    proxies: chain === 'direct' ? [] : chain.map(printProxy),
     destination: printAddress(destination),
     phase: progress.phase,
     durations: { ...progress.durations },

@@ -1,0 +1,57 @@
+// From a route, which the caller gives, to the chain of proxies that leads to one destination.
+
+import type { Destination } from './destination.ts';
+import { invalidProxy, toProxy } from './proxy.ts';
+import type { ProxyLike, SocksProxy } from './proxy.ts';
+
+/** What a {@link ProxySelector} answers: one proxy, a chain (first hop first), or `undefined` for a direct connection. */
+export type ProxyChoice = ProxyLike | readonly ProxyLike[] | undefined;
+
+/**
+ * Policy: which proxy or chain leads to this destination. `undefined` means a direct connection. Called once for each
+ * tunnel, or for each request by the agent and the dispatcher. The wait for a promise counts into the time limit. What
+ * the selector throws, or rejects with, reaches that one caller unchanged.
+ */
+export type ProxySelector = (destination: Destination) => ProxyChoice | Promise<ProxyChoice>;
+
+/** One proxy, a chain of them (first hop first), or a {@link ProxySelector}. */
+export type ProxyRoute = ProxyLike | readonly ProxyLike[] | ProxySelector;
+
+/** Checked proxies, first hop first; `direct` when a selector wants none. */
+export type Chain = readonly SocksProxy[] | 'direct';
+
+/** A route as far as it can be checked without a destination: a selector is called later. */
+export type CheckedRoute = Chain | ProxySelector;
+
+/** @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS` */
+export function checkRoute(route: ProxyRoute): CheckedRoute {
+  return typeof route === 'function' ? route : toChain(route);
+}
+
+/** The chain for this destination: a promise only if the selector gives one. */
+export function selectChain(route: CheckedRoute, destination: Destination): Chain | Promise<Chain> {
+  if (typeof route !== 'function') return route;
+  const choice = route(destination);
+  // oxlint-disable-next-line promise/prefer-await-to-then -- a selector that answers at once must not cost a turn
+  return isPromise(choice) ? Promise.resolve(choice).then(toChosenChain) : toChosenChain(choice);
+}
+
+function toChosenChain(choice: ProxyChoice): Chain {
+  return choice === undefined ? 'direct' : toChain(choice);
+}
+
+function toChain(value: ProxyLike | readonly ProxyLike[]): readonly SocksProxy[] {
+  const chain = (Array.isArray(value) ? (value as readonly ProxyLike[]) : [value as ProxyLike]).map(toProxy);
+  if (chain.length === 0) throw invalidProxy('a chain has at least one proxy');
+  if (chain.some((proxy, hop) => hop > 0 && proxy.path !== undefined)) {
+    throw invalidProxy('only the first proxy of a chain can be a Unix socket');
+  }
+  if (chain.some((proxy, hop) => hop > 0 && proxy.host.includes('%'))) {
+    throw invalidProxy('only the first proxy of a chain can have an IPv6 zone');
+  }
+  return chain;
+}
+
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof (value as Partial<Promise<T>> | null | undefined)?.then === 'function';
+}

@@ -1,0 +1,168 @@
+// Routes: selectors that answer at once, later, never, or with an error, and the key that names a chain by its value.
+
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { startServer } from '@socksify/server';
+import type { SocksServer } from '@socksify/server';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { chainKey, connect, SocksClient } from '../src/index.ts';
+import type { ProxyChoice, ProxyRoute, SocksProxy } from '../src/index.ts';
+import { checkRoute, selectChain } from '../src/route.ts';
+
+const HOST = 'echo.test';
+let server: SocksServer;
+let port: number;
+const echo = createServer((socket) => socket.pipe(socket));
+beforeAll(async () => {
+  server = await startServer({ names: { [HOST]: '127.0.0.1' } });
+  await once(echo.listen(0, '127.0.0.1'), 'listening');
+  ({ port } = echo.address() as AddressInfo);
+});
+afterAll(async () => {
+  echo.close();
+  await server.close();
+});
+const destination = () => ({ host: HOST, port });
+
+describe('a selector that gives a promise', () => {
+  test.each<[string, () => ProxyChoice]>([
+    ['a URL', () => server.url('socks5')],
+    ['a chain', () => [server.url('socks4a'), server.url('socks5')]],
+  ])('is waited for when it resolves to %s', async (_, choice) => {
+    const { socket } = await connect(async () => choice(), destination());
+    socket.destroy();
+    expect(server.log.at(-1)).toMatchObject({ host: HOST });
+  });
+
+  test('leads to a direct connection when it resolves to undefined', async () => {
+    const before = server.log.length;
+    const { socket } = await connect(async () => undefined, { host: '127.0.0.1', port });
+    socket.destroy();
+    expect(server.log.length).toBe(before);
+  });
+
+  test.each<[string, unknown]>([
+    ['an error', new Error('no proxy today')],
+    ['undefined', undefined],
+    ['null', null],
+    ['text', 'no proxy today'],
+  ])('that rejects with %s rejects the call with just that', async (_, reason) => {
+    // oxlint-disable-next-line prefer-promise-reject-errors -- what a caller may do
+    const route: ProxyRoute = () => Promise.reject(reason);
+    const caught = await connect(route, destination()).then(
+      () => 'a tunnel',
+      (error: unknown) => [error],
+    );
+    expect(caught).toEqual([reason]);
+  });
+
+  test.each<[string, unknown]>([
+    ['null', null],
+    ['an empty chain', []],
+    ['text that is no URL', 'proxy'],
+    ['a function', () => 'socks5://a'],
+  ])('that resolves to %s rejects with ERR_SOCKS_INVALID_PROXY', async (_, value) => {
+    await expect(connect(async () => value as ProxyChoice, destination())).rejects.toMatchObject({
+      code: 'ERR_SOCKS_INVALID_PROXY',
+    });
+  });
+
+  test('counts into the time limit', async () => {
+    await expect(connect(() => new Promise(() => {}), destination(), { timeout: 20 })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_TIMEOUT',
+      phase: 'input',
+      destination: `${HOST}:${port}`,
+    });
+  });
+
+  test('is not waited for after an abort', async () => {
+    const abort = new AbortController();
+    const attempt = connect(() => new Promise(() => {}), destination(), { signal: abort.signal });
+    const reason = new Error('enough');
+    abort.abort(reason);
+    await expect(attempt).rejects.toBe(reason);
+  });
+
+  test('is not waited for after the client was closed', async () => {
+    const client = new SocksClient(() => new Promise(() => {}));
+    const [tunnel, choice] = [client.connect(destination()), client.select(destination())];
+    await client.close();
+    await expect(tunnel).rejects.toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
+    await expect(choice).rejects.toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
+  });
+
+  test('may be a thenable of another library', async () => {
+    const route = (() => ({
+      // oxlint-disable-next-line unicorn/no-thenable -- that is the point
+      then: (resolve: (url: string) => void) => resolve(server.url('socks5')),
+    })) as never;
+    const { socket } = await connect(route, destination());
+    socket.destroy();
+    expect(server.log.at(-1)).toMatchObject({ host: HOST });
+  });
+});
+
+test.each<[string, unknown]>([
+  ['undefined', undefined],
+  ['null', null],
+  ['an error', new Error('no proxy today')],
+])('a selector that throws %s rejects the call with just that', async (_, reason) => {
+  const route: ProxyRoute = () => {
+    throw reason;
+  };
+  const caught = await connect(route, destination()).then(
+    () => 'a tunnel',
+    (error: unknown) => [error],
+  );
+  expect(caught).toEqual([reason]);
+});
+
+test('select() answers at once when the selector does', () => {
+  const client = new SocksClient(() => 'socks5://proxy.test');
+  expect(client.select({ host: 'h', port: 1 })).toMatchObject([{ host: 'proxy.test' }]);
+});
+
+describe('chainKey', () => {
+  const keyOf = (choice: ProxyChoice) =>
+    chainKey(
+      selectChain(
+        checkRoute(() => choice),
+        destination(),
+      ) as never,
+    );
+  const v5: SocksProxy = { version: 5, host: 'a', port: 1080, dns: 'remote' };
+
+  test.each<[string, ProxyChoice, ProxyChoice]>([
+    ['a URL and the object it means', 'socks5://a', { ...v5 }],
+    ['two chains of equal URLs', ['socks5://a', 'socks4a://b'], ['socks5://a', 'socks4a://b']],
+    ['equal credentials', 'socks5://u:p@a', { ...v5, credentials: { username: 'u', password: 'p' } }],
+    ['equal TLS options', { ...v5, tls: { ca: Buffer.from('x') } }, { ...v5, tls: { ca: Buffer.from('x') } }],
+    [
+      'TLS options in another order',
+      { ...v5, tls: { ca: 'x', cert: 'y' } },
+      { ...v5, tls: { cert: 'y', ca: 'x' } },
+    ],
+    ['direct and direct', undefined, undefined],
+  ])('is equal for %s', (_, one, other) => expect(keyOf(one)).toBe(keyOf(other)));
+
+  test.each<[string, ProxyChoice, ProxyChoice]>([
+    ['a proxy and a direct connection', 'socks5://a', undefined],
+    ['two versions', 'socks5://a', 'socks4a://a'],
+    ['two ports', 'socks5://a', 'socks5://a:1081'],
+    ['two passwords', 'socks5://u:p@a', 'socks5://u:q@a'],
+    ['two user names', 'socks5://u:p@a', 'socks5://v:p@a'],
+    ['an empty password and none', 'socks5://u@a', { ...v5, credentials: { username: 'u', password: '' } }],
+    ['a chain and its first hop', ['socks5://a', 'socks5://b'], 'socks5://a'],
+    ['a chain and its reverse', ['socks5://a', 'socks5://b'], ['socks5://b', 'socks5://a']],
+    ['TLS and none', 'socks5s://a', 'socks5://a'],
+    ['two certificates', { ...v5, tls: { ca: Buffer.from('x') } }, { ...v5, tls: { ca: Buffer.from('y') } }],
+    ['text and bytes', { ...v5, tls: { ca: 'x' } }, { ...v5, tls: { ca: Buffer.from('x') } }],
+    ['local and remote names', { ...v5, dns: 'local' }, { ...v5 }],
+    ['a Unix socket and TCP', 'socks5://localhost/run/s', 'socks5://localhost'],
+  ])('differs for %s', (_, one, other) => expect(keyOf(one)).not.toBe(keyOf(other)));
+
+  test('shows no credential', () => {
+    expect(keyOf('socks5://alice:hunter2@a')).not.toMatch(/alice|hunter2/);
+  });
+});
