@@ -1,7 +1,7 @@
 // A key that names a chain by its value. Pools, TLS sessions and standby connections are kept apart by it.
 
-import type { Chain } from './route.ts';
 import type { SocksProxy } from './proxy.ts';
+import type { Chain } from './route.ts';
 
 let salt: Uint8Array | undefined;
 const keys = new WeakMap<SocksProxy, string>();
@@ -19,40 +19,29 @@ export function chainKey(chain: Chain): string {
 function proxyKey(proxy: SocksProxy): string {
   const known = keys.get(proxy);
   if (known !== undefined) return known;
-  const { version, host, port, path, dns, credentials, tls } = proxy;
-  const value = [
-    version,
-    host,
-    port,
-    path,
-    dns,
-    credentials?.username,
-    credentials?.password,
-    tls && comparableOptions(tls),
-  ];
+  const { version, host, port, path, dns, credentials, tls = {} } = proxy;
+  const options = Object.entries(tls).toSorted(([one], [other]) => (one < other ? -1 : 1));
+  const { username, password } = credentials ?? {};
+  const value = [version, host, port, path, dns, username, password, proxy.tls && options];
   // Loaded here, because only a selector needs a key and the module is slow to load.
   const { createHmac, randomBytes } = process.getBuiltinModule('node:crypto');
   salt ??= randomBytes(16);
-  const key = createHmac('sha256', salt).update(JSON.stringify(value)).digest('base64url').slice(0, 22);
+  const key = createHmac('sha256', salt).update(JSON.stringify(value, comparable)).digest('base64url');
   keys.set(proxy, key);
   return key;
 }
 
-function comparableOptions(tls: object): unknown {
-  const options = tls as Readonly<Record<string, unknown>>;
-  return Object.keys(options)
-    .toSorted()
-    .map((name) => [name, comparable(options[name])]);
+/** Functions and objects such as a SecureContext count by their identity, all else by its value. */
+function comparable(_name: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return `${value}n`;
+  const isData =
+    typeof value !== 'function' && (typeof value !== 'object' || value === null || isPlain(value));
+  if (isData) return value;
+  const identity = identities.get(value) ?? ++identityCount;
+  identities.set(value, identity);
+  return { identity };
 }
 
-/** Text, numbers and bytes count by their value; functions and objects, such as a SecureContext, by their identity. */
-function comparable(option: unknown): unknown {
-  if (typeof option === 'bigint' || typeof option === 'symbol') return String(option);
-  if (typeof option !== 'function' && (typeof option !== 'object' || option === null))
-    return [typeof option, option];
-  if (option instanceof Uint8Array) return { bytes: Buffer.from(option).toString('base64') };
-  if (Array.isArray(option)) return option.map(comparable);
-  let identity = identities.get(option);
-  if (identity === undefined) identities.set(option, (identity = ++identityCount));
-  return { identity };
+function isPlain(value: object): boolean {
+  return Array.isArray(value) || [Object.prototype, null].includes(Object.getPrototypeOf(value) as null);
 }

@@ -51,6 +51,11 @@ export function isName(host: string): boolean {
   return isIP(host) === 0;
 }
 
+/** An onion name means something to tor alone (RFC 7686): it is never looked up, and never dialled directly. */
+export function isOnion(host: string): boolean {
+  return /(?:^|\.)onion\.?$/i.test(host);
+}
+
 /** `host:port`, with brackets around IPv6. */
 export function printAddress({ host, port }: { readonly host: string; readonly port: number }): string {
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`;

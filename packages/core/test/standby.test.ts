@@ -140,18 +140,36 @@ describe('are dropped in silence', () => {
     (await socks.connect(here())).socket.destroy();
     expect(server.connections.length).toBeGreaterThanOrEqual(3);
   });
+});
 
-  test('when the server closes it on the request: a new connection asks again', async () => {
-    const closesLate: readonly ScriptStep[] = [{ read: 3 }, { send: '0500' }, { read: 10 }, { close: true }];
-    const server = await startScript((index) => (index === 1 ? closesLate : SUCCESS));
-    closing.push(() => server.close());
-    const socks = client(server.url('socks5'), { standby: 1 });
-    (await socks.connect(here())).socket.destroy();
-    await expect.poll(() => server.connections[1]?.received.length, { interval: 5 }).toBe(3);
-    const { socket } = await socks.connect(here());
-    expect(server.connections.length).toBeGreaterThanOrEqual(3);
-    socket.destroy();
+test('a reset on the request says that the request was not received: a new connection is asked', async () => {
+  const resetsLate: readonly ScriptStep[] = [{ read: 3 }, { send: '0500' }, { read: 10 }, { reset: true }];
+  const server = await startScript((index) => (index === 1 ? resetsLate : SUCCESS));
+  closing.push(() => server.close());
+  const socks = client(server.url('socks5'), { standby: 1 });
+  (await socks.connect(here())).socket.destroy();
+  await expect.poll(() => server.connections[1]?.received.length, { interval: 5 }).toBe(3);
+  const { socket } = await socks.connect(here());
+  expect(server.connections.length).toBeGreaterThanOrEqual(3);
+  socket.destroy();
+});
+
+test('a close on the request is how OpenSSH refuses: nobody is asked a second time', async () => {
+  const requests: string[] = [];
+  const refuses: readonly ScriptStep[] = [{ read: 3 }, { send: '0500' }, { read: 10 }, { close: true }];
+  const server = await startScript((index) => (index === 0 ? SUCCESS : refuses));
+  closing.push(() => server.close());
+  const socks = client(server.url('socks5'), { standby: 1 });
+  (await socks.connect(here())).socket.destroy();
+  await expect.poll(() => server.connections[1]?.received.length, { interval: 5 }).toBe(3);
+  await expect(socks.connect(here())).rejects.toMatchObject({
+    code: 'ERR_SOCKS_PROXY_CLOSED',
+    phase: 'request',
   });
+  await expect.poll(() => server.connections[2]?.received.length, { interval: 5 }).toBe(3);
+  for (const { received } of server.connections)
+    if (received.length > 3) requests.push(received.toString('hex'));
+  expect(requests).toHaveLength(2);
 });
 
 test('a refusal on one is the answer', async () => {

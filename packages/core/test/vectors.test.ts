@@ -8,8 +8,9 @@ import type { SocksError } from '../src/errors.ts';
 import { handshake } from '../src/protocol/handshake.ts';
 import type { Bound, Steps } from '../src/protocol/step.ts';
 import type { SocksProxy } from '../src/proxy.ts';
-import { Deadline } from '../src/tunnel/deadline.ts';
-import { drive } from '../src/tunnel/drive.ts';
+import { Attempt } from '../src/tunnel/attempt.ts';
+import { Connection } from '../src/tunnel/connection.ts';
+import { perform } from '../src/tunnel/hops.ts';
 
 interface Vector {
   name: string;
@@ -104,8 +105,9 @@ async function runOver(steps: Steps<Bound>, pieces: Buffer[], eof: boolean) {
       done();
     },
   });
-  const deadline = new Deadline(0, undefined);
-  const bound = await drive(stream, steps, deadline);
+  const connection = new Connection(stream);
+  const bound = await perform(steps, connection, new Attempt({}));
+  connection.release();
   const rest: Buffer[] = [];
   for await (const chunk of stream) rest.push(chunk as Buffer);
   return { bound, rest: Buffer.concat(rest), sent };

@@ -5,6 +5,7 @@ import { isIPv6 } from 'node:net';
 import {
   invalidDestination,
   isName,
+  isOnion,
   isSocks4aMarker,
   parseDestination,
   printAddress,
@@ -16,7 +17,7 @@ import type { AuthPolicy, Encapsulation } from './method.ts';
 import { request4 } from './socks4.ts';
 import { negotiate5, pipelined5, request5 } from './socks5.ts';
 import { failure } from './step.ts';
-import type { Bound, Exchange, Steps } from './step.ts';
+import type { Bound, Hop, Steps } from './step.ts';
 
 export interface HandshakeOptions {
   /** Default `auto`: with credentials offer 02 and 00. `required` offers 02 alone; a list offers just its methods. */
@@ -45,31 +46,31 @@ export function handshake(
   destination: { readonly host: string; readonly port: number },
   { auth = 'auto', pipeline = false }: HandshakeOptions = {},
 ): Steps<Bound> {
-  const exchange: Exchange = { proxy: toProxy(proxy), target: parseDestination(destination) };
+  const hop: Hop = { proxy: toProxy(proxy), destination: parseDestination(destination) };
   checkAuth(auth);
-  checkExchange(exchange, auth);
-  if (exchange.proxy.dns === 'local' && isName(exchange.target.host)) {
-    throw refuse(exchange, "a name for dns: 'local': look it up first, or use socks4a:// or socks5://");
+  checkHop(hop, auth);
+  if (hop.proxy.dns === 'local' && isName(hop.destination.host)) {
+    throw refuse(hop, "a name for dns: 'local': look it up first, or use socks4a:// or socks5://");
   }
-  return pipeline && canPipeline(exchange.proxy, auth) ? pipelined5(exchange) : lockStep(exchange, auth);
+  return pipeline && canPipeline(hop.proxy, auth) ? pipelined5(hop) : lockStep(hop, auth);
 }
 
-function* lockStep(exchange: Exchange, auth: AuthPolicy): Steps<Bound> {
-  const encapsulation = yield* negotiate(exchange, auth);
-  if (!encapsulation) return yield* request(exchange);
-  throw failure(exchange, 'ERR_SOCKS_AUTH_FAILED', {
+function* lockStep(hop: Hop, auth: AuthPolicy): Steps<Bound> {
+  const encapsulation = yield* negotiate(hop, auth);
+  if (!encapsulation) return yield* request(hop);
+  throw failure(hop, 'ERR_SOCKS_AUTH_FAILED', {
     phase: 'authentication',
     detail: 'this transport cannot carry the encapsulation that the method asks for',
   });
 }
 
 /** Everything before the destination matters. SOCKS4 has no such part. */
-export function* negotiate(exchange: Exchange, auth: AuthPolicy): Steps<Encapsulation | undefined> {
-  return exchange.proxy.version === 5 ? yield* negotiate5(exchange, auth) : undefined;
+export function* negotiate(hop: Hop, auth: AuthPolicy): Steps<Encapsulation | undefined> {
+  return hop.proxy.version === 5 ? yield* negotiate5(hop, auth) : undefined;
 }
 
-export function request(exchange: Exchange): Steps<Bound> {
-  return exchange.proxy.version === 5 ? request5(exchange) : request4(exchange);
+export function request(hop: Hop): Steps<Bound> {
+  return hop.proxy.version === 5 ? request5(hop) : request4(hop);
 }
 
 /** SOCKS4 has nothing to send ahead; a method passed by the caller may have anything to say. */
@@ -84,27 +85,28 @@ export function checkAuth(auth: unknown): void {
 }
 
 /**
- * Can this proxy be asked for this target, in this way, at all?
+ * Checks what can be checked of a hop before a byte is sent.
+ *
  * @throws SocksError `ERR_SOCKS_INVALID_DESTINATION`, `ERR_SOCKS_INVALID_CREDENTIALS`
  */
-export function checkExchange(exchange: Exchange, auth: AuthPolicy): void {
-  const { proxy, target } = exchange;
-  if (proxy.version === 4 && isIPv6(target.host))
-    throw refuse(exchange, 'SOCKS4 cannot carry IPv6: use socks5://');
-  if (proxy.version === 4 && isSocks4aMarker(target.host)) {
-    throw refuse(exchange, '0.0.0.x would mean SOCKS4A: use socks5://');
+export function checkHop(hop: Hop, auth: AuthPolicy): void {
+  const { proxy, destination } = hop;
+  if (proxy.version === 4 && isIPv6(destination.host))
+    throw refuse(hop, 'SOCKS4 cannot carry IPv6: use socks5://');
+  if (proxy.version === 4 && isSocks4aMarker(destination.host)) {
+    throw refuse(hop, '0.0.0.x would mean SOCKS4A: use socks5://');
   }
-  if (proxy.dns === 'local' && /\.onion\.?$/i.test(target.host)) {
-    throw refuse(exchange, 'an onion name is never looked up locally: use socks4a:// or socks5://');
+  if (proxy.dns === 'local' && isOnion(destination.host)) {
+    throw refuse(hop, 'an onion name is never looked up locally: use socks4a:// or socks5://');
   }
   if (lacksCredentials(proxy, auth)) {
-    throw failure(exchange, 'ERR_SOCKS_INVALID_CREDENTIALS', {
+    throw failure(hop, 'ERR_SOCKS_INVALID_CREDENTIALS', {
       phase: 'input',
       detail: "auth: 'required' without any",
     });
   }
 }
 
-function refuse({ proxy, target }: Exchange, detail: string) {
-  return invalidDestination(detail, printProxy(proxy), printAddress(target));
+function refuse({ proxy, destination }: Hop, detail: string) {
+  return invalidDestination(detail, printProxy(proxy), printAddress(destination));
 }

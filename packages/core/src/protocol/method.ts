@@ -3,7 +3,7 @@
 import { SocksError } from '../errors.ts';
 import type { SocksProxy } from '../proxy.ts';
 import { failure } from './step.ts';
-import type { Exchange, Steps } from './step.ts';
+import type { Hop, Steps } from './step.ts';
 import { userpass } from './userpass.ts';
 
 /** Wraps everything after the authentication, request and reply included (RFC 1961 section 6). */
@@ -54,21 +54,21 @@ export const NONE: AuthMethod = {
 };
 
 /** 02 only with credentials: some servers choose it whenever it is offered. */
-export function offeredMethods(exchange: Exchange, auth: AuthPolicy): readonly AuthMethod[] {
-  const { credentials } = exchange.proxy;
+export function offeredMethods(hop: Hop, auth: AuthPolicy): readonly AuthMethod[] {
+  const { credentials } = hop.proxy;
   if (typeof auth === 'object') return auth;
   if (!credentials) return [NONE];
-  const method: AuthMethod = { id: 0x02, authenticate: () => userpass(exchange, credentials) };
+  const method: AuthMethod = { id: 0x02, authenticate: () => userpass(hop, credentials) };
   return auth === 'required' ? [method] : [method, NONE];
 }
 
 /** Runs a method; whatever it throws leaves as a SocksError. */
-export function* authenticate(exchange: Exchange, method: AuthMethod): Steps<Encapsulation | undefined> {
+export function* authenticate(hop: Hop, method: AuthMethod): Steps<Encapsulation | undefined> {
   try {
     return (yield* method.authenticate()) ?? undefined;
   } catch (error) {
     if (error instanceof SocksError) throw error;
-    throw failure(exchange, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', cause: error });
+    throw failure(hop, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', cause: error });
   }
 }
 

@@ -5,7 +5,7 @@ import { CD } from '../errors.ts';
 import type { SocksError } from '../errors.ts';
 import { encodeIPv4 } from './address.ts';
 import { concat, failure, hex, wrongProtocol } from './step.ts';
-import type { Bound, Exchange, Steps } from './step.ts';
+import type { Bound, Hop, Steps } from './step.ts';
 
 const VN = 0x04;
 const CMD_CONNECT = 0x01;
@@ -20,14 +20,14 @@ const NUL = Uint8Array.of(0);
  *     | 1  |  1  |    2    |   4   | variable |  1   |
  *     +----+-----+---------+-------+----------+------+
  */
-export function encodeRequest4({ proxy, target }: Exchange): Uint8Array {
-  const literal = isIPv4(target.host);
+export function encodeRequest4({ proxy, destination }: Hop): Uint8Array {
+  const literal = isIPv4(destination.host);
   return concat(
-    Uint8Array.of(VN, CMD_CONNECT, target.port >> 8, target.port & 0xff),
-    literal ? Uint8Array.from(encodeIPv4(target.host)) : MARKER_4A,
+    Uint8Array.of(VN, CMD_CONNECT, destination.port >> 8, destination.port & 0xff),
+    literal ? Uint8Array.from(encodeIPv4(destination.host)) : MARKER_4A,
     Buffer.from(proxy.credentials?.username ?? '', 'utf8'),
     NUL,
-    ...(literal ? [] : [Buffer.from(target.host, 'latin1'), NUL]),
+    ...(literal ? [] : [Buffer.from(destination.host, 'latin1'), NUL]),
   );
 }
 
@@ -38,23 +38,23 @@ export function encodeRequest4({ proxy, target }: Exchange): Uint8Array {
  *     | 1  | 1  |    2    |   4   |
  *     +----+----+---------+-------+
  */
-export function* request4(exchange: Exchange): Steps<Bound> {
-  yield { write: encodeRequest4(exchange) };
+export function* request4(hop: Hop): Steps<Bound> {
+  yield { write: encodeRequest4(hop) };
   const [vn = 0, cd = 0] = yield { read: 2, phase: 'request' };
-  const wrong = wrongProtocol(exchange, vn, cd);
+  const wrong = wrongProtocol(hop, vn, cd);
   if (wrong) throw wrong;
   if (vn !== 0x00 && vn !== 0x04) {
-    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', { phase: 'request', detail: `VN ${hex(vn)} in the reply` });
+    throw failure(hop, 'ERR_SOCKS_PROTOCOL', { phase: 'request', detail: `VN ${hex(vn)} in the reply` });
   }
-  if (cd !== GRANTED) throw rejection(exchange, cd);
+  if (cd !== GRANTED) throw rejection(hop, cd);
   const [portHigh = 0, portLow = 0, ...ip] = yield { read: 6, phase: 'request' };
   return { host: ip.join('.'), port: (portHigh << 8) | portLow };
 }
 
-function rejection(exchange: Exchange, cd: number): SocksError {
+function rejection(hop: Hop, cd: number): SocksError {
   const code = CD[cd] ?? 'ERR_SOCKS_UNASSIGNED_REPLY';
-  const named = !isIPv4(exchange.target.host);
-  return failure(exchange, code, {
+  const named = !isIPv4(hop.destination.host);
+  return failure(hop, code, {
     phase: 'request',
     detail: `CD ${cd}`,
     reply: cd,

@@ -7,7 +7,7 @@ import { encodeAddress, readAddress } from './address.ts';
 import { authenticate, offeredMethods } from './method.ts';
 import type { AuthPolicy, Encapsulation } from './method.ts';
 import { concat, failure, hex, wrongProtocol } from './step.ts';
-import type { Bound, Exchange, Steps } from './step.ts';
+import type { Bound, Hop, Steps } from './step.ts';
 import { checkStatus, encodeUserpass } from './userpass.ts';
 
 const VER = 0x05;
@@ -16,45 +16,45 @@ const RSV = 0x00;
 const METHOD = { NONE: 0x00, USERPASS: 0x02, NONE_ACCEPTABLE: 0xff } as const;
 
 /** Greeting and authentication: all of the handshake that does not depend on the destination. */
-export function* negotiate5(exchange: Exchange, auth: AuthPolicy): Steps<Encapsulation | undefined> {
-  const methods = offeredMethods(exchange, auth);
+export function* negotiate5(hop: Hop, auth: AuthPolicy): Steps<Encapsulation | undefined> {
+  const methods = offeredMethods(hop, auth);
   const ids = methods.map(({ id }) => id);
   yield { write: encodeGreeting(ids) };
-  const chosen = checkMethod(exchange, ids, yield { read: 2, phase: 'greeting' });
+  const chosen = checkMethod(hop, ids, yield { read: 2, phase: 'greeting' });
   const method = methods.find(({ id }) => id === chosen);
-  return method && (yield* authenticate(exchange, method));
+  return method && (yield* authenticate(hop, method));
 }
 
-export function* request5(exchange: Exchange): Steps<Bound> {
-  yield { write: encodeRequest5(exchange) };
-  return yield* readReply5(exchange);
+export function* request5(hop: Hop): Steps<Bound> {
+  yield { write: encodeRequest5(hop) };
+  return yield* readReply5(hop);
 }
 
 /**
  * All messages in one segment: one method is offered, and the authentication and the request follow unasked.
  * Tor then leaves out the METHOD reply `05 02` and begins with the answer to the credentials.
  */
-export function* pipelined5(exchange: Exchange): Steps<Bound> {
-  const { credentials } = exchange.proxy;
+export function* pipelined5(hop: Hop): Steps<Bound> {
+  const { credentials } = hop.proxy;
   const methods = [credentials ? METHOD.USERPASS : METHOD.NONE];
   yield {
     write: concat(
       encodeGreeting(methods),
       ...(credentials ? [encodeUserpass(credentials)] : []),
-      encodeRequest5(exchange),
+      encodeRequest5(hop),
     ),
   };
   let answer = yield { read: 2, phase: 'greeting' };
   if (credentials) {
     if (answer[0] !== 0x01) {
-      checkMethod(exchange, methods, answer);
+      checkMethod(hop, methods, answer);
       answer = yield { read: 2, phase: 'authentication' };
     }
-    checkStatus(exchange, answer);
+    checkStatus(hop, answer);
   } else {
-    checkMethod(exchange, methods, answer);
+    checkMethod(hop, methods, answer);
   }
-  return yield* readReply5(exchange);
+  return yield* readReply5(hop);
 }
 
 /*
@@ -73,28 +73,24 @@ function encodeGreeting(methods: readonly number[]): Uint8Array {
  *     | VER | METHOD |     send credentials to, or leave them out for, a server that never agreed.
  *     +-----+--------+
  */
-function checkMethod(
-  exchange: Exchange,
-  offered: readonly number[],
-  [ver = 0, method = 0]: Uint8Array,
-): number {
-  const wrong = wrongProtocol(exchange, ver, method);
+function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]: Uint8Array): number {
+  const wrong = wrongProtocol(hop, ver, method);
   if (wrong) throw wrong;
   if (ver !== VER) {
-    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+    throw failure(hop, 'ERR_SOCKS_PROTOCOL', {
       phase: 'greeting',
       detail: `VER ${hex(ver)} in the METHOD reply`,
     });
   }
   if (method === METHOD.NONE_ACCEPTABLE) {
-    throw failure(exchange, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
+    throw failure(hop, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
       phase: 'greeting',
       detail: `offered ${offered.map(hex).join(', ')}`,
-      ...(!exchange.proxy.credentials && { hint: 'the proxy wants credentials' }),
+      ...(!hop.proxy.credentials && { hint: 'the proxy wants credentials' }),
     });
   }
   if (!offered.includes(method)) {
-    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+    throw failure(hop, 'ERR_SOCKS_PROTOCOL', {
       phase: 'greeting',
       detail: `METHOD ${hex(method)} was not offered`,
     });
@@ -109,8 +105,8 @@ function checkMethod(
  *     |  1  |  1  | X'00'|  1  | Variable |    2     |
  *     +-----+-----+-----+------+----------+----------+
  */
-function encodeRequest5({ target }: Exchange): Uint8Array {
-  return concat(Uint8Array.of(VER, CMD_CONNECT, RSV), encodeAddress(target.host, target.port));
+function encodeRequest5({ destination }: Hop): Uint8Array {
+  return concat(Uint8Array.of(VER, CMD_CONNECT, RSV), encodeAddress(destination.host, destination.port));
 }
 
 /*
@@ -120,19 +116,19 @@ function encodeRequest5({ target }: Exchange): Uint8Array {
  *     |  1  |  1  | X'00'|  1  | Variable |    2     |
  *     +-----+-----+-----+------+----------+----------+
  */
-function* readReply5(exchange: Exchange): Steps<Bound> {
+function* readReply5(hop: Hop): Steps<Bound> {
   const [ver = 0, rep = 0] = yield { read: 2, phase: 'request' };
   if (ver !== VER) {
-    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+    throw failure(hop, 'ERR_SOCKS_PROTOCOL', {
       phase: 'request',
       detail: `VER ${hex(ver)} in the reply`,
     });
   }
-  if (rep !== 0x00) throw refusal(exchange, rep);
+  if (rep !== 0x00) throw refusal(hop, rep);
   const [, atyp = 0] = yield { read: 2, phase: 'request' };
   const bound = yield* readAddress(atyp);
   if (bound === undefined) {
-    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+    throw failure(hop, 'ERR_SOCKS_PROTOCOL', {
       phase: 'request',
       detail: `ATYP ${hex(atyp)} in the reply`,
     });
@@ -140,15 +136,15 @@ function* readReply5(exchange: Exchange): Steps<Bound> {
   return bound;
 }
 
-function refusal(exchange: Exchange, rep: number): SocksError {
+function refusal(hop: Hop, rep: number): SocksError {
   const code = REP[rep] ?? 'ERR_SOCKS_UNASSIGNED_REPLY';
-  const hint = usualReason(exchange, rep);
-  return failure(exchange, code, { phase: 'request', detail: `REP ${hex(rep)}`, reply: rep, hint });
+  const hint = usualReason(hop, rep);
+  return failure(hop, code, { phase: 'request', detail: `REP ${hex(rep)}`, reply: rep, hint });
 }
 
 // REP is a hint: servers have habits of their own.
-function usualReason({ proxy, target }: Exchange, rep: number): string | undefined {
-  if (rep === 0x01 && isName(target.host))
+function usualReason({ proxy, destination }: Hop, rep: number): string | undefined {
+  if (rep === 0x01 && isName(destination.host))
     return 'microsocks says so of a name that it cannot resolve, tor of a port that is closed';
   if (rep === 0x02 && proxy.credentials) return 'some servers report refused credentials this way';
   if (rep === 0x06) return 'tor says so when it found no circuit in time';

@@ -1,14 +1,16 @@
-// The vocabulary in which a handshake asks for IO, and what all versions of it share. Knows no socket.
+// The steps in which a handshake asks for IO, and what both versions of SOCKS share. Does no IO itself.
 
 import { printAddress } from '../destination.ts';
+import type { Destination } from '../destination.ts';
 import { SocksError } from '../errors.ts';
 import type { SocksErrorCode, SocksErrorDetails, SocksPhase } from '../errors.ts';
 import { printProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
 
 /**
- * What a handshake wants done next: bytes sent, in one piece; exactly `read` bytes received; or, by an authentication
- * method that computes its messages asynchronously, a promise waited for.
+ * What a handshake needs next: `write` sends these bytes in one piece; `read` receives exactly so many bytes; `wait`,
+ * for an authentication method that computes its messages asynchronously, waits for a promise, whose rejection is
+ * thrown at the `yield`.
  */
 export type Step =
   | { readonly write: Uint8Array }
@@ -16,8 +18,9 @@ export type Step =
   | { readonly wait: Promise<unknown> };
 
 /**
- * Straight-line protocol: yields {@link Step}s, is resumed with the bytes of a `read` (with anything after the others),
- * returns its result, throws a {@link SocksError}. Never asks for a byte beyond the message at hand.
+ * A conversation as a generator: it yields {@link Step}s, is resumed with the bytes of a `read` (after the others with
+ * nothing that matters), returns its result, and throws a {@link SocksError}. It never reads beyond the present message.
+ * When an attempt ends early, the generator is closed, so that its `finally` blocks run.
  */
 export type Steps<Result> = Generator<Step, Result, Uint8Array>;
 
@@ -27,40 +30,50 @@ export interface Bound {
   readonly port: number;
 }
 
-/** What the proxy is asked for. The host has passed `parseHost`. */
-export interface Target {
-  readonly host: string;
-  readonly port: number;
-}
-
-export interface Exchange {
+/** One proxy of a chain, and the destination that it is asked for. The host has passed `parseHost`. */
+export interface Hop {
   readonly proxy: SocksProxy;
-  readonly target: Target;
+  readonly destination: Destination;
 }
 
 export function failure(
-  { proxy, target }: Exchange,
+  { proxy, destination }: Hop,
   code: SocksErrorCode,
   details: Omit<SocksErrorDetails, 'proxy' | 'destination'>,
 ): SocksError {
-  return new SocksError(code, { ...details, proxy: printProxy(proxy), destination: printAddress(target) });
+  return new SocksError(code, {
+    ...details,
+    proxy: printProxy(proxy),
+    destination: printAddress(destination),
+  });
 }
 
 /**
  * Recognises, on the first two bytes of a server, the peers most often found on a wrong port.
  * SOCKS4 answers a greeting with its own reply; a SOCKS5 server answers a SOCKS4 request with `05 ff`.
  */
-export function wrongProtocol(exchange: Exchange, first: number, second: number): SocksError | undefined {
-  const { proxy } = exchange;
-  const wrong = (detail: string, hint: string) =>
-    failure(exchange, 'ERR_SOCKS_WRONG_PROTOCOL', {
-      phase: proxy.version === 4 ? 'request' : 'greeting',
-      detail,
-      hint,
-    });
-  if (first === 0x48 && second === 0x54) return wrong('http', 'this is an HTTP server or HTTP proxy');
+export function wrongProtocol(hop: Hop, first: number, second: number): SocksError | undefined {
+  const { proxy } = hop;
+  const wrong = (
+    detail: string,
+    hint: string,
+    code: SocksErrorCode = 'ERR_SOCKS_WRONG_PROTOCOL',
+  ): SocksError => failure(hop, code, { phase: proxy.version === 4 ? 'request' : 'greeting', detail, hint });
+  if (first === 0x48 && second === 0x54) {
+    return wrong(
+      'http',
+      'an HTTP server or HTTP proxy answers on this port: use the SOCKS port of the proxy',
+    );
+  }
+  if (first === 0x53 && second === 0x53) {
+    const hint = 'an SSH server answers on this port: run ssh -D 1080 and use socks5://127.0.0.1:1080';
+    return wrong('ssh', hint, 'ERR_SOCKS_PROTOCOL');
+  }
   if ((first === 0x15 || first === 0x16) && second === 0x03)
-    return wrong('tls', 'the proxy wants TLS: use socks5s://');
+    return wrong(
+      'tls',
+      'a TLS server answers on this port: use socks5s:// if it is a SOCKS proxy behind TLS',
+    );
   if (proxy.version === 4 && first === 0x05)
     return wrong('socks5', 'the proxy speaks SOCKS5 only: use socks5://');
   if (proxy.version === 5 && (first === 0x00 || first === 0x04) && second >= 90 && second <= 93) {

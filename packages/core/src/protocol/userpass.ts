@@ -2,7 +2,7 @@
 
 import type { SocksCredentials } from '../proxy.ts';
 import { concat, failure } from './step.ts';
-import type { Exchange, Steps } from './step.ts';
+import type { Hop, Steps } from './step.ts';
 
 const VER = 0x01;
 const SUCCESS = 0x00;
@@ -19,9 +19,9 @@ export function encodeUserpass({ username, password = '' }: SocksCredentials): U
   return concat(Uint8Array.of(VER, uname.length), uname, Uint8Array.of(passwd.length), passwd);
 }
 
-export function* userpass(exchange: Exchange, credentials: SocksCredentials): Steps<void> {
+export function* userpass(hop: Hop, credentials: SocksCredentials): Steps<void> {
   yield { write: encodeUserpass(credentials) };
-  checkStatus(exchange, yield { read: 2, phase: 'authentication' });
+  checkStatus(hop, yield { read: 2, phase: 'authentication' });
 }
 
 /*
@@ -29,12 +29,12 @@ export function* userpass(exchange: Exchange, credentials: SocksCredentials): St
  *     | VER | STATUS |     refuses a username with a whole SOCKS5 reply. VER 05 with success is tolerated.
  *     +-----+--------+
  */
-export function checkStatus(exchange: Exchange, [ver = 0, status = 0]: Uint8Array): void {
+export function checkStatus(hop: Hop, [ver = 0, status = 0]: Uint8Array): void {
   if (status !== SUCCESS) {
-    throw failure(exchange, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', detail: `STATUS ${status}` });
+    throw failure(hop, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', detail: `STATUS ${status}` });
   }
   if (ver !== VER && ver !== 0x05) {
-    throw failure(exchange, 'ERR_SOCKS_PROTOCOL', {
+    throw failure(hop, 'ERR_SOCKS_PROTOCOL', {
       phase: 'authentication',
       detail: `VER ${ver} in the answer to the credentials`,
     });

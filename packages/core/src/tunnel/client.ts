@@ -3,24 +3,23 @@
 import { parseDestination, printAddress } from '../destination.ts';
 import type { Destination } from '../destination.ts';
 import { SocksError } from '../errors.ts';
-import { checkRoute } from '../route.ts';
+import { checkOptions, withoutUndefined } from '../options.ts';
+import type { ConnectOptions, SocksOptions } from '../options.ts';
+import { checkRoute, selectChain } from '../route.ts';
 import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
-import { checkOptions, DEFAULT_TIMEOUT, invalidOption, open, selectWithin } from './connect.ts';
-import type { ConnectOptions, SocksOptions } from './connect.ts';
-import { Deadline } from './deadline.ts';
-import type { Tunnel } from './reach.ts';
+import { Attempt } from './attempt.ts';
+import { destroySocket, open } from './connect.ts';
+import type { Tunnel } from './connect.ts';
 import { Standby } from './standby.ts';
 
 export interface ClientOptions extends SocksOptions {
   /**
    * How many connections to keep with greeting and authentication done, so that the next tunnel costs one round trip.
-   * Default 0. Opened after a tunnel, and let go unused after 4 s, or as soon as the server closes them or sends anything.
-   * Kept for the way used last; a selector has to give the same `SocksProxy` objects again, not URLs.
+   * Default 0. They are opened after a tunnel, for the chain used last; they keep no process alive, and are closed unused
+   * after 4 s, or as soon as the server closes them or sends anything.
    */
-  standby?: number;
+  standby?: number | undefined;
 }
-
-const MAX_STANDBY = 1000;
 
 /**
  * Opens many tunnels along one route, and can end all attempts that are under way.
@@ -34,18 +33,15 @@ const MAX_STANDBY = 1000;
 export class SocksClient {
   readonly #route: CheckedRoute;
   readonly #options: SocksOptions;
-  readonly #underWay = new Set<Deadline>();
+  readonly #attempts = new Set<Attempt>();
   readonly #standby: Standby | undefined;
   #closed = false;
 
-  constructor(proxy: ProxyRoute, { standby = 0, ...options }: ClientOptions = {}) {
-    checkOptions(options);
-    if (!Number.isInteger(standby) || standby < 0 || standby > MAX_STANDBY) {
-      throw invalidOption(`standby is 0 to ${MAX_STANDBY} connections, not ${String(standby)}`);
-    }
+  constructor(proxy: ProxyRoute, options: ClientOptions = {}) {
+    const { standby = 0, ...given } = checkOptions(options);
     this.#route = checkRoute(proxy);
-    this.#options = options;
-    if (standby > 0) this.#standby = new Standby(standby, options, options.timeout ?? DEFAULT_TIMEOUT);
+    this.#options = given;
+    if (standby > 0) this.#standby = new Standby(standby, given);
   }
 
   /**
@@ -56,34 +52,42 @@ export class SocksClient {
    * `ERR_SOCKS_TIMEOUT` after the client's `timeout`, or `ERR_SOCKS_CLOSED`
    */
   select(destination: Destination, { signal }: { signal?: AbortSignal } = {}): Chain | Promise<Chain> {
-    const deadline = new Deadline(this.#options.timeout ?? DEFAULT_TIMEOUT, signal);
-    let chain: Chain | Promise<Chain> | undefined;
+    const parsed = parseDestination(destination);
+    const chain = selectChain(this.#route, parsed);
+    return chain instanceof Promise ? this.#waitFor(chain, parsed, signal) : chain;
+  }
+
+  async #waitFor(chain: Promise<Chain>, destination: Destination, signal?: AbortSignal): Promise<Chain> {
+    const attempt = new Attempt({ ...this.#options, signal }).begin();
+    attempt.progress.destination = printAddress(destination);
+    this.#attempts.add(attempt);
     try {
-      chain = selectWithin(deadline, this.#route, parseDestination(destination));
-      if (!(chain instanceof Promise)) return chain;
+      return await attempt.race(chain);
     } finally {
-      if (!(chain instanceof Promise)) deadline.end();
+      attempt.end();
+      this.#attempts.delete(attempt);
     }
-    this.#underWay.add(deadline);
-    return chain.finally(() => {
-      deadline.end();
-      this.#underWay.delete(deadline);
-    });
   }
 
   /** As the function `connect`; options given here win over those of the client. */
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Tunnel> {
-    checkOptions(options);
-    if (this.#closed) {
-      const to = printAddress(parseDestination(destination));
-      throw new SocksError('ERR_SOCKS_CLOSED', { phase: 'input', destination: to });
+    try {
+      const given = checkOptions(options);
+      if (this.#closed) {
+        const to = printAddress(parseDestination(destination));
+        throw new SocksError('ERR_SOCKS_CLOSED', { phase: 'input', destination: to });
+      }
+      const tcp = given.tcp && withoutUndefined(given.tcp);
+      const settings = { ...this.#options, ...given, tcp: { ...this.#options.tcp, ...tcp } };
+      // What is on standby has been dialled and authenticated with the options of the client.
+      const { lookup, auth, socket } = given;
+      const ordinary = !lookup && !auth && !socket && Object.keys(tcp ?? {}).length === 0;
+      const standby = ordinary ? this.#standby : undefined;
+      return await open(this.#route, destination, settings, { attempts: this.#attempts, standby });
+    } catch (error) {
+      destroySocket(options);
+      throw error;
     }
-    const { tcp, lookup, auth, socket } = options;
-    // What waits has been dialled and authenticated with the options of the client.
-    const ordinary = !lookup && !auth && !socket && Object.keys(tcp ?? {}).length === 0;
-    const settings = { ...this.#options, ...options, tcp: { ...this.#options.tcp, ...tcp } };
-    const standby = ordinary ? this.#standby : undefined;
-    return open(this.#route, destination, settings, { underWay: this.#underWay, standby });
   }
 
   /**
@@ -92,7 +96,7 @@ export class SocksClient {
    */
   close(): Promise<void> {
     this.#closed = true;
-    for (const deadline of this.#underWay) deadline.stop(deadline.progress.failure('ERR_SOCKS_CLOSED'));
+    for (const attempt of this.#attempts) attempt.stop(attempt.progress.failure('ERR_SOCKS_CLOSED'));
     this.#standby?.close();
     return Promise.resolve();
   }

@@ -1,72 +1,57 @@
-// From a route and a destination to an open tunnel, within one deadline and one signal over everything. On any failure
-// the proxy's socket is destroyed at once.
+// From a route and a destination to an open tunnel. One attempt holds the time limit, the signal and all that is opened,
+// so that whatever fails, wherever, closes all of it.
 
-import type { LookupFunction, TcpNetConnectOpts } from 'node:net';
-import type { Duplex } from 'node:stream';
-import { parseDestination, printAddress } from '../destination.ts';
+import type { Socket } from 'node:net';
+import { invalidDestination, isOnion, parseDestination, printAddress } from '../destination.ts';
 import type { Destination } from '../destination.ts';
 import { SocksError } from '../errors.ts';
-import { canPipeline, checkAuth, checkExchange, request } from '../protocol/handshake.ts';
-import type { AuthPolicy } from '../protocol/method.ts';
-import type { Exchange, Target } from '../protocol/step.ts';
+import { checkOptions, invalidOption } from '../options.ts';
+import type { ConnectOptions } from '../options.ts';
+import { canPipeline, checkHop } from '../protocol/handshake.ts';
+import { pipelined5 } from '../protocol/socks5.ts';
+import type { Bound, Hop } from '../protocol/step.ts';
+import { invalidProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
 import { checkRoute, selectChain } from '../route.ts';
 import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
-import { Deadline } from './deadline.ts';
+import { Attempt } from './attempt.ts';
+import { Connection } from './connection.ts';
 import { dial } from './dial.ts';
-import { resolveTargets } from './lookup.ts';
-import { pipelined } from './pipeline.ts';
-import { ask, lastOf, walk } from './reach.ts';
-import type { Tunnel } from './reach.ts';
-import { abandon, secure } from './secure.ts';
-import type { SecureOptions } from './secure.ts';
+import { lastOf, negotiateHops, openHops, proxyClosed, requestTunnel, toHops } from './hops.ts';
+import type { Opened } from './hops.ts';
+import { needsLookup, resolveHops } from './lookup.ts';
+import { openPipelined } from './pipeline.ts';
+import { secure, withSecureContext } from './secure.ts';
 import type { Standby } from './standby.ts';
 import { trace } from './trace.ts';
 
-export interface SocksOptions {
-  /** Milliseconds from the call to the open tunnel, look-ups, all hops and TLS included. Default 30000; 0: none. */
-  timeout?: number;
-  /** Replaces `dns.lookup` wherever this side looks a name up: the proxy's own, and destinations with `dns: 'local'`. */
-  lookup?: LookupFunction;
-  /** How to dial the proxy: `localAddress`, `family`, `autoSelectFamily`, `keepAlive` and so on, as in `net.connect`. */
-  tcp?: Partial<TcpNetConnectOpts>;
-  /** Default `auto`: with credentials offer methods 02 and 00. `required` offers 02 alone; a list, just its methods. */
-  auth?: AuthPolicy;
-  /**
-   * Send greeting, authentication and request of the last hop in one segment (SOCKS5). Default false. A second attempt,
-   * message by message, begins beside it when the proxy has not answered within a second or four dial times, whichever
-   * is longer, or at once when it closes without an answer.
-   */
-  pipeline?: boolean;
-}
-
-export interface ConnectOptions extends SocksOptions {
-  /** Ends the attempt: the promise rejects with `signal.reason`, the proxy's socket is destroyed. */
-  signal?: AbortSignal;
-  /** A connection to the (first) proxy that exists already; nothing is dialled. It is ours: a failure destroys it. */
-  socket?: Duplex;
-  /** What `SocksClient.select()` chose for this destination. Default: the route is asked now. */
-  chain?: Chain;
-  /** Speak TLS to the destination through the tunnel, with these options; `tunnel.socket` is then a `TLSSocket`. */
-  tls?: SecureOptions;
+export interface Tunnel {
+  /** Open, with no listener of ours; bytes that came behind the proxy's reply are still to be read. */
+  readonly socket: Socket;
+  /** What the proxy says it is connected from (BND.ADDR, BND.PORT). Information only; often zeros. */
+  readonly bound: Bound;
 }
 
 /** What a client adds to its attempts. */
-export interface Surroundings {
-  /** Holds the deadline of every attempt for as long as it takes. */
-  readonly underWay: Set<Deadline>;
+export interface ClientState {
+  /** The attempts under way. */
+  readonly attempts: Set<Attempt>;
   readonly standby?: Standby | undefined;
 }
 
-export const DEFAULT_TIMEOUT = 30_000;
-const MAX_TIMEOUT = 2 ** 31 - 1;
+/** Connections that need not be dialled: one to the first proxy that was handed in, and those on standby. */
+interface Available {
+  readonly existing: Connection | undefined;
+  readonly standby: Standby | undefined;
+}
 
 /**
  * Opens a tunnel to `destination` through one proxy, a chain of proxies (first hop first), or what a selector says.
  *
- * Rejects with a {@link SocksError} and nothing else, but for an abort (`signal.reason`), what a selector throws,
- * and the errors of the destination itself: of its TLS, or of a direct connection that a selector asked for.
- * Some servers report success before they connect; the failure is then the socket's own error or end.
+ * Rejects with a {@link SocksError} and nothing else, but for an abort (`signal.reason`), what a selector or `prepare`
+ * throws, what Node throws for TLS or TCP options that it refuses, and the errors of the destination itself: of its TLS,
+ * or of a direct connection that a selector chose. Some servers report success before they connect; the failure is then
+ * the socket's own error or end.
  *
  * @throws TypeError `ERR_INVALID_ARG_VALUE` (as a rejection), for options that types alone do not keep out
  * @example
@@ -78,120 +63,177 @@ export async function connect(
   destination: Destination,
   options: ConnectOptions = {},
 ): Promise<Tunnel> {
-  checkOptions(options);
-  return open(checkRoute(route), destination, options);
+  try {
+    return await open(checkRoute(route), destination, checkOptions(options));
+  } catch (error) {
+    destroySocket(options);
+    throw error;
+  }
 }
 
-/** {@link connect}, with a checked route, for a client. */
+/** A socket that was handed in is closed after every failure, also one that came before an attempt began. */
+export function destroySocket(options: ConnectOptions): void {
+  const { socket } = (options ?? {}) as Partial<ConnectOptions>;
+  if (typeof socket?.destroy !== 'function' || socket.destroyed) return;
+  socket.on('error', () => {});
+  socket.destroy();
+}
+
+/** {@link connect}, with a checked route and checked options. */
 export async function open(
   route: CheckedRoute,
   destination: Destination,
   options: ConnectOptions,
-  { underWay, standby }: Partial<Surroundings> = {},
+  client?: ClientState,
 ): Promise<Tunnel> {
-  const to = parseDestination(destination);
-  const deadline = new Deadline(options.timeout ?? DEFAULT_TIMEOUT, options.signal);
-  const { progress } = deadline;
-  underWay?.add(deadline);
-  let chain: Chain = [];
+  const parsed = parseDestination(destination);
+  const attempt = new Attempt(options).begin();
+  client?.attempts.add(attempt);
+  const { progress } = attempt;
+  progress.destination = printAddress(parsed);
+  let chain: Chain | undefined;
   try {
-    chain = options.chain ?? (await selectWithin(deadline, route, to));
-    trace('start', chain, to, progress);
-    let tunnel = await (chain === 'direct'
-      ? connectDirectly(to, options, deadline)
-      : openTunnel(chain, to, options, deadline, standby));
-    if (options.tls) {
+    const existing = options.socket && new Connection(options.socket).belongTo(attempt);
+    const tls = options.tls && withSecureContext(options.tls);
+    const selected = options.chain ?? selectChain(route, parsed);
+    chain = selected instanceof Promise ? await attempt.race(selected) : selected;
+    attempt.throwIfStopped();
+    progress.enter('dial');
+    trace('start', chain, parsed, progress);
+    const available = { existing, standby: client?.standby };
+    const { connection, bound } = await (chain === 'direct'
+      ? openDirectly(parsed, attempt)
+      : openTunnel(chain, parsed, attempt, available));
+    if (tls) {
       progress.enter('destination-tls');
-      tunnel = { socket: await secure(tunnel.socket, to, options.tls, deadline), bound: tunnel.bound };
+      await secure(connection, parsed, tls);
     }
-    trace('end', chain, to, progress, { bound: tunnel.bound });
+    options.prepare?.(connection.stream as Socket);
+    const tunnel = { socket: release(connection, attempt), bound };
+    trace('end', chain, parsed, progress, { bound });
     return tunnel;
   } catch (error) {
-    if (options.socket) abandon(options.socket);
-    trace('error', chain, to, progress, { error });
+    attempt.stop(error);
+    if (chain) trace('error', chain, parsed, progress, { error });
     throw error;
   } finally {
-    deadline.end();
-    underWay?.delete(deadline);
+    attempt.end();
+    client?.attempts.delete(attempt);
   }
 }
 
-/** What the route says for this destination; a promise is waited for no longer than the deadline allows. */
-export function selectWithin(
-  deadline: Deadline,
-  route: CheckedRoute,
-  destination: Target,
-): Chain | Promise<Chain> {
-  const chain = selectChain(route, destination);
-  if (!(chain instanceof Promise)) return chain;
-  deadline.progress.phase = 'input';
-  deadline.progress.destination = printAddress(destination);
-  return deadline.step((resolve, reject) => {
-    chain.then(resolve, reject);
-    return () => {};
-  });
-}
-
-/** @throws TypeError `ERR_INVALID_ARG_VALUE` */
-export function checkOptions({ timeout = DEFAULT_TIMEOUT, auth = 'auto' }: SocksOptions): void {
-  if (!Number.isFinite(timeout) || timeout < 0 || timeout > MAX_TIMEOUT) {
-    throw invalidOption(`timeout is 0 to ${MAX_TIMEOUT} milliseconds, not ${String(timeout)}`);
+function release(connection: Connection, attempt: Attempt): Socket {
+  try {
+    return connection.release();
+  } catch (error) {
+    throw attempt.progress.phase === 'request' ? proxyClosed(error, connection, attempt) : error;
   }
-  checkAuth(auth);
 }
 
-export function invalidOption(message: string): TypeError {
-  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
+async function openDirectly(destination: Destination, attempt: Attempt): Promise<Opened> {
+  if (attempt.options.socket) {
+    throw invalidOption('socket is a connection to a proxy, and the route is a direct connection');
+  }
+  if (isOnion(destination.host)) {
+    const detail = 'an onion name is never dialled directly: choose a tor proxy for it';
+    throw invalidDestination(detail, '', printAddress(destination));
+  }
+  const connection = await dial(destination, attempt);
+  const { localAddress = '', localPort = 0 } = connection.stream as Socket;
+  return { connection, bound: { host: localAddress, port: localPort } };
 }
 
 async function openTunnel(
   chain: readonly SocksProxy[],
-  destination: Target,
-  options: ConnectOptions,
-  deadline: Deadline,
-  standby: Standby | undefined,
-): Promise<Tunnel> {
-  const { auth = 'auto' } = options;
-  const hops = chain.map((proxy, i): Exchange => ({ proxy, target: chain[i + 1] ?? destination }));
-  for (const hop of hops) checkExchange(hop, auth);
-  const { proxy } = lastOf(hops);
-  const go = options.pipeline && canPipeline(proxy, auth) ? pipelined : walk;
+  destination: Destination,
+  attempt: Attempt,
+  { existing, standby }: Available,
+): Promise<Opened> {
+  const hops = toHops(chain, destination);
+  for (const hop of hops) checkHop(hop, attempt.options.auth ?? 'auto');
+  if (!existing && chain[0]?.path === undefined && isOnion(chain[0]?.host ?? '')) {
+    throw invalidProxy(
+      'an onion name is never looked up: reach this proxy through tor, as a later hop of a chain',
+    );
+  }
+  try {
+    const opened = await openEach(hops, attempt, async (resolved, part) => {
+      const connection = await standby?.take(chain, part);
+      return (
+        (connection && (await openFromStandby(connection, resolved, part))) ??
+        openNew(resolved, part, existing)
+      );
+    });
+    standby?.fill(chain);
+    return opened;
+  } catch (error) {
+    // A proxy that refuses a destination is a proxy that answers.
+    if (error instanceof SocksError && error.phase === 'request' && !attempt.stopped) standby?.fill(chain);
+    throw error;
+  }
+}
+
+/** With the names of the hops looked up where they have to be: one address after the other. */
+async function openEach(
+  hops: readonly Hop[],
+  attempt: Attempt,
+  openOne: (hops: readonly Hop[], attempt: Attempt) => Promise<Opened>,
+): Promise<Opened> {
+  if (!needsLookup(hops)) return openOne(hops, attempt);
   let failed: unknown;
-  for (const way of await resolveTargets(hops, options.lookup, deadline)) {
+  for (const resolved of await resolveHops(hops, attempt)) {
+    const part = attempt.part();
     try {
-      const tunnel =
-        (await fromStandby(standby, chain, lastOf(way), deadline)) ?? (await go(way, options, deadline));
-      standby?.fill(chain);
-      return tunnel;
+      return await openOne(resolved, part);
     } catch (error) {
+      if (attempt.options.socket || attempt.stopped || !concernsAddress(error)) throw error;
+      part.stop(error);
       failed = error;
-      if (options.socket || deadline.stopped) break;
     }
   }
   throw failed;
 }
 
-/** A connection that its server closes just now has not been asked anything yet: then a new one is. */
-async function fromStandby(
-  standby: Standby | undefined,
-  chain: readonly SocksProxy[],
-  hop: Exchange,
-  deadline: Deadline,
-): Promise<Tunnel | undefined> {
-  const stream = standby?.take(chain);
-  if (!stream) return undefined;
+async function openFromStandby(
+  connection: Connection,
+  hops: readonly Hop[],
+  attempt: Attempt,
+): Promise<Opened | undefined> {
   try {
-    return await ask(stream, hop, request(hop), deadline);
+    return await requestTunnel(connection, lastOf(hops), attempt);
   } catch (error) {
-    const unanswered =
-      error instanceof SocksError && error.code === 'ERR_SOCKS_PROXY_CLOSED' && !error.detail;
-    if (unanswered && !deadline.stopped) return undefined;
-    throw error;
+    connection.destroy(error);
+    if (attempt.stopped || !wasNotReceived(error)) throw error;
+    return undefined;
   }
 }
 
-async function connectDirectly(to: Target, options: ConnectOptions, deadline: Deadline): Promise<Tunnel> {
-  deadline.progress.destination = printAddress(to);
-  const socket = await dial(to, options, deadline);
-  return { socket, bound: { host: socket.localAddress ?? '', port: socket.localPort ?? 0 } };
+async function openNew(hops: readonly Hop[], attempt: Attempt, existing?: Connection): Promise<Opened> {
+  const hop = lastOf(hops);
+  const { pipeline, auth = 'auto' } = attempt.options;
+  if (!pipeline || !canPipeline(hop.proxy, auth)) return openHops(hops, attempt, existing);
+  if (!existing) return openPipelined(hops, attempt);
+  // There is no second connection to be had.
+  const connection = await negotiateHops(hops, attempt, { existing, negotiateLast: false });
+  return requestTunnel(connection, hop, attempt, pipelined5(hop));
 }
+
+/** A reset says that the proxy had closed before the request came. An orderly close is how OpenSSH refuses. */
+function wasNotReceived(error: unknown): boolean {
+  if (!(error instanceof SocksError) || error.code !== 'ERR_SOCKS_PROXY_CLOSED' || error.detail) return false;
+  const { code = '' } = (error.cause ?? {}) as NodeJS.ErrnoException;
+  return code === 'ECONNRESET' || code === 'EPIPE';
+}
+
+/** Another address can succeed only where the proxy failed to connect to this one. */
+function concernsAddress(error: unknown): boolean {
+  return error instanceof SocksError && error.phase === 'request' && !NOT_THE_ADDRESS.has(error.code);
+}
+
+const NOT_THE_ADDRESS: ReadonlySet<string> = new Set([
+  'ERR_SOCKS_PROTOCOL',
+  'ERR_SOCKS_WRONG_PROTOCOL',
+  'ERR_SOCKS_COMMAND_NOT_SUPPORTED',
+  'ERR_SOCKS_IDENTD_UNREACHABLE',
+  'ERR_SOCKS_IDENTD_MISMATCH',
+]);

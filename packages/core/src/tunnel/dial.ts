@@ -1,72 +1,76 @@
-// Connections that are not tunnels yet: to the proxy, over TCP or a Unix socket, with TLS where it wants it.
+// Connections that are not tunnels yet: to a proxy or directly, over TCP or a Unix socket, with TLS to the proxy.
 
-import { connect as dialSocket } from 'node:net';
-import type { LookupFunction, NetConnectOpts, Socket, TcpNetConnectOpts } from 'node:net';
-import type { Duplex } from 'node:stream';
-import type { SocksError, SocksErrorCode } from '../errors.ts';
-import type { Target } from '../protocol/step.ts';
+import { connect } from 'node:net';
+import type { NetConnectOpts, Socket } from 'node:net';
+import type { Destination } from '../destination.ts';
+import type { SocksErrorCode } from '../errors.ts';
+import { invalidOption, withoutUndefined } from '../options.ts';
 import type { SocksProxy } from '../proxy.ts';
-import type { Deadline } from './deadline.ts';
-import { abandon, secure } from './secure.ts';
-
-export interface DialOptions {
-  readonly tcp?: Partial<TcpNetConnectOpts>;
-  readonly lookup?: LookupFunction;
-}
+import type { Attempt } from './attempt.ts';
+import { Connection } from './connection.ts';
+import { secure, withSecureContext } from './secure.ts';
 
 /** @throws SocksError `ERR_SOCKS_PROXY_UNREACHABLE` */
-export async function dialProxy(
-  proxy: SocksProxy,
-  options: DialOptions,
-  deadline: Deadline,
-): Promise<Socket> {
+export async function dialProxy(proxy: SocksProxy, attempt: Attempt): Promise<Connection> {
   try {
-    return await dial(proxy.path === undefined ? proxy : { path: proxy.path }, options, deadline);
+    return await dial(proxy, attempt);
   } catch (error) {
-    throw deadline.stopped ? error : failure('ERR_SOCKS_PROXY_UNREACHABLE', error, deadline);
+    throw failure('ERR_SOCKS_PROXY_UNREACHABLE', error, attempt);
   }
 }
 
 /** @throws SocksError `ERR_SOCKS_PROXY_TLS` */
-export async function secureProxy(stream: Duplex, proxy: SocksProxy, deadline: Deadline): Promise<Duplex> {
-  deadline.progress.enter('proxy-tls');
+export async function secureProxy(
+  connection: Connection,
+  proxy: SocksProxy,
+  attempt: Attempt,
+): Promise<void> {
+  attempt.progress.enter('proxy-tls');
   try {
-    return await secure(stream, proxy, proxy.tls ?? {}, deadline);
+    await secure(connection, proxy, withSecureContext(proxy.tls ?? {}));
   } catch (error) {
-    throw deadline.stopped ? error : failure('ERR_SOCKS_PROXY_TLS', error, deadline);
+    throw failure('ERR_SOCKS_PROXY_TLS', error, attempt);
   }
 }
 
-/** Node's own dialling (RFC 8305 over all addresses), without Nagle's delay. */
-export function dial(
-  to: Target | { readonly path: string },
-  { tcp, lookup }: DialOptions,
-  deadline: Deadline,
-): Promise<Socket> {
-  return deadline.step<Socket>((resolve, reject) => {
-    const socket = dialSocket({
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: 60_000,
-      ...(lookup && { lookup }),
-      ...tcp,
-      ...('path' in to ? { path: to.path } : { host: to.host, port: to.port }),
-    } as NetConnectOpts);
-    if (deadline.background) socket.unref();
-    let connected = false;
-    const onConnect = (): void => {
-      connected = true;
-      resolve(socket);
-    };
-    socket.on('connect', onConnect).on('error', reject);
-    return () => {
-      socket.off('connect', onConnect).off('error', reject);
-      if (!connected) abandon(socket);
-    };
-  });
+/**
+ * Node's own dialling (RFC 8305 over all addresses), without Nagle's delay.
+ *
+ * @throws the system's own error; TypeError `ERR_INVALID_ARG_VALUE` for options that Node refuses
+ */
+export async function dial(
+  { host, port, path }: Destination & { readonly path?: string },
+  attempt: Attempt,
+): Promise<Connection> {
+  const { lookup, tcp } = attempt.options;
+  attempt.throwIfStopped();
+  const options = {
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: 60_000,
+    ...(lookup && { lookup }),
+    ...(tcp && withoutUndefined(tcp)),
+    ...(path === undefined ? { host, port, path } : { path }),
+  };
+  let socket: Socket;
+  try {
+    socket = connect(options as NetConnectOpts);
+  } catch (error) {
+    throw invalidOption(`tcp: ${(error as Error).message}`, error);
+  }
+  const connection = new Connection(socket).belongTo(attempt);
+  // Each further address is dialled with a new handle, which does not inherit the unref().
+  const unref = (): void => void socket.unref();
+  if (attempt.background) socket.on('connectionAttempt', unref).unref();
+  await connection.opened('connect');
+  socket.off('connectionAttempt', unref);
+  return connection;
 }
 
-function failure(code: SocksErrorCode, cause: unknown, { progress }: Deadline): SocksError {
-  const { code: reason } = cause as NodeJS.ErrnoException;
-  return progress.failure(code, { cause, ...(reason !== undefined && { detail: reason }) });
+function failure(code: SocksErrorCode, cause: unknown, { progress, stopped }: Attempt): unknown {
+  const { code: detail } = cause as NodeJS.ErrnoException;
+  if (stopped || detail === 'ERR_INVALID_ARG_VALUE') return cause;
+  const plain =
+    detail === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'the proxy answers without TLS: use socks5://' : undefined;
+  return progress.failure(code, { cause, detail, hint: plain });
 }

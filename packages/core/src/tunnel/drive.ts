@@ -1,86 +1,56 @@
-// Carries out the steps of a handshake on a Duplex: one write for each message, exact reads, and no byte more, so
-// that whatever follows stays in the stream for the application.
+// Carries out the steps of a conversation in order. The same for a handshake and for a frame of an encapsulation.
 
-import type { Duplex } from 'node:stream';
-import type { SocksErrorDetails } from '../errors.ts';
 import type { Steps } from '../protocol/step.ts';
-import type { Deadline } from './deadline.ts';
+import type { Connection } from './connection.ts';
+import type { Progress } from './progress.ts';
 
 const NOTHING: Uint8Array = new Uint8Array();
 
-export function drive<Result>(stream: Duplex, steps: Steps<Result>, deadline: Deadline): Promise<Result> {
-  return deadline.step<Result>((resolve, reject) => {
-    const { progress } = deadline;
-    let wanted = 0;
-    let received = 0; // of the answer to what was last written
-    let waiting = false;
-    let failure: { readonly reason: unknown } | undefined; // of what was waited for
-    let over = false;
-    let input = NOTHING;
-
-    const advance = (): void => {
-      try {
-        // oxlint-disable-next-line no-unmodified-loop-condition -- a step settles the promise, and that ends it
-        while (!waiting && !over) {
-          if (wanted > 0) {
-            const bytes = stream.read(wanted) as Buffer | null;
-            // After the end of the stream, read() hands out what is left, however little.
-            if (bytes === null) return;
-            received += bytes.length;
-            if (bytes.length < wanted) return closed();
-            [input, wanted] = [bytes, 0];
-          }
-          const step = failure ? steps.throw(failure.reason) : steps.next(input);
-          failure = undefined;
-          if (step.done) return resolve(step.value);
-          input = NOTHING;
-          if ('write' in step.value) {
-            stream.write(step.value.write);
-            received = 0;
-          } else if ('read' in step.value) {
-            wanted = step.value.read;
-            if (step.value.phase !== progress.phase) progress.enter(step.value.phase);
-          } else {
-            waiting = true;
-            step.value.wait.then(
-              () => resume(),
-              (reason: unknown) => resume({ reason }),
-            );
-          }
-        }
-      } catch (error) {
-        reject(error);
+export async function drive<Result>(
+  steps: Steps<Result>,
+  connection: Connection,
+  progress?: Progress,
+): Promise<Result> {
+  try {
+    let step = steps.next(NOTHING);
+    while (!step.done) {
+      const { value } = step;
+      if ('write' in value) {
+        connection.write(value.write);
+        step = steps.next(NOTHING);
+      } else if ('read' in value) {
+        if (progress && value.phase !== progress.phase) progress.enter(value.phase);
+        const bytes = connection.readExactly(value.read);
+        step = steps.next(bytes instanceof Promise ? await bytes : bytes);
+      } else {
+        const failed = await rejectionOf(value.wait, connection);
+        step = failed ? steps.throw(failed.reason) : steps.next(NOTHING);
       }
-    };
-    const resume = (failed?: { readonly reason: unknown }): void => {
-      waiting = false;
-      failure = failed;
-      advance();
-    };
-    const closed = (cause?: unknown): void => {
-      const details = closedDetails(progress.phase, received + stream.readableLength);
-      reject(progress.failure('ERR_SOCKS_PROXY_CLOSED', { cause, ...details }));
-    };
-    const onEnd = (): void => closed();
-    const onClose = (): void => closed();
-    const onError = (error: Error): void => closed(error);
+    }
+    return step.value;
+  } finally {
+    close(steps);
+  }
+}
 
-    stream.on('readable', advance).on('end', onEnd).on('close', onClose).on('error', onError);
-    if (stream.destroyed || stream.readableEnded) closed(stream.errored ?? undefined);
-    else advance();
-
-    return () => {
-      over = true;
-      stream.off('readable', advance).off('end', onEnd).off('close', onClose).off('error', onError);
-    };
+/** What the promise rejects with, if it does. An end of the connection meanwhile rejects as that of a read. */
+function rejectionOf(
+  promise: Promise<unknown>,
+  connection: Connection,
+): Promise<{ readonly reason: unknown } | undefined> {
+  return connection.wait((resolve) => {
+    promise.then(
+      () => resolve(undefined),
+      (reason: unknown) => resolve({ reason }),
+    );
   });
 }
 
-function closedDetails(phase: string, received: number): Pick<SocksErrorDetails, 'detail' | 'hint'> {
-  if (received > 0) return { detail: `${received} bytes into an answer` };
-  if (phase === 'greeting') return { hint: 'OpenSSH closes when it accepts none of the offered methods' };
-  if (phase === 'request') {
-    return { hint: 'OpenSSH closes without a reply when the destination refuses or its name is unknown' };
+/** A generator that was left in the middle runs its `finally` blocks. One that has returned or thrown does nothing. */
+function close(steps: Steps<unknown>): void {
+  try {
+    steps.return(undefined);
+  } catch {
+    // The attempt has its reason to end already.
   }
-  return {};
 }

@@ -1,110 +1,101 @@
-// A socket behind an authentication method that wraps everything (RFC 1961): frames on the inside, plain bytes outside.
+// A socket behind an authentication method that wraps everything (RFC 1961): frames below, plain bytes above.
 
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Encapsulation } from '../protocol/method.ts';
-import type { Steps } from '../protocol/step.ts';
+import { Connection, StreamClosed } from './connection.ts';
+import { drive } from './drive.ts';
 
 /** Not a `net.Socket`, but with those of its methods that pools and TLS call. */
 export class EncapsulatedSocket extends Duplex {
-  readonly #inner: Duplex;
+  readonly #inner: Connection;
   readonly #encapsulation: Encapsulation;
-  #frame: Steps<Uint8Array> | undefined;
-  #wanted = 0;
-  #waiting = false;
+  /** Set while the reader of this stream is slower than the frames come. */
+  #resume: (() => void) | undefined;
+  #reading = false;
 
   constructor(inner: Duplex, encapsulation: Encapsulation) {
-    super();
-    this.#inner = inner;
+    // As the socket below: one that ends itself when its peer ends must not stay half open above.
+    super({ allowHalfOpen: (inner as Partial<Socket>).allowHalfOpen ?? true });
     this.#encapsulation = encapsulation;
-    inner.on('readable', () => this.#pump());
-    inner.on('end', () => {
-      if (this.#frame === undefined) this.push(null);
-      else this.destroy(new Error('the connection ended inside a frame'));
+    this.#inner = new Connection(inner, (reason) => {
+      // After the end of the stream below, what it brought is still to be read here.
+      if (!inner.readableEnded) this.destroy(toError(reason));
     });
     inner.on('timeout', () => this.emit('timeout'));
-    inner.on('error', (error) => this.destroy(error));
-    inner.on('close', () => this.destroy());
   }
 
   override _read(): void {
-    this.#pump();
+    if (!this.#reading) void this.#readFrames();
+    this.#resume?.();
+    this.#resume = undefined;
   }
 
   override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error | null) => void): void {
-    const send = (frames: Uint8Array): void => {
-      this.#inner.write(frames, done);
-    };
-    const sealed = this.#encapsulation.seal(chunk);
-    if (sealed instanceof Promise) sealed.then(send, done);
-    else send(sealed);
+    void this.#send(chunk, done);
   }
 
-  override _final(done: () => void): void {
-    this.#inner.end(done);
+  override _final(done: (error?: Error | null) => void): void {
+    const { stream } = this.#inner;
+    if (stream.destroyed || stream.writableEnded) done();
+    else stream.end(() => done());
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.#inner.destroy();
+    this.#inner.destroy(error ?? new StreamClosed());
     done(error);
   }
 
-  /** Reads frames for as long as there are whole ones, and somebody wants them. */
-  #pump(input: Uint8Array = new Uint8Array()): void {
+  async #readFrames(): Promise<void> {
+    this.#reading = true;
     try {
-      while (!this.#waiting && !this.destroyed) {
-        if (this.#wanted > 0) {
-          const bytes = this.#inner.read(this.#wanted) as Buffer | null;
-          if (bytes === null) return;
-          if (bytes.length < this.#wanted) throw new Error('the connection ended inside a frame');
-          [input, this.#wanted] = [bytes, 0];
-        }
-        // A frame that has not begun is no frame: the end of the connection is in order there.
-        if (this.#frame === undefined && this.#inner.readableLength === 0) return;
-        this.#frame ??= this.#encapsulation.open();
-        const step = this.#frame.next(input);
-        if (step.done) {
-          this.#frame = undefined;
-          if (step.value.length > 0 && !this.push(step.value)) return;
-        } else if ('read' in step.value) this.#wanted = step.value.read;
-        else if ('write' in step.value) this.#inner.write(step.value.write);
-        else this.#wait(step.value.wait);
+      while (await this.#inner.hasMore()) {
+        const data = await drive(this.#encapsulation.open(), this.#inner);
+        if (data.length > 0 && !this.push(data))
+          await new Promise<void>((resolve) => (this.#resume = resolve));
       }
-    } catch (error) {
-      this.destroy(error as Error);
+      this.push(null);
+    } catch (reason) {
+      this.destroy(
+        reason instanceof StreamClosed ? new Error('the connection ended inside a frame') : toError(reason),
+      );
     }
   }
 
-  #wait(promise: Promise<unknown>): void {
-    this.#waiting = true;
-    promise.then(
-      () => {
-        this.#waiting = false;
-        this.#pump();
-      },
-      (error: unknown) => this.destroy(error as Error),
-    );
+  async #send(data: Uint8Array, done: (error?: Error | null) => void): Promise<void> {
+    let frames: Uint8Array;
+    try {
+      frames = await this.#encapsulation.seal(data);
+      if (!(frames instanceof Uint8Array)) throw new TypeError('seal() gives a Uint8Array');
+    } catch (reason) {
+      return done(toError(reason));
+    }
+    this.#inner.stream.write(frames, done);
   }
 
   setNoDelay(on?: boolean): this {
-    return this.#tell((socket) => socket.setNoDelay(on));
+    return this.#tell((socket) => socket.setNoDelay?.(on));
   }
   setKeepAlive(on?: boolean, delay?: number): this {
-    return this.#tell((socket) => socket.setKeepAlive(on, delay));
+    return this.#tell((socket) => socket.setKeepAlive?.(on, delay));
   }
   setTimeout(timeout: number, callback?: () => void): this {
     if (callback) this.once('timeout', callback);
-    return this.#tell((socket) => socket.setTimeout(timeout));
+    return this.#tell((socket) => socket.setTimeout?.(timeout));
   }
   ref(): this {
-    return this.#tell((socket) => socket.ref());
+    return this.#tell((socket) => socket.ref?.());
   }
   unref(): this {
-    return this.#tell((socket) => socket.unref());
+    return this.#tell((socket) => socket.unref?.());
   }
 
-  #tell(what: (socket: Socket) => void): this {
-    if ('setNoDelay' in this.#inner) what(this.#inner as Socket);
+  #tell(what: (socket: Partial<Socket>) => void): this {
+    what(this.#inner.stream as Partial<Socket>);
     return this;
   }
+}
+
+function toError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason), { cause: reason });
 }

@@ -1,53 +1,66 @@
 // Names that this side resolves because a proxy is asked for addresses only (dns: 'local').
 
-import { lookup as systemLookup } from 'node:dns';
-import type { LookupFunction } from 'node:net';
-import { isName } from '../destination.ts';
-import type { Exchange } from '../protocol/step.ts';
-import type { Deadline } from './deadline.ts';
+import { isIP, isIPv4 } from 'node:net';
+import { isName, isSocks4aMarker } from '../destination.ts';
+import type { SocksError } from '../errors.ts';
+import type { Hop } from '../protocol/step.ts';
+import type { Attempt } from './attempt.ts';
 
-/**
- * The targets of the hops become addresses where they have to. A refused address needs a connection of its own, so
- * this gives the whole way once for each combination of addresses, in the order of the look-ups.
- */
-export async function resolveTargets(
-  hops: readonly Exchange[],
-  lookup: LookupFunction | undefined,
-  deadline: Deadline,
-): Promise<readonly (readonly Exchange[])[]> {
-  let ways: readonly (readonly Exchange[])[] = [[]];
-  for (const hop of hops) {
-    const { proxy, target } = hop;
-    const resolved = proxy.dns === 'local' && isName(target.host);
-    const hosts = resolved ? await resolveTarget(hop, lookup ?? systemLookup, deadline) : [target.host];
-    ways = ways.flatMap((way) =>
-      hosts.map((host) => way.concat({ proxy, target: { host, port: target.port } })),
-    );
-  }
-  return ways;
+/** True if a hop has a name that this side resolves. */
+export function needsLookup(hops: readonly Hop[]): boolean {
+  return hops.some(({ proxy, destination }) => proxy.dns === 'local' && isName(destination.host));
 }
 
-async function resolveTarget(hop: Exchange, lookup: LookupFunction, deadline: Deadline): Promise<string[]> {
-  deadline.progress.enter('lookup', hop);
-  const onlyIPv4 = hop.proxy.version === 4;
-  const failed = (details: { cause?: unknown; detail?: string }) =>
-    deadline.progress.failure('ERR_SOCKS_LOOKUP', details);
+/**
+ * The names of the hops become addresses where they have to. A refused address needs a connection of its own, so this
+ * gives the hops once for each combination of addresses, in the order of the look-ups.
+ */
+export async function resolveHops(
+  hops: readonly Hop[],
+  attempt: Attempt,
+): Promise<readonly (readonly Hop[])[]> {
+  let resolved: readonly (readonly Hop[])[] = [[]];
+  for (const hop of hops) {
+    const addresses = needsLookup([hop]) ? await lookUp(hop, attempt) : [hop.destination.host];
+    resolved = resolved.flatMap((before) =>
+      addresses.map((host) => before.concat({ proxy: hop.proxy, destination: { ...hop.destination, host } })),
+    );
+  }
+  return resolved;
+}
 
-  const addresses = await deadline.step<string[]>((resolve, reject) => {
-    const answer: Parameters<LookupFunction>[2] = (error, found, family) => {
-      if (error)
-        return reject(failed({ cause: error, ...(onlyIPv4 && { detail: 'SOCKS4 needs an A record' }) }));
+/** @throws SocksError `ERR_SOCKS_LOOKUP` */
+async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
+  const { lookup = process.getBuiltinModule('node:dns').lookup } = attempt.options;
+  attempt.progress.enter('lookup', hop);
+  const onlyIPv4 = hop.proxy.version === 4;
+  const failed = (details: { cause?: unknown; detail?: string }): SocksError =>
+    attempt.progress.failure('ERR_SOCKS_LOOKUP', details);
+
+  const answer = new Promise<readonly unknown[]>((resolve, reject) => {
+    lookup(hop.destination.host, { all: true, family: onlyIPv4 ? 4 : 0 }, (error, found) => {
+      if (error) reject(error);
       // A look-up function may answer with one address even when it is asked for all.
-      const all = Array.isArray(found) ? found : [{ address: found, family }];
-      resolve(all.map(({ address }) => address).filter((address) => !onlyIPv4 || !address.includes(':')));
-    };
-    try {
-      lookup(hop.target.host, { all: true, family: onlyIPv4 ? 4 : 0 }, answer);
-    } catch (error) {
-      reject(failed({ cause: error }));
-    }
-    return () => {};
+      else resolve(Array.isArray(found) ? found.map(({ address }) => address as unknown) : [found]);
+    });
   });
-  if (addresses.length > 0) return addresses;
-  throw failed({ detail: onlyIPv4 ? 'no A record, and SOCKS4 carries IPv4 only' : 'no address' });
+  let found: readonly unknown[];
+  try {
+    found = await attempt.race(answer);
+  } catch (cause) {
+    attempt.throwIfStopped();
+    throw failed({ cause, ...(onlyIPv4 && { detail: 'SOCKS4 needs an A record' }) });
+  }
+  const usable = found.filter((address) => isUsable(address, onlyIPv4));
+  if (usable.length > 0) return usable;
+  const none = found.length === 0 ? 'no address' : 'no address that a proxy can be asked for';
+  throw failed({
+    detail: onlyIPv4 ? 'no A record, and SOCKS4 carries IPv4 only: use socks4a:// or socks5://' : none,
+  });
+}
+
+/** What a look-up answers is checked as any destination is: an address without a zone, and none that means SOCKS4A. */
+function isUsable(address: unknown, onlyIPv4: boolean): address is string {
+  if (typeof address !== 'string' || address.includes('%')) return false;
+  return onlyIPv4 ? isIPv4(address) && !isSocks4aMarker(address) : isIP(address) !== 0;
 }

@@ -1,100 +1,89 @@
-// The last handshake in one segment, and message by message beside it when that does not work: some servers drop what
-// comes with the greeting, which from here looks like a destination that takes its time.
+// The last handshake in one segment. Some servers drop what comes with the greeting, which from here looks like a slow
+// destination; so a second attempt, message by message, begins beside the first when no answer comes.
 
-import type { Duplex } from 'node:stream';
-import { setTimeout as startTimer } from 'node:timers';
+import { clearTimeout, setTimeout } from 'node:timers';
 import { SocksError } from '../errors.ts';
 import { pipelined5 } from '../protocol/socks5.ts';
-import type { Exchange } from '../protocol/step.ts';
+import type { Hop } from '../protocol/step.ts';
 import { printProxy } from '../proxy.ts';
-import type { Deadline } from './deadline.ts';
-import { ask, lastOf, reach, walk } from './reach.ts';
-import type { ReachOptions, Tunnel } from './reach.ts';
-import { abandon } from './secure.ts';
+import type { Attempt } from './attempt.ts';
+import { lastOf, negotiateHops, openHops, requestTunnel } from './hops.ts';
+import type { Opened } from './hops.ts';
 
-/** Milliseconds, at the least, and in times of what the way to the proxy took, until the second attempt begins. */
-const PATIENCE = { least: 1000, dials: 4 };
+/** How long the first attempt is alone: milliseconds at the least, and in times of what it took to connect. */
+const ALONE = { least: 1000, dials: 4 };
 
 /** Proxies seen to need lock-step, in their printed form, the oldest first. */
 const lockStepOnly = new Set<string>();
 const REMEMBERED = 1000;
 
-/** A proxy that did not answer is no answer; anything that it said is. */
-const NO_ANSWER: ReadonlySet<string> = new Set([
+/** These say that the proxy did not answer the handshake in this form. Any other error is its answer. */
+const UNANSWERED: ReadonlySet<string> = new Set([
   'ERR_SOCKS_PROXY_CLOSED',
   'ERR_SOCKS_PROXY_UNREACHABLE',
   'ERR_SOCKS_PROXY_TLS',
 ]);
 
-export async function pipelined(
-  hops: readonly Exchange[],
-  options: ReachOptions,
-  deadline: Deadline,
-): Promise<Tunnel> {
+type Outcome =
+  | { readonly kind: 'tunnel'; readonly opened: Opened; readonly by: Attempt }
+  | { readonly kind: 'refused' | 'unanswered' | 'stopped'; readonly error: unknown; readonly by: Attempt };
+
+export async function openPipelined(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
   const hop = lastOf(hops);
   const name = printProxy(hop.proxy);
-  if (lockStepOnly.has(name)) return walk(hops, options, deadline);
+  if (lockStepOnly.has(name)) return openHops(hops, attempt);
+
+  const [pipelined, lockStep] = [attempt.part(), attempt.part()];
   const started = performance.now();
-  const stream = await reach(hops, options, deadline, { negotiateLast: false });
-  const patience = Math.max(PATIENCE.least, PATIENCE.dials * (performance.now() - started));
-  if (options.socket) return ask(stream, hop, pipelined5(hop), deadline); // there is no second connection to be had
-  return race(stream, hops, options, deadline, { patience, remember: () => remember(name) });
+  const connection = await negotiateHops(hops, pipelined, { negotiateLast: false });
+  const alone = Math.max(ALONE.least, ALONE.dials * (performance.now() - started));
+
+  // With everything in one segment one method is offered. Message by message, `auto` can offer another besides.
+  const otherMethods = hop.proxy.credentials !== undefined && attempt.options.auth !== 'required';
+  const first = outcomeOf(
+    requestTunnel(connection, hop, pipelined, pipelined5(hop)),
+    pipelined,
+    otherMethods,
+  );
+  const early = await within(alone, first);
+  if (early && early.kind !== 'unanswered') return resultOf(early);
+
+  const second = outcomeOf(openHops(hops, lockStep), lockStep);
+  let last = await (early ? second : Promise.race([first, second]));
+  if (!early && last.kind === 'unanswered') last = await (last.by === pipelined ? second : first);
+  if (last.by === lockStep && (last.kind === 'tunnel' || last.kind === 'refused')) remember(name);
+  (last.by === lockStep ? pipelined : lockStep).stop(new Error('the other attempt was answered first'));
+  return resultOf(last);
 }
 
-/** Two attempts at the most; the first whole reply wins, be it a tunnel or a refusal, and ends the other. */
-function race(
-  stream: Duplex,
-  hops: readonly Exchange[],
-  options: ReachOptions,
-  deadline: Deadline,
-  { patience, remember: lockStepWon }: { patience: number; remember: () => void },
-): Promise<Tunnel> {
-  const hop = lastOf(hops);
-  const [first, second] = [deadline.attempt(), deadline.attempt()];
-  return new Promise((resolve, reject) => {
-    let begun = false;
-    let running = 1;
-    let over = false;
-    const settle = (finish: () => void): void => {
-      over = true;
-      clearTimeout(timer);
-      finish();
-      for (const attempt of [first, second]) attempt.stop(new Error('another attempt was faster'));
-    };
-    const enter = (attempt: Promise<Tunnel>, onAnswer: () => void, onSilence: () => void): void => {
-      const answered = (finish: () => void): void => {
-        onAnswer();
-        settle(finish);
-      };
-      const succeed = (tunnel: Tunnel): void => {
-        if (over) abandon(tunnel.socket);
-        else answered(() => resolve(tunnel));
-      };
-      const fail = (error: unknown): void => {
-        running -= 1;
-        if (over) return;
-        if (deadline.stopped || !isSilence(error)) answered(() => reject(error));
-        else {
-          onSilence();
-          if (running === 0) settle(() => reject(error));
-        }
-      };
-      attempt.then(succeed, fail);
-    };
-    const lockStep = (): void => {
-      if (begun) return;
-      begun = true;
-      running += 1;
-      enter(walk(hops, options, second), lockStepWon, () => {});
-    };
-    const timer = startTimer(lockStep, patience);
-    if (deadline.background) timer.unref();
-    enter(ask(stream, hop, pipelined5(hop), first), () => {}, lockStep);
+async function outcomeOf(opening: Promise<Opened>, by: Attempt, otherMethods = false): Promise<Outcome> {
+  try {
+    return { kind: 'tunnel', opened: await opening, by };
+  } catch (error) {
+    if (by.stopped) return { kind: 'stopped', error, by };
+    by.stop(error);
+    const code = error instanceof SocksError ? error.code : '';
+    const unanswered = UNANSWERED.has(code) || (otherMethods && code === 'ERR_SOCKS_NO_ACCEPTABLE_METHOD');
+    return { kind: unanswered ? 'unanswered' : 'refused', error, by };
+  }
+}
+
+function resultOf(outcome: Outcome): Opened {
+  if (outcome.kind === 'tunnel') return outcome.opened;
+  throw outcome.error;
+}
+
+/** The outcome, or undefined when it has not come after so many milliseconds. */
+async function within(milliseconds: number, outcome: Promise<Outcome>): Promise<Outcome | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const later = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, milliseconds, undefined);
   });
-}
-
-function isSilence(error: unknown): boolean {
-  return error instanceof SocksError && NO_ANSWER.has(error.code);
+  try {
+    return await Promise.race([outcome, later]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function remember(name: string): void {

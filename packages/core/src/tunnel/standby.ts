@@ -1,119 +1,128 @@
-// Connections to the last proxy of a way with greeting and authentication done, so that a tunnel costs one round trip.
+// Connections to the last proxy of a chain with greeting and authentication done, so that a tunnel costs one round trip.
 
-import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import type { Exchange } from '../protocol/step.ts';
+import { clearTimeout, setImmediate, setTimeout } from 'node:timers';
+import { chainKey } from '../chain-key.ts';
+import type { SocksOptions } from '../options.ts';
 import type { SocksProxy } from '../proxy.ts';
-import { Deadline } from './deadline.ts';
-import { resolveTargets } from './lookup.ts';
-import { reach } from './reach.ts';
-import type { ReachOptions } from './reach.ts';
-import { abandon } from './secure.ts';
+import { Attempt } from './attempt.ts';
+import type { Connection } from './connection.ts';
+import { negotiateHops, toHops } from './hops.ts';
+import { needsLookup, resolveHops } from './lookup.ts';
 
 /** Milliseconds. Servers close a connection that asks for nothing; the most impatient one measured, after 5 s. */
 const MAX_AGE = 4000;
 
-interface Waiting {
-  readonly chain: readonly SocksProxy[];
-  readonly stream: Duplex;
-  readonly release: () => void;
-}
+type ProxyChain = readonly SocksProxy[];
 
 export class Standby {
   readonly #size: number;
-  readonly #options: ReachOptions;
-  readonly #timeout: number;
-  readonly #waiting: Waiting[] = [];
-  readonly #opening = new Set<{ readonly chain: readonly SocksProxy[]; readonly deadline: Deadline }>();
-
+  readonly #options: SocksOptions;
+  /** The oldest first. */
+  readonly #connections = new Set<StandbyConnection>();
   #closed = false;
 
-  constructor(size: number, options: ReachOptions, timeout: number) {
+  constructor(size: number, options: SocksOptions) {
     this.#size = size;
     this.#options = options;
-    this.#timeout = timeout;
   }
 
-  /** The youngest connection of this way, if there is one. It is the caller's. */
-  take(chain: readonly SocksProxy[]): Duplex | undefined {
-    const found = this.#waiting.findLast((waiting) => sameWay(waiting.chain, chain));
-    found?.release();
-    return found?.stream;
+  /**
+   * The youngest connection of an equal chain that is ready. It belongs to the caller's attempt from now on. The sockets
+   * are looked at once before, so that one that the proxy has closed just now is not used.
+   */
+  async take(chain: ProxyChain, attempt: Attempt): Promise<Connection | undefined> {
+    for (;;) {
+      const found = [...this.#connections].findLast(
+        (one) => one.state === 'ready' && one.leadsThrough(chain),
+      );
+      if (!found) return undefined;
+      found.state = 'reserved';
+      await new Promise<void>((resolve) => void setImmediate(resolve));
+      if (found.state === 'reserved') return found.take(attempt);
+    }
   }
 
-  /** Opens as many as are missing for this way, in the background. Those of other ways make room. */
-  fill(chain: readonly SocksProxy[]): void {
+  /** Opens as many as are missing for this chain, in the background. The oldest ones of other chains make room. */
+  fill(chain: ProxyChain): void {
     if (this.#closed) return;
-    for (const { stream, release, chain: other } of Array.from(this.#waiting)) {
-      if (sameWay(other, chain)) continue;
-      release();
-      abandon(stream);
+    const others = [...this.#connections].filter((one) => !one.leadsThrough(chain));
+    const missing = this.#size - (this.#connections.size - others.length);
+    const tooMany = this.#connections.size + missing - this.#size;
+    for (const other of others.slice(0, Math.max(0, tooMany))) other.end();
+    for (let i = 0; i < missing; i++) {
+      const connection = new StandbyConnection(chain, this.#options, (ended) =>
+        this.#connections.delete(ended),
+      );
+      this.#connections.add(connection);
+      void connection.open();
     }
-    for (const { deadline, chain: other } of this.#opening) {
-      if (!sameWay(other, chain)) deadline.stop(new Error('another way is used now'));
-    }
-    const same = [...this.#waiting, ...this.#opening].filter((other) => sameWay(other.chain, chain));
-    for (let missing = this.#size - same.length; missing > 0; missing--) void this.#open(chain);
   }
 
   close(): void {
     this.#closed = true;
-    for (const { deadline } of this.#opening) deadline.stop(new Error('closed'));
-    for (const { stream, release } of Array.from(this.#waiting)) {
-      release();
-      abandon(stream);
-    }
-  }
-
-  async #open(chain: readonly SocksProxy[]): Promise<void> {
-    const opening = { chain, deadline: new Deadline(this.#timeout, undefined, { background: true }) };
-    this.#opening.add(opening);
-    try {
-      // The last target is not known yet, and nobody asks for it before it is.
-      const hops = chain.map(
-        (proxy, i): Exchange => ({ proxy, target: chain[i + 1] ?? { host: '0.0.0.0', port: 0 } }),
-      );
-      const [way = hops] = await resolveTargets(hops, this.#options.lookup, opening.deadline);
-      this.#keep(chain, await reach(way, this.#options, opening.deadline));
-    } catch {
-      // The next tunnel finds out for itself, and tells its caller.
-    } finally {
-      opening.deadline.end();
-      this.#opening.delete(opening);
-    }
-  }
-
-  #keep(chain: readonly SocksProxy[], stream: Duplex): void {
-    // A byte, the end, a close: nothing of that belongs to a connection that was not asked for anything.
-    const drop = (): void => {
-      waiting.release();
-      abandon(stream);
-    };
-    const timer = setTimeout(drop, MAX_AGE).unref();
-    const onReadable = (): void => {
-      if (stream.readableLength > 0 || stream.readableEnded) drop();
-      else stream.read(0); // at the end of the stream, this brings 'end'
-    };
-    const events = { readable: onReadable, end: drop, close: drop, error: drop };
-    const waiting: Waiting = {
-      chain,
-      stream,
-      release: () => {
-        clearTimeout(timer);
-        for (const [event, listener] of Object.entries(events)) stream.off(event, listener);
-        const place = this.#waiting.indexOf(waiting);
-        if (place !== -1) this.#waiting.splice(place, 1);
-        (stream as Socket).ref?.();
-      },
-    };
-    this.#waiting.push(waiting);
-    for (const [event, listener] of Object.entries(events)) stream.on(event, listener);
-    (stream as Socket).unref?.();
-    if (stream.destroyed || stream.readableEnded) drop();
+    for (const connection of this.#connections) connection.end();
   }
 }
 
-/** The same proxies, by identity: a fixed route, or a selector that gives the same objects again. */
-function sameWay(one: readonly SocksProxy[], other: readonly SocksProxy[]): boolean {
-  return one.length === other.length && one.every((proxy, hop) => proxy === other[hop]);
+/** One connection of the standby. It is over when it was taken or has ended. */
+class StandbyConnection {
+  state: 'opening' | 'ready' | 'reserved' | 'over' = 'opening';
+  readonly #chain: ProxyChain;
+  readonly #onOver: (connection: StandbyConnection) => void;
+  /** That of opening it, and then the one that it belongs to until it is taken. */
+  readonly #attempt: Attempt;
+  #connection: Connection | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(chain: ProxyChain, options: SocksOptions, onOver: (connection: StandbyConnection) => void) {
+    this.#chain = chain;
+    this.#onOver = onOver;
+    this.#attempt = new Attempt(options, true).begin();
+  }
+
+  leadsThrough(chain: ProxyChain): boolean {
+    return chain === this.#chain || chainKey(chain) === chainKey(this.#chain);
+  }
+
+  async open(): Promise<void> {
+    try {
+      // The destination is not known yet, and negotiation does not depend on it.
+      const hops = toHops(this.#chain, { host: '0.0.0.0', port: 0 });
+      const [resolved = hops] = needsLookup(hops) ? await resolveHops(hops, this.#attempt) : [];
+      const connection = await negotiateHops(resolved, this.#attempt);
+      this.#attempt.end();
+      if (this.state === 'over') return;
+      this.state = 'ready';
+      this.#connection = connection;
+      connection.keepAlive(false);
+      this.#timer = setTimeout(() => this.end(), MAX_AGE).unref();
+      // A byte, the end, a failure: none of them belongs to a connection that was not asked for anything.
+      await connection.hasMore();
+    } catch {
+      // The next tunnel finds out for itself, and tells its caller.
+    }
+    this.end();
+  }
+
+  take(attempt: Attempt): Connection {
+    const connection = this.#connection as Connection;
+    this.#finish();
+    connection.belongTo(attempt).keepAlive(true);
+    connection.interrupt();
+    return connection;
+  }
+
+  /** Closes the connection, in whatever state it is. */
+  end(): void {
+    if (this.state === 'over') return;
+    this.#finish();
+    this.#attempt.stop(new Error('the standby connection is not needed'));
+  }
+
+  #finish(): void {
+    this.state = 'over';
+    clearTimeout(this.#timer);
+    this.#attempt.end();
+    this.#onOver(this);
+  }
 }

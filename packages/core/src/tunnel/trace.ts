@@ -1,13 +1,14 @@
 // What others may watch: diagnostics channels and NODE_DEBUG=socksify. No credential gets here.
 
 import { channel } from 'node:diagnostics_channel';
-import { debuglog, inspect } from 'node:util';
+import type { DebugLogger } from 'node:util';
 import { printAddress } from '../destination.ts';
 import type { SocksPhase } from '../errors.ts';
-import type { Bound, Target } from '../protocol/step.ts';
+import type { Destination } from '../destination.ts';
+import type { Bound } from '../protocol/step.ts';
 import { printProxy } from '../proxy.ts';
 import type { Chain } from '../route.ts';
-import type { Progress } from './deadline.ts';
+import type { Progress } from './progress.ts';
 
 /** A message of the channels `socksify:tunnel:start`, `socksify:tunnel:end` and `socksify:tunnel:error`. */
 export interface TunnelMessage {
@@ -30,15 +31,17 @@ const channels = {
   end: channel('socksify:tunnel:end'),
   error: channel('socksify:tunnel:error'),
 };
-const debug = debuglog('socksify');
+let debug: DebugLogger | undefined;
 
 export function trace(
   event: 'start' | 'end' | 'error',
   chain: Chain,
-  destination: Target,
+  destination: Destination,
   progress: Progress,
   result: Pick<TunnelMessage, 'bound' | 'error'> = {},
 ): void {
+  // Loaded here, because node:util is slow to load.
+  debug ??= process.getBuiltinModule('node:util').debuglog('socksify');
   if (!channels[event].hasSubscribers && !debug.enabled) return;
   progress.lap();
   const message: TunnelMessage = {
@@ -49,15 +52,9 @@ export function trace(
     ...result,
   };
   channels[event].publish(message);
-  if (debug.enabled) {
-    const way = [...message.proxies, message.destination].join(' > ');
-    debug(
-      '%s %s %s %j',
-      event,
-      way,
-      message.phase,
-      message.durations,
-      ...(result.error ? [inspect(result.error)] : []),
-    );
-  }
+  if (!debug.enabled) return;
+  const { inspect } = process.getBuiltinModule('node:util');
+  const hops = [...message.proxies, message.destination].join(' > ');
+  const failed = result.error ? [inspect(result.error)] : [];
+  debug('%s %s %s %j', event, hops, message.phase, message.durations, ...failed);
 }

@@ -1,0 +1,120 @@
+// The options of a tunnel: what they mean, and the checks that come before any IO.
+
+import type { LookupFunction, TcpNetConnectOpts } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { checkAuth } from './protocol/handshake.ts';
+import type { AuthPolicy } from './protocol/method.ts';
+import type { Chain } from './route.ts';
+import type { SecureOptions } from './tunnel/secure.ts';
+
+/** An option that is `undefined` was not given. */
+export interface SocksOptions {
+  /**
+   * Milliseconds from the call to the open tunnel: the selector's promise, look-ups, all hops and TLS included.
+   * Default 30000; 0: none. Time in which the process is too busy to look at its sockets does not count.
+   */
+  timeout?: number | undefined;
+  /**
+   * Replaces `dns.lookup` where this side looks a name up: the name of the proxy, the destination with `dns: 'local'`,
+   * the destination of a direct connection. What it answers has to be IP literals.
+   */
+  lookup?: LookupFunction | undefined;
+  /** How to dial: `localAddress`, `family`, `autoSelectFamily`, `keepAlive` and so on, as in `net.connect`. */
+  tcp?: Partial<TcpNetConnectOpts> | undefined;
+  /** Default `auto`: with credentials offer methods 02 and 00. `required` offers 02 alone; a list, just its methods. */
+  auth?: AuthPolicy | undefined;
+  /**
+   * Send greeting, authentication and request of the last hop in one segment (SOCKS5). Default false. The password is
+   * then sent before the proxy has sent a byte.
+   *
+   * Some servers drop what comes with the greeting, and from here that looks like a slow destination. So a second
+   * attempt, message by message on a connection of its own, begins beside the first when no answer came within a second
+   * or four dial times, whichever is longer, or at once when the proxy closes without an answer or accepts no method.
+   * The first answer wins. A slow destination can therefore see two connections.
+   */
+  pipeline?: boolean | undefined;
+}
+
+export interface ConnectOptions extends SocksOptions {
+  /** Ends the attempt: the promise rejects with `signal.reason`, the proxy's socket is destroyed. */
+  signal?: AbortSignal | undefined;
+  /**
+   * A connection to the (first) proxy that exists already; nothing is dialled. `connect()` takes ownership and destroys
+   * it on failure, invalid input included. Refused for a direct connection.
+   */
+  socket?: Duplex | undefined;
+  /** What `SocksClient.select()` chose for this destination. Default: the route is asked now. */
+  chain?: Chain | undefined;
+  /** Speak TLS to the destination through the tunnel, with these options; `tunnel.socket` is then a `TLSSocket`. */
+  tls?: SecureOptions | undefined;
+  /** Called with the open socket before `connect()` resolves. What it throws closes the tunnel and rejects. */
+  prepare?: ((socket: import('node:net').Socket) => void) | undefined;
+}
+
+export const DEFAULT_TIMEOUT = 30_000;
+const MAX_TIMEOUT = 2 ** 31 - 1;
+const FAMILIES: ReadonlySet<unknown> = new Set([undefined, 0, 4, 6, 'IPv4', 'IPv6']);
+
+/** What each option has to be, and whether a value that was given is that. */
+const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: any) => boolean]>> = {
+  timeout: [`0 to ${MAX_TIMEOUT} milliseconds`, (ms) => Number.isFinite(ms) && ms >= 0 && ms <= MAX_TIMEOUT],
+  lookup: ['a function such as dns.lookup', isFunction],
+  tcp: [
+    'an object of options of net.connect, with family 0, 4 or 6',
+    (tcp) => isObject(tcp) && FAMILIES.has(tcp['family']),
+  ],
+  pipeline: ['true or false', (value) => typeof value === 'boolean'],
+  signal: ['an AbortSignal', (signal) => isFunction(signal?.addEventListener)],
+  socket: [
+    'a Duplex of bytes (without setEncoding() or objectMode) that is connected to the proxy',
+    (socket) =>
+      isFunction(socket?.read) &&
+      isFunction(socket.write) &&
+      !socket.readableEncoding &&
+      !socket.readableObjectMode,
+  ],
+  tls: ['an object of options of tls.connect', isObject],
+  prepare: ['a function', isFunction],
+  standby: ['0 to 1000 connections', (n) => Number.isInteger(n) && n >= 0 && n <= 1000],
+};
+
+/**
+ * The options that were given.
+ *
+ * @throws TypeError `ERR_INVALID_ARG_VALUE`
+ */
+export function checkOptions<T extends ConnectOptions>(options: T): T {
+  if (!isObject(options)) throw invalidOption(`options are an object, not ${describe(options)}`);
+  const given = withoutUndefined(options);
+  for (const [name, value] of Object.entries(given)) {
+    const [meaning, isValid] = CHECKS[name] ?? [];
+    if (isValid?.(value) === false) throw invalidOption(`${name} is ${meaning}, not ${describe(value)}`);
+  }
+  checkAuth(given.auth ?? 'auto');
+  return given;
+}
+
+/** An option that is `undefined` was not given. */
+export function withoutUndefined<T extends object>(options: T): T {
+  if (!Object.values(options).includes(undefined)) return options;
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+export function invalidOption(message: string, cause?: unknown): TypeError {
+  return Object.assign(new TypeError(message, { cause }), { code: 'ERR_INVALID_ARG_VALUE' });
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function';
+}
+
+/** A short, plain value as it is, else its type: an object or a text may hold a secret. */
+function describe(value: unknown): string {
+  return typeof value === 'number' || typeof value === 'boolean' || value === null
+    ? String(value)
+    : typeof value;
+}

@@ -1,0 +1,106 @@
+// One attempt at a tunnel: its options, its time limit, its signal, and everything that has to end with it.
+
+import { clearTimeout, setImmediate, setTimeout } from 'node:timers';
+import { DEFAULT_TIMEOUT } from '../options.ts';
+import type { ConnectOptions } from '../options.ts';
+import { onAbort } from './abort.ts';
+import { Progress } from './progress.ts';
+
+/** Milliseconds by which a timer is late when the process, not the proxy, was busy. */
+const BUSY = 20;
+
+export class Attempt {
+  readonly options: ConnectOptions;
+  /** Nobody waits for the result: nothing that is opened may keep the process alive. */
+  readonly background: boolean;
+  readonly progress: Progress;
+  readonly #stops = new Set<(reason: unknown) => void>();
+  #forgetSignal: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #reason: { readonly value: unknown } | undefined;
+  #over = false;
+
+  constructor(options: ConnectOptions, background = false, progress: Progress = new Progress()) {
+    this.options = options;
+    this.background = background;
+    this.progress = progress;
+  }
+
+  /** Starts the time limit, and heeds the signal. */
+  begin(): this {
+    const { signal, timeout = DEFAULT_TIMEOUT } = this.options;
+    if (signal?.aborted) this.stop(signal.reason);
+    else if (signal) this.#forgetSignal = onAbort(signal, () => this.stop(signal.reason));
+    if (timeout > 0) this.#startTimer(timeout, timeout);
+    return this;
+  }
+
+  /** True once the time limit has passed, the signal has aborted, or the owner has closed. */
+  get stopped(): boolean {
+    return this.#reason !== undefined;
+  }
+
+  throwIfStopped(): void {
+    if (this.#reason) throw this.#reason.value;
+  }
+
+  /** Ends what is under way and everything that begins later, with this reason. */
+  stop(reason: unknown): void {
+    this.#reason ??= { value: reason };
+    for (const stop of this.#stops) stop(this.#reason.value);
+  }
+
+  /** Calls back when the attempt stops, at once if it has; returns what takes the callback away. */
+  onStop(callback: (reason: unknown) => void): () => void {
+    if (this.#reason) callback(this.#reason.value);
+    else this.#stops.add(callback);
+    return () => this.#stops.delete(callback);
+  }
+
+  /** What this promise gives, or the reason for which the attempt stops meanwhile. */
+  race<T>(promise: PromiseLike<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const forget = this.onStop(reject);
+      // oxlint-disable-next-line promise/prefer-await-to-then -- two outcomes, one promise
+      promise.then(resolve, reject).then(forget, forget);
+    });
+  }
+
+  /** A part of this attempt, which can be stopped alone and stops with the whole. */
+  part(): Attempt {
+    const part = new Attempt(this.options, this.background, this.progress);
+    this.onStop((reason) => part.stop(reason));
+    return part;
+  }
+
+  /** The attempt is over: no timer and no listener stays behind. */
+  end(): void {
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#forgetSignal?.();
+  }
+
+  /** @param spare milliseconds that a busy process gets back at the most */
+  #startTimer(milliseconds: number, spare: number): void {
+    const due = performance.now() + milliseconds;
+    this.#timer = setTimeout(() => {
+      const late = performance.now() - due;
+      // Timers run before sockets are looked at. When the process was too busy to look at its sockets in time, the
+      // attempt gets back the time that it lost, once; in any case the sockets are looked at before it ends.
+      if (late > BUSY && spare > 0) this.#startTimer(Math.min(late, spare), 0);
+      else this.#unref(setImmediate(() => this.#timeIsUp()));
+    }, milliseconds);
+    this.#unref(this.#timer);
+  }
+
+  #timeIsUp(): void {
+    if (this.#over) return;
+    const { options, progress } = this;
+    const detail = `${options.timeout ?? DEFAULT_TIMEOUT} ms`;
+    this.stop(progress.failure('ERR_SOCKS_TIMEOUT', { detail, hint: progress.silenceHint() }));
+  }
+
+  #unref(timer: NodeJS.Timeout | NodeJS.Immediate): void {
+    if (this.background) timer.unref();
+  }
+}

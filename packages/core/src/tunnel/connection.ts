@@ -1,0 +1,168 @@
+// A connection with one owner: exact reads, one place that listens for errors, one that destroys. It is the TCP or Unix
+// socket with what is laid over it: TLS, an encapsulation.
+
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Attempt } from './attempt.ts';
+
+/** The stream ended or closed, and no error said why. */
+export class StreamClosed extends Error {
+  override readonly message = 'the connection was closed';
+}
+
+type Begin<T> = (resolve: (value: T) => void, reject: (reason: unknown) => void) => (() => unknown) | void;
+
+export class Connection {
+  /** The socket first, the outermost layer last. */
+  readonly #layers: Duplex[] = [];
+  readonly #onEnd: ((reason: unknown) => void) | undefined;
+  #ended: { readonly reason: unknown } | undefined;
+  /** Rejects what is waited for just now; there is one at most. */
+  #interrupt: ((reason: unknown) => void) | undefined;
+  #leaveAttempt: (() => void) | undefined;
+  /** Bytes that have come since the last `write()`. */
+  received = 0;
+
+  /** @param onEnd called once, when the connection has failed, was closed or was destroyed */
+  constructor(stream: Duplex, onEnd?: (reason: unknown) => void) {
+    this.#onEnd = onEnd;
+    this.wrap(stream);
+  }
+
+  /** The outermost layer. */
+  get stream(): Duplex {
+    return this.#layers.at(-1) as Duplex;
+  }
+
+  /** Why the connection has ended, if it has. */
+  get ended(): { readonly reason: unknown } | undefined {
+    return this.#ended;
+  }
+
+  /** Puts a layer over the present one. */
+  wrap(stream: Duplex): void {
+    // The layer above says why it ends; a close below comes of it, or is told by it.
+    this.#layers.at(-1)?.off('close', this.#onClose);
+    this.#layers.push(stream);
+    stream.on('error', this.destroy).on('close', this.#onClose);
+    if (stream.destroyed) this.destroy(stream.errored ?? new StreamClosed());
+  }
+
+  /** From now on the connection is destroyed when this attempt stops. */
+  belongTo(attempt: Attempt): this {
+    this.#leaveAttempt?.();
+    this.#leaveAttempt = attempt.onStop(this.destroy);
+    return this;
+  }
+
+  /** Idempotent. What is waited for, now or later, rejects with the first reason. */
+  readonly destroy = (reason: unknown): void => {
+    if (this.#ended) return;
+    this.#ended = { reason };
+    this.received += this.stream.readableLength;
+    for (const layer of this.#layers.toReversed()) if (!layer.destroyed) layer.destroy();
+    this.#interrupt?.(reason);
+    this.#onEnd?.(reason);
+  };
+
+  readonly #onClose = (): void => this.destroy(new StreamClosed());
+
+  /**
+   * Hands the outermost layer over, without a listener of ours.
+   *
+   * @throws the reason, if the connection has ended meanwhile
+   */
+  release(): Socket {
+    if (this.stream.destroyed) this.destroy(this.stream.errored ?? new StreamClosed());
+    if (this.#ended) throw this.#ended.reason;
+    this.#leaveAttempt?.();
+    return this.stream.off('error', this.destroy).off('close', this.#onClose) as Socket;
+  }
+
+  /** A connection that nobody uses keeps no process alive. */
+  keepAlive(yes: boolean): void {
+    for (const layer of this.#layers as Partial<Socket>[]) layer[yes ? 'ref' : 'unref']?.();
+  }
+
+  write(bytes: Uint8Array): void {
+    this.received = 0;
+    this.stream.write(bytes);
+  }
+
+  /** So many bytes, at once if they are there. The rest stays in the stream. A connection that ends first rejects. */
+  readExactly(count: number): Uint8Array | Promise<Uint8Array> {
+    const bytes = this.#ended ? undefined : this.#read(count);
+    return (
+      bytes ??
+      this.wait((resolve) =>
+        this.#listen(() => {
+          const more = this.#read(count);
+          if (more) resolve(more);
+        }),
+      )
+    );
+  }
+
+  /** True as soon as there is a byte to read; false at the end of the stream. */
+  hasMore(): Promise<boolean> {
+    return this.wait((resolve) => {
+      const look = (): void => {
+        if (this.stream.readableLength > 0) resolve(true);
+        else if (this.stream.readableEnded) resolve(false);
+        else this.stream.read(0); // at the end of the stream, this brings 'end'
+      };
+      const stop = this.#listen(look);
+      look();
+      return stop;
+    });
+  }
+
+  /** Waits for one thing. Rejects with the reason for which the connection ends meanwhile. */
+  wait<T>(begin: Begin<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended) return reject(this.#ended.reason);
+      let settled = false;
+      let stop: (() => unknown) | void;
+      const settle =
+        <V>(finish: (value: V) => void) =>
+        (value: V): void => {
+          settled = true;
+          this.#interrupt = undefined;
+          stop?.();
+          finish(value);
+        };
+      const fail = settle(reject);
+      this.#interrupt = fail;
+      stop = begin(settle(resolve), fail);
+      if (settled) stop?.();
+    });
+  }
+
+  /** Waits for an event of the outermost layer, such as `connect`. */
+  opened(event: string): Promise<void> {
+    return this.wait((resolve) => {
+      this.stream.on(event, resolve);
+      return () => this.stream.off(event, resolve);
+    });
+  }
+
+  /** Ends the wait, and leaves the connection open. */
+  interrupt(): void {
+    this.#interrupt?.(new Error('interrupted'));
+  }
+
+  #read(count: number): Uint8Array | undefined {
+    if (count === 0) return new Uint8Array();
+    const bytes = this.stream.read(count) as Buffer | null;
+    this.received += bytes?.length ?? 0;
+    if (bytes?.length === count) return bytes;
+    // At the end of the stream, read() gives what is left, however little.
+    if (bytes || this.stream.readableEnded) this.destroy(new StreamClosed());
+    return undefined;
+  }
+
+  #listen(callback: () => void): () => void {
+    this.stream.on('readable', callback).on('end', callback);
+    return () => this.stream.off('readable', callback).off('end', callback);
+  }
+}

@@ -1,0 +1,50 @@
+// What an attempt is doing, for the error that ends it, and how long each phase took.
+
+import { printAddress } from '../destination.ts';
+import { SocksError } from '../errors.ts';
+import type { SocksErrorCode, SocksErrorDetails, SocksPhase } from '../errors.ts';
+import type { Hop } from '../protocol/step.ts';
+import { printProxy } from '../proxy.ts';
+
+export class Progress {
+  phase: SocksPhase = 'input';
+  proxy = '';
+  destination = '';
+  /** Milliseconds. A phase that is entered again, at the next hop or address, adds up. */
+  readonly durations: Partial<Record<SocksPhase, number>> = {};
+  #since = performance.now();
+
+  enter(phase: SocksPhase, hop?: Hop): void {
+    this.lap();
+    this.phase = phase;
+    if (!hop) return;
+    this.proxy = printProxy(hop.proxy);
+    this.destination = printAddress(hop.destination);
+  }
+
+  /** An error of what is being done. */
+  failure(
+    code: SocksErrorCode,
+    details: Omit<SocksErrorDetails, 'phase' | 'proxy' | 'destination'> = {},
+  ): SocksError {
+    const { phase, proxy, destination } = this;
+    return new SocksError(code, { ...details, phase, proxy, destination });
+  }
+
+  /** What it usually means when nothing comes in this phase. */
+  silenceHint(): string | undefined {
+    if (this.phase === 'greeting') {
+      return 'a port that does not answer may want TLS (use socks5s://) or shadowsocks (use the port of ss-local)';
+    }
+    if (this.phase === 'proxy-tls') return 'a proxy without TLS does not answer: use socks5://';
+    return undefined;
+  }
+
+  /** Brings the duration of the present phase up to date. */
+  lap(): void {
+    const now = performance.now();
+    if (this.phase !== 'input')
+      this.durations[this.phase] = (this.durations[this.phase] ?? 0) + now - this.#since;
+    this.#since = now;
+  }
+}
