@@ -122,3 +122,7 @@ export class SocksError extends Error {
     Object.defineProperty(this.prototype, 'name', { value: 'SocksError', configurable: true });
   }
 }
+
+export function invalidOption(message: string, cause?: unknown): TypeError {
+  return Object.assign(new TypeError(message, { cause }), { code: 'ERR_INVALID_ARG_VALUE' });
+}

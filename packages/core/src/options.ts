@@ -2,7 +2,8 @@
 
 import type { LookupFunction, TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { checkAuth } from './protocol/handshake.ts';
+import { invalidOption } from './errors.ts';
+import { checkAuth } from './protocol/method.ts';
 import type { AuthPolicy } from './protocol/method.ts';
 import type { Chain } from './route.ts';
 import type { SecureOptions } from './tunnel/secure.ts';
@@ -98,10 +99,6 @@ export function checkOptions<T extends ConnectOptions>(options: T): T {
 export function withoutUndefined<T extends object>(options: T): T {
   if (!Object.values(options).includes(undefined)) return options;
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
-}
-
-export function invalidOption(message: string, cause?: unknown): TypeError {
-  return Object.assign(new TypeError(message, { cause }), { code: 'ERR_INVALID_ARG_VALUE' });
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

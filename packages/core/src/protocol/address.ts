@@ -4,6 +4,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import type { Bound, Steps } from './step.ts';
 
 export const ATYP = { IPV4: 0x01, DOMAINNAME: 0x03, IPV6: 0x04 } as const;
+const OCTETS: Readonly<Partial<Record<number, number>>> = { [ATYP.IPV4]: 4, [ATYP.IPV6]: 16 };
 
 /*
  *     +------+----------+----------+
@@ -21,14 +22,7 @@ export function encodeAddress(host: string, port: number): Uint8Array {
 
 /** Reads ADDR and PORT behind an ATYP that has been read. Undefined: an ATYP whose length nobody knows. */
 export function* readAddress(atyp: number): Steps<Bound | undefined> {
-  const length =
-    atyp === ATYP.IPV4
-      ? 4
-      : atyp === ATYP.IPV6
-        ? 16
-        : atyp === ATYP.DOMAINNAME
-          ? (yield { read: 1, phase: 'request' })[0]
-          : undefined;
+  const length = atyp === ATYP.DOMAINNAME ? (yield { read: 1, phase: 'request' })[0] : OCTETS[atyp];
   if (length === undefined) return undefined;
   const bytes = yield { read: length + 2, phase: 'request' };
   const host = bytes.subarray(0, length);

@@ -11,8 +11,8 @@ import {
   printAddress,
 } from '../destination.ts';
 import { printProxy, toProxy } from '../proxy.ts';
-import type { ProxyLike, SocksProxy } from '../proxy.ts';
-import { lacksCredentials, problemWith } from './method.ts';
+import type { ProxyLike } from '../proxy.ts';
+import { checkAuth } from './method.ts';
 import type { AuthPolicy, Encapsulation } from './method.ts';
 import { request4 } from './socks4.ts';
 import { negotiate5, pipelined5, request5 } from './socks5.ts';
@@ -52,7 +52,7 @@ export function handshake(
   if (hop.proxy.dns === 'local' && isName(hop.destination.host)) {
     throw refuse(hop, "a name for dns: 'local': look it up first, or use socks4a:// or socks5://");
   }
-  return pipeline && canPipeline(hop.proxy, auth) ? pipelined5(hop) : lockStep(hop, auth);
+  return pipeline && canPipeline([hop], auth) ? pipelined5(hop) : lockStep(hop, auth);
 }
 
 function* lockStep(hop: Hop, auth: AuthPolicy): Steps<Bound> {
@@ -73,15 +73,9 @@ export function request(hop: Hop): Steps<Bound> {
   return hop.proxy.version === 5 ? request5(hop) : request4(hop);
 }
 
-/** SOCKS4 has nothing to send ahead; a method passed by the caller may have anything to say. */
-export function canPipeline(proxy: SocksProxy, auth: AuthPolicy): boolean {
-  return proxy.version === 5 && typeof auth === 'string';
-}
-
-/** @throws TypeError `ERR_INVALID_ARG_VALUE` */
-export function checkAuth(auth: unknown): void {
-  const problem = problemWith(auth);
-  if (problem !== undefined) throw Object.assign(new TypeError(problem), { code: 'ERR_INVALID_ARG_VALUE' });
+/** The last hop decides. SOCKS4 has nothing to send ahead; a method of the caller may have anything to say. */
+export function canPipeline(hops: readonly Hop[], auth: AuthPolicy): boolean {
+  return hops.at(-1)?.proxy.version === 5 && typeof auth === 'string';
 }
 
 /**
@@ -99,7 +93,7 @@ export function checkHop(hop: Hop, auth: AuthPolicy): void {
   if (proxy.dns === 'local' && isOnion(destination.host)) {
     throw refuse(hop, 'an onion name is never looked up locally: use socks4a:// or socks5://');
   }
-  if (lacksCredentials(proxy, auth)) {
+  if (auth === 'required' && proxy.version === 5 && !proxy.credentials) {
     throw failure(hop, 'ERR_SOCKS_INVALID_CREDENTIALS', {
       phase: 'input',
       detail: "auth: 'required' without any",

@@ -1,7 +1,6 @@
 // Authentication methods as values: what follows the METHOD reply (RFC 1928 section 3), and which methods to offer.
 
-import { SocksError } from '../errors.ts';
-import type { SocksProxy } from '../proxy.ts';
+import { invalidOption, SocksError } from '../errors.ts';
 import { failure } from './step.ts';
 import type { Hop, Steps } from './step.ts';
 import { userpass } from './userpass.ts';
@@ -72,24 +71,19 @@ export function* authenticate(hop: Hop, method: AuthMethod): Steps<Encapsulation
   }
 }
 
-/** Says what is wrong with a policy, if anything. */
-export function problemWith(auth: unknown): string | undefined {
-  if (auth === 'auto' || auth === 'required') return undefined;
-  if (!Array.isArray(auth)) return `auth is 'auto', 'required' or a list of methods, not ${String(auth)}`;
+/** @throws TypeError `ERR_INVALID_ARG_VALUE` */
+export function checkAuth(auth: unknown): void {
+  if (auth === 'auto' || auth === 'required') return;
+  if (!Array.isArray(auth)) throw invalidOption("auth is 'auto', 'required' or a list of methods");
   const methods = auth as readonly Partial<AuthMethod>[];
   const ids = methods.map((method) => method?.id);
   // One octet counts the methods, and FF means none (RFC 1928 section 3).
-  if (ids.length < 1 || ids.length > 255) return 'auth lists 1 to 255 methods';
+  if (ids.length < 1 || ids.length > 255) throw invalidOption('auth lists 1 to 255 methods');
   if (!ids.every((id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= 254)) {
-    return 'the id of a method is 0 to 254';
+    throw invalidOption('the id of a method is 0 to 254');
   }
-  if (new Set(ids).size < ids.length) return 'auth lists each method once';
-  if (!methods.every((method) => typeof method.authenticate === 'function'))
-    return 'a method has authenticate()';
-  return undefined;
-}
-
-/** Without credentials nothing but 00 is left to offer, which `required` does not allow. */
-export function lacksCredentials({ credentials, version }: SocksProxy, auth: AuthPolicy): boolean {
-  return auth === 'required' && version === 5 && !credentials;
+  if (new Set(ids).size < ids.length) throw invalidOption('auth lists each method once');
+  if (!methods.every(({ authenticate: steps }) => typeof steps === 'function')) {
+    throw invalidOption('a method has authenticate()');
+  }
 }

@@ -4,7 +4,7 @@ import { isIPv4 } from 'node:net';
 import { CD } from '../errors.ts';
 import type { SocksError } from '../errors.ts';
 import { encodeIPv4 } from './address.ts';
-import { concat, failure, hex, wrongProtocol } from './step.ts';
+import { broken, concat, failure, hex, wrongProtocol } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 
 const VN = 0x04;
@@ -43,9 +43,7 @@ export function* request4(hop: Hop): Steps<Bound> {
   const [vn = 0, cd = 0] = yield { read: 2, phase: 'request' };
   const wrong = wrongProtocol(hop, vn, cd);
   if (wrong) throw wrong;
-  if (vn !== 0x00 && vn !== 0x04) {
-    throw failure(hop, 'ERR_SOCKS_PROTOCOL', { phase: 'request', detail: `VN ${hex(vn)} in the reply` });
-  }
+  if (vn !== 0x00 && vn !== 0x04) throw broken(hop, 'request', `VN ${hex(vn)} in the reply`);
   if (cd !== GRANTED) throw rejection(hop, cd);
   const [portHigh = 0, portLow = 0, ...ip] = yield { read: 6, phase: 'request' };
   return { host: ip.join('.'), port: (portHigh << 8) | portLow };

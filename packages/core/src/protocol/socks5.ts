@@ -6,7 +6,7 @@ import type { SocksError } from '../errors.ts';
 import { encodeAddress, readAddress } from './address.ts';
 import { authenticate, offeredMethods } from './method.ts';
 import type { AuthPolicy, Encapsulation } from './method.ts';
-import { concat, failure, hex, wrongProtocol } from './step.ts';
+import { broken, concat, failure, hex, wrongProtocol } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 import { checkStatus, encodeUserpass } from './userpass.ts';
 
@@ -76,12 +76,7 @@ function encodeGreeting(methods: readonly number[]): Uint8Array {
 function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]: Uint8Array): number {
   const wrong = wrongProtocol(hop, ver, method);
   if (wrong) throw wrong;
-  if (ver !== VER) {
-    throw failure(hop, 'ERR_SOCKS_PROTOCOL', {
-      phase: 'greeting',
-      detail: `VER ${hex(ver)} in the METHOD reply`,
-    });
-  }
+  if (ver !== VER) throw broken(hop, 'greeting', `VER ${hex(ver)} in the METHOD reply`);
   if (method === METHOD.NONE_ACCEPTABLE) {
     throw failure(hop, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
       phase: 'greeting',
@@ -89,12 +84,7 @@ function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]
       ...(!hop.proxy.credentials && { hint: 'the proxy wants credentials' }),
     });
   }
-  if (!offered.includes(method)) {
-    throw failure(hop, 'ERR_SOCKS_PROTOCOL', {
-      phase: 'greeting',
-      detail: `METHOD ${hex(method)} was not offered`,
-    });
-  }
+  if (!offered.includes(method)) throw broken(hop, 'greeting', `METHOD ${hex(method)} was not offered`);
   return method;
 }
 
@@ -118,21 +108,11 @@ function encodeRequest5({ destination }: Hop): Uint8Array {
  */
 function* readReply5(hop: Hop): Steps<Bound> {
   const [ver = 0, rep = 0] = yield { read: 2, phase: 'request' };
-  if (ver !== VER) {
-    throw failure(hop, 'ERR_SOCKS_PROTOCOL', {
-      phase: 'request',
-      detail: `VER ${hex(ver)} in the reply`,
-    });
-  }
+  if (ver !== VER) throw broken(hop, 'request', `VER ${hex(ver)} in the reply`);
   if (rep !== 0x00) throw refusal(hop, rep);
   const [, atyp = 0] = yield { read: 2, phase: 'request' };
   const bound = yield* readAddress(atyp);
-  if (bound === undefined) {
-    throw failure(hop, 'ERR_SOCKS_PROTOCOL', {
-      phase: 'request',
-      detail: `ATYP ${hex(atyp)} in the reply`,
-    });
-  }
+  if (bound === undefined) throw broken(hop, 'request', `ATYP ${hex(atyp)} in the reply`);
   return bound;
 }
 
@@ -145,8 +125,8 @@ function refusal(hop: Hop, rep: number): SocksError {
 // REP is a hint: servers have habits of their own.
 function usualReason({ proxy, destination }: Hop, rep: number): string | undefined {
   if (rep === 0x01 && isName(destination.host))
-    return 'microsocks says so of a name that it cannot resolve, tor of a port that is closed';
+    return 'microsocks sends this when it cannot resolve the name; tor sends it when the port is closed';
   if (rep === 0x02 && proxy.credentials) return 'some servers report refused credentials this way';
-  if (rep === 0x06) return 'tor says so when it found no circuit in time';
+  if (rep === 0x06) return 'tor sends this when it found no circuit in time';
   return undefined;
 }

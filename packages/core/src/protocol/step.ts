@@ -48,17 +48,19 @@ export function failure(
   });
 }
 
+export function broken(hop: Hop, phase: SocksPhase, detail: string): SocksError {
+  return failure(hop, 'ERR_SOCKS_PROTOCOL', { phase, detail });
+}
+
 /**
  * Recognises, on the first two bytes of a server, the peers most often found on a wrong port.
  * SOCKS4 answers a greeting with its own reply; a SOCKS5 server answers a SOCKS4 request with `05 ff`.
  */
 export function wrongProtocol(hop: Hop, first: number, second: number): SocksError | undefined {
   const { proxy } = hop;
-  const wrong = (
-    detail: string,
-    hint: string,
-    code: SocksErrorCode = 'ERR_SOCKS_WRONG_PROTOCOL',
-  ): SocksError => failure(hop, code, { phase: proxy.version === 4 ? 'request' : 'greeting', detail, hint });
+  const phase = proxy.version === 4 ? 'request' : 'greeting';
+  const wrong = (detail: string, hint: string): SocksError =>
+    failure(hop, 'ERR_SOCKS_WRONG_PROTOCOL', { phase, detail, hint });
   if (first === 0x48 && second === 0x54) {
     return wrong(
       'http',
@@ -67,7 +69,7 @@ export function wrongProtocol(hop: Hop, first: number, second: number): SocksErr
   }
   if (first === 0x53 && second === 0x53) {
     const hint = 'an SSH server answers on this port: run ssh -D 1080 and use socks5://127.0.0.1:1080';
-    return wrong('ssh', hint, 'ERR_SOCKS_PROTOCOL');
+    return failure(hop, 'ERR_SOCKS_PROTOCOL', { phase, detail: 'ssh', hint });
   }
   if ((first === 0x15 || first === 0x16) && second === 0x03)
     return wrong(

@@ -4,7 +4,8 @@ import { clearTimeout, setImmediate, setTimeout } from 'node:timers';
 import { DEFAULT_TIMEOUT } from '../options.ts';
 import type { ConnectOptions } from '../options.ts';
 import { onAbort } from './abort.ts';
-import { Progress } from './progress.ts';
+import { Connection } from './connection.ts';
+import { Progress, SILENCE_HINTS } from './progress.ts';
 
 /** Milliseconds by which a timer is late when the process, not the proxy, was busy. */
 const BUSY = 20;
@@ -14,6 +15,8 @@ export class Attempt {
   /** Nobody waits for the result: nothing that is opened may keep the process alive. */
   readonly background: boolean;
   readonly progress: Progress;
+  /** The connection to the first proxy that was handed in. */
+  existing: Connection | undefined;
   readonly #stops = new Set<(reason: unknown) => void>();
   #forgetSignal: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -26,9 +29,10 @@ export class Attempt {
     this.progress = progress;
   }
 
-  /** Starts the time limit, and heeds the signal. */
+  /** Starts the time limit, heeds the signal, and takes the socket that was handed in. */
   begin(): this {
-    const { signal, timeout = DEFAULT_TIMEOUT } = this.options;
+    const { signal, socket, timeout = DEFAULT_TIMEOUT } = this.options;
+    if (socket) this.existing = new Connection(socket).belongTo(this);
     if (signal?.aborted) this.stop(signal.reason);
     else if (signal) this.#forgetSignal = onAbort(signal, () => this.stop(signal.reason));
     if (timeout > 0) this.#startTimer(timeout, timeout);
@@ -69,6 +73,7 @@ export class Attempt {
   /** A part of this attempt, which can be stopped alone and stops with the whole. */
   part(): Attempt {
     const part = new Attempt(this.options, this.background, this.progress);
+    part.existing = this.existing;
     this.onStop((reason) => part.stop(reason));
     return part;
   }
@@ -97,7 +102,7 @@ export class Attempt {
     if (this.#over) return;
     const { options, progress } = this;
     const detail = `${options.timeout ?? DEFAULT_TIMEOUT} ms`;
-    this.stop(progress.failure('ERR_SOCKS_TIMEOUT', { detail, hint: progress.silenceHint() }));
+    this.stop(progress.failure('ERR_SOCKS_TIMEOUT', { detail, hint: SILENCE_HINTS[progress.phase] }));
   }
 
   #unref(timer: NodeJS.Timeout | NodeJS.Immediate): void {

@@ -4,20 +4,19 @@
 import type { Socket } from 'node:net';
 import { invalidDestination, isOnion, parseDestination, printAddress } from '../destination.ts';
 import type { Destination } from '../destination.ts';
-import { SocksError } from '../errors.ts';
-import { checkOptions, invalidOption } from '../options.ts';
+import { invalidOption, SocksError } from '../errors.ts';
+import { checkOptions } from '../options.ts';
 import type { ConnectOptions } from '../options.ts';
 import { canPipeline, checkHop } from '../protocol/handshake.ts';
-import { pipelined5 } from '../protocol/socks5.ts';
 import type { Bound, Hop } from '../protocol/step.ts';
 import { invalidProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
 import { checkRoute, selectChain } from '../route.ts';
 import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
 import { Attempt } from './attempt.ts';
-import { Connection } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { dial } from './dial.ts';
-import { lastOf, negotiateHops, openHops, proxyClosed, requestTunnel, toHops } from './hops.ts';
+import { openHops, requestTunnel, toHops } from './hops.ts';
 import type { Opened } from './hops.ts';
 import { needsLookup, resolveHops } from './lookup.ts';
 import { openPipelined } from './pipeline.ts';
@@ -37,12 +36,6 @@ export interface ClientState {
   /** The attempts under way. */
   readonly attempts: Set<Attempt>;
   readonly standby?: Standby | undefined;
-}
-
-/** Connections that need not be dialled: one to the first proxy that was handed in, and those on standby. */
-interface Available {
-  readonly existing: Connection | undefined;
-  readonly standby: Standby | undefined;
 }
 
 /**
@@ -93,23 +86,21 @@ export async function open(
   progress.destination = printAddress(parsed);
   let chain: Chain | undefined;
   try {
-    const existing = options.socket && new Connection(options.socket).belongTo(attempt);
     const tls = options.tls && withSecureContext(options.tls);
     const selected = options.chain ?? selectChain(route, parsed);
     chain = selected instanceof Promise ? await attempt.race(selected) : selected;
     attempt.throwIfStopped();
     progress.enter('dial');
     trace('start', chain, parsed, progress);
-    const available = { existing, standby: client?.standby };
     const { connection, bound } = await (chain === 'direct'
       ? openDirectly(parsed, attempt)
-      : openTunnel(chain, parsed, attempt, available));
+      : openTunnel(chain, parsed, attempt, client?.standby));
     if (tls) {
       progress.enter('destination-tls');
       await secure(connection, parsed, tls);
     }
     options.prepare?.(connection.stream as Socket);
-    const tunnel = { socket: release(connection, attempt), bound };
+    const tunnel = { socket: connection.release(), bound };
     trace('end', chain, parsed, progress, { bound });
     return tunnel;
   } catch (error) {
@@ -122,16 +113,8 @@ export async function open(
   }
 }
 
-function release(connection: Connection, attempt: Attempt): Socket {
-  try {
-    return connection.release();
-  } catch (error) {
-    throw attempt.progress.phase === 'request' ? proxyClosed(error, connection, attempt) : error;
-  }
-}
-
 async function openDirectly(destination: Destination, attempt: Attempt): Promise<Opened> {
-  if (attempt.options.socket) {
+  if (attempt.existing) {
     throw invalidOption('socket is a connection to a proxy, and the route is a direct connection');
   }
   if (isOnion(destination.host)) {
@@ -147,50 +130,34 @@ async function openTunnel(
   chain: readonly SocksProxy[],
   destination: Destination,
   attempt: Attempt,
-  { existing, standby }: Available,
+  standby: Standby | undefined,
 ): Promise<Opened> {
   const hops = toHops(chain, destination);
   for (const hop of hops) checkHop(hop, attempt.options.auth ?? 'auto');
-  if (!existing && chain[0]?.path === undefined && isOnion(chain[0]?.host ?? '')) {
+  if (!attempt.existing && chain[0]?.path === undefined && isOnion(chain[0]?.host ?? '')) {
     throw invalidProxy(
-      'an onion name is never looked up: reach this proxy through tor, as a later hop of a chain',
+      'an onion name is never looked up: use this proxy as a later hop of a chain through tor',
     );
   }
-  try {
-    const opened = await openEach(hops, attempt, async (resolved, part) => {
-      const connection = await standby?.take(chain, part);
-      return (
-        (connection && (await openFromStandby(connection, resolved, part))) ??
-        openNew(resolved, part, existing)
-      );
-    });
-    standby?.fill(chain);
-    return opened;
-  } catch (error) {
-    // A proxy that refuses a destination is a proxy that answers.
-    if (error instanceof SocksError && error.phase === 'request' && !attempt.stopped) standby?.fill(chain);
-    throw error;
-  }
-}
-
-/** With the names of the hops looked up where they have to be: one address after the other. */
-async function openEach(
-  hops: readonly Hop[],
-  attempt: Attempt,
-  openOne: (hops: readonly Hop[], attempt: Attempt) => Promise<Opened>,
-): Promise<Opened> {
-  if (!needsLookup(hops)) return openOne(hops, attempt);
+  const candidates = needsLookup(hops) ? await resolveHops(hops, attempt) : [hops];
   let failed: unknown;
-  for (const resolved of await resolveHops(hops, attempt)) {
-    const part = attempt.part();
+  for (const resolved of candidates) {
+    const part = candidates.length > 1 ? attempt.part() : attempt;
     try {
-      return await openOne(resolved, part);
+      const ready = await standby?.take(chain, part);
+      const opened =
+        (ready && (await openFromStandby(ready, resolved, part))) ?? (await openNew(resolved, part));
+      standby?.fill(chain);
+      return opened;
     } catch (error) {
-      if (attempt.options.socket || attempt.stopped || !concernsAddress(error)) throw error;
+      if (attempt.stopped) throw error;
       part.stop(error);
       failed = error;
+      if (attempt.existing || !concernsAddress(error)) break;
     }
   }
+  // A proxy that refuses a destination is a proxy that answers.
+  if (failed instanceof SocksError && failed.phase === 'request') standby?.fill(chain);
   throw failed;
 }
 
@@ -200,7 +167,7 @@ async function openFromStandby(
   attempt: Attempt,
 ): Promise<Opened | undefined> {
   try {
-    return await requestTunnel(connection, lastOf(hops), attempt);
+    return await requestTunnel(connection, hops, attempt);
   } catch (error) {
     connection.destroy(error);
     if (attempt.stopped || !wasNotReceived(error)) throw error;
@@ -208,14 +175,9 @@ async function openFromStandby(
   }
 }
 
-async function openNew(hops: readonly Hop[], attempt: Attempt, existing?: Connection): Promise<Opened> {
-  const hop = lastOf(hops);
+async function openNew(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
   const { pipeline, auth = 'auto' } = attempt.options;
-  if (!pipeline || !canPipeline(hop.proxy, auth)) return openHops(hops, attempt, existing);
-  if (!existing) return openPipelined(hops, attempt);
-  // There is no second connection to be had.
-  const connection = await negotiateHops(hops, attempt, { existing, negotiateLast: false });
-  return requestTunnel(connection, hop, attempt, pipelined5(hop));
+  return pipeline && canPipeline(hops, auth) ? openPipelined(hops, attempt) : openHops(hops, attempt);
 }
 
 /** A reset says that the proxy had closed before the request came. An orderly close is how OpenSSH refuses. */
@@ -227,13 +189,7 @@ function wasNotReceived(error: unknown): boolean {
 
 /** Another address can succeed only where the proxy failed to connect to this one. */
 function concernsAddress(error: unknown): boolean {
-  return error instanceof SocksError && error.phase === 'request' && !NOT_THE_ADDRESS.has(error.code);
+  return error instanceof SocksError && error.phase === 'request' && !NOT_THE_ADDRESS.test(error.code);
 }
 
-const NOT_THE_ADDRESS: ReadonlySet<string> = new Set([
-  'ERR_SOCKS_PROTOCOL',
-  'ERR_SOCKS_WRONG_PROTOCOL',
-  'ERR_SOCKS_COMMAND_NOT_SUPPORTED',
-  'ERR_SOCKS_IDENTD_UNREACHABLE',
-  'ERR_SOCKS_IDENTD_MISMATCH',
-]);
+const NOT_THE_ADDRESS = /_(?:PROTOCOL|COMMAND_NOT_SUPPORTED|IDENTD_UNREACHABLE|IDENTD_MISMATCH)$/;

@@ -8,6 +8,7 @@ import type { Attempt } from './attempt.ts';
 /** The stream ended or closed, and no error said why. */
 export class StreamClosed extends Error {
   override readonly message = 'the connection was closed';
+  readonly code = 'ECONNRESET';
 }
 
 type Begin<T> = (resolve: (value: T) => void, reject: (reason: unknown) => void) => (() => unknown) | void;

@@ -3,8 +3,9 @@
 import { connect } from 'node:net';
 import type { NetConnectOpts, Socket } from 'node:net';
 import type { Destination } from '../destination.ts';
+import { invalidOption } from '../errors.ts';
 import type { SocksErrorCode } from '../errors.ts';
-import { invalidOption, withoutUndefined } from '../options.ts';
+import { withoutUndefined } from '../options.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import { Connection } from './connection.ts';

@@ -23,31 +23,23 @@ export async function drive<Result>(
         const bytes = connection.readExactly(value.read);
         step = steps.next(bytes instanceof Promise ? await bytes : bytes);
       } else {
-        const failed = await rejectionOf(value.wait, connection);
+        const failed = await connection.wait<{ readonly reason: unknown } | undefined>((resolve) => {
+          value.wait.then(
+            () => resolve(undefined),
+            (reason: unknown) => resolve({ reason }),
+          );
+        });
         step = failed ? steps.throw(failed.reason) : steps.next(NOTHING);
       }
     }
     return step.value;
   } finally {
-    close(steps);
+    closeGenerator(steps);
   }
 }
 
-/** What the promise rejects with, if it does. An end of the connection meanwhile rejects as that of a read. */
-function rejectionOf(
-  promise: Promise<unknown>,
-  connection: Connection,
-): Promise<{ readonly reason: unknown } | undefined> {
-  return connection.wait((resolve) => {
-    promise.then(
-      () => resolve(undefined),
-      (reason: unknown) => resolve({ reason }),
-    );
-  });
-}
-
-/** A generator that was left in the middle runs its `finally` blocks. One that has returned or thrown does nothing. */
-function close(steps: Steps<unknown>): void {
+/** One that was left in the middle runs its `finally` blocks. One that has returned or thrown does nothing. */
+function closeGenerator(steps: Steps<unknown>): void {
   try {
     steps.return(undefined);
   } catch {

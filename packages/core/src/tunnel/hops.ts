@@ -2,7 +2,7 @@
 // but the last, and the last request, which alone depends on the destination.
 
 import type { Destination } from '../destination.ts';
-import type { SocksErrorDetails, SocksPhase } from '../errors.ts';
+import type { SocksPhase } from '../errors.ts';
 import { negotiate, request } from '../protocol/handshake.ts';
 import type { Bound, Hop, Steps } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
@@ -24,17 +24,13 @@ export function toHops(chain: readonly SocksProxy[], destination: Destination): 
   return chain.map((proxy, i) => ({ proxy, destination: chain[i + 1] ?? destination }));
 }
 
-export function lastOf(hops: readonly Hop[]): Hop {
-  return hops.at(-1) as Hop;
-}
-
 /** Connects to the last proxy of the chain, with negotiation done at every hop, or at every hop but the last. */
 export async function negotiateHops(
   hops: readonly Hop[],
   attempt: Attempt,
-  { existing, negotiateLast = true }: { existing?: Connection | undefined; negotiateLast?: boolean } = {},
+  negotiateLast = true,
 ): Promise<Connection> {
-  let connection = existing;
+  let connection = attempt.existing;
   for (const [i, hop] of hops.entries()) {
     const isLast = i === hops.length - 1;
     attempt.progress.enter('dial', hop);
@@ -48,52 +44,41 @@ export async function negotiateHops(
   return connection as Connection;
 }
 
-/** The last request on a connection that has been negotiated, or these steps in its place. */
+/** The request to the last proxy of the chain, or what `toSteps` gives in its place. */
 export async function requestTunnel(
   connection: Connection,
-  hop: Hop,
+  hops: readonly Hop[],
   attempt: Attempt,
-  steps: Steps<Bound> = request(hop),
+  toSteps: (hop: Hop) => Steps<Bound> = request,
 ): Promise<Opened> {
+  const hop = hops.at(-1) as Hop;
   attempt.progress.enter('request', hop);
-  return { connection, bound: await perform(steps, connection, attempt) };
+  return { connection, bound: await perform(toSteps(hop), connection, attempt) };
 }
 
 /** The whole handshake, message by message, which every server understands. */
-export async function openHops(
-  hops: readonly Hop[],
-  attempt: Attempt,
-  existing?: Connection,
-): Promise<Opened> {
-  const connection = await negotiateHops(hops, attempt, { existing });
-  return requestTunnel(connection, lastOf(hops), attempt);
+export async function openHops(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
+  return requestTunnel(await negotiateHops(hops, attempt), hops, attempt);
 }
 
 /** @throws SocksError `ERR_SOCKS_PROXY_CLOSED` when the connection ends before the steps are done; what they throw */
 export async function perform<T>(steps: Steps<T>, connection: Connection, attempt: Attempt): Promise<T> {
+  const { progress } = attempt;
   try {
-    return await drive(steps, connection, attempt.progress);
+    return await drive(steps, connection, progress);
   } catch (error) {
-    throw error === connection.ended?.reason && !attempt.stopped
-      ? proxyClosed(error, connection, attempt)
-      : error;
+    const { ended, received } = connection;
+    if (error !== ended?.reason || attempt.stopped) throw error;
+    throw progress.failure('ERR_SOCKS_PROXY_CLOSED', {
+      ...(!(error instanceof StreamClosed) && { cause: error }),
+      ...(received > 0
+        ? { detail: `${received} bytes into an answer` }
+        : { hint: CLOSED_HINTS[progress.phase] }),
+    });
   }
 }
 
-export function proxyClosed(cause: unknown, { received }: Connection, { progress }: Attempt): unknown {
-  return progress.failure('ERR_SOCKS_PROXY_CLOSED', {
-    ...(!(cause instanceof StreamClosed) && { cause }),
-    ...closedDetails(progress.phase, received),
-  });
-}
-
-function closedDetails(phase: SocksPhase, received: number): Pick<SocksErrorDetails, 'detail' | 'hint'> {
-  if (received > 0) return { detail: `${received} bytes into an answer` };
-  if (phase === 'greeting') {
-    return {
-      hint: 'OpenSSH closes when it accepts none of the offered methods; a shadowsocks server closes too',
-    };
-  }
-  if (phase !== 'request') return {};
-  return { hint: 'OpenSSH closes without a reply when the destination refuses or its name is unknown' };
-}
+const CLOSED_HINTS: Readonly<Partial<Record<SocksPhase, string>>> = {
+  greeting: 'OpenSSH closes when it accepts none of the offered methods; a shadowsocks server closes too',
+  request: 'OpenSSH closes without a reply when the destination refuses or its name is unknown',
+};

@@ -7,7 +7,7 @@ import { pipelined5 } from '../protocol/socks5.ts';
 import type { Hop } from '../protocol/step.ts';
 import { printProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
-import { lastOf, negotiateHops, openHops, requestTunnel } from './hops.ts';
+import { negotiateHops, openHops, requestTunnel } from './hops.ts';
 import type { Opened } from './hops.ts';
 
 /** How long the first attempt is alone: milliseconds at the least, and in times of what it took to connect. */
@@ -29,22 +29,21 @@ type Outcome =
   | { readonly kind: 'refused' | 'unanswered' | 'stopped'; readonly error: unknown; readonly by: Attempt };
 
 export async function openPipelined(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
-  const hop = lastOf(hops);
-  const name = printProxy(hop.proxy);
+  const { proxy } = hops.at(-1) as Hop;
+  const name = printProxy(proxy);
   if (lockStepOnly.has(name)) return openHops(hops, attempt);
 
   const [pipelined, lockStep] = [attempt.part(), attempt.part()];
   const started = performance.now();
-  const connection = await negotiateHops(hops, pipelined, { negotiateLast: false });
+  const connection = await negotiateHops(hops, pipelined, false);
   const alone = Math.max(ALONE.least, ALONE.dials * (performance.now() - started));
+  const opening = requestTunnel(connection, hops, pipelined, pipelined5);
+  // A socket that was handed in cannot be replaced by a second connection.
+  if (attempt.existing) return opening;
 
   // With everything in one segment one method is offered. Message by message, `auto` can offer another besides.
-  const otherMethods = hop.proxy.credentials !== undefined && attempt.options.auth !== 'required';
-  const first = outcomeOf(
-    requestTunnel(connection, hop, pipelined, pipelined5(hop)),
-    pipelined,
-    otherMethods,
-  );
+  const otherMethods = proxy.credentials !== undefined && attempt.options.auth !== 'required';
+  const first = outcomeOf(opening, pipelined, otherMethods);
   const early = await within(alone, first);
   if (early && early.kind !== 'unanswered') return resultOf(early);
 

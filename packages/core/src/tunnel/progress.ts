@@ -31,15 +31,6 @@ export class Progress {
     return new SocksError(code, { ...details, phase, proxy, destination });
   }
 
-  /** What it usually means when nothing comes in this phase. */
-  silenceHint(): string | undefined {
-    if (this.phase === 'greeting') {
-      return 'a port that does not answer may want TLS (use socks5s://) or shadowsocks (use the port of ss-local)';
-    }
-    if (this.phase === 'proxy-tls') return 'a proxy without TLS does not answer: use socks5://';
-    return undefined;
-  }
-
   /** Brings the duration of the present phase up to date. */
   lap(): void {
     const now = performance.now();
@@ -48,3 +39,10 @@ export class Progress {
     this.#since = now;
   }
 }
+
+/** What it usually means when nothing comes in this phase. */
+export const SILENCE_HINTS: Readonly<Partial<Record<SocksPhase, string>>> = {
+  greeting:
+    'a port that does not answer may want TLS (use socks5s://) or shadowsocks (use the port of ss-local)',
+  'proxy-tls': 'a proxy without TLS does not answer: use socks5://',
+};

@@ -14,11 +14,21 @@ const MAX_AGE = 4000;
 
 type ProxyChain = readonly SocksProxy[];
 
+/** Taken, or ended: it is over. */
+interface StandbyConnection {
+  readonly chain: ProxyChain;
+  /** The attempt that opens it, and to which it belongs until it is taken. */
+  readonly attempt: Attempt;
+  state: 'opening' | 'ready' | 'reserved' | 'over';
+  connection?: Connection;
+  timer?: NodeJS.Timeout;
+}
+
 export class Standby {
   readonly #size: number;
   readonly #options: SocksOptions;
   /** The oldest first. */
-  readonly #connections = new Set<StandbyConnection>();
+  readonly #all = new Set<StandbyConnection>();
   #closed = false;
 
   constructor(size: number, options: SocksOptions) {
@@ -32,97 +42,70 @@ export class Standby {
    */
   async take(chain: ProxyChain, attempt: Attempt): Promise<Connection | undefined> {
     for (;;) {
-      const found = [...this.#connections].findLast(
-        (one) => one.state === 'ready' && one.leadsThrough(chain),
-      );
+      const found = [...this.#all].findLast((one) => one.state === 'ready' && isEqual(one.chain, chain));
       if (!found) return undefined;
       found.state = 'reserved';
       await new Promise<void>((resolve) => void setImmediate(resolve));
-      if (found.state === 'reserved') return found.take(attempt);
+      if (found.state !== 'reserved') continue;
+      this.#finish(found);
+      const connection = found.connection as Connection;
+      connection.belongTo(attempt).keepAlive(true);
+      connection.interrupt();
+      return connection;
     }
   }
 
   /** Opens as many as are missing for this chain, in the background. The oldest ones of other chains make room. */
   fill(chain: ProxyChain): void {
     if (this.#closed) return;
-    const others = [...this.#connections].filter((one) => !one.leadsThrough(chain));
-    const missing = this.#size - (this.#connections.size - others.length);
-    const tooMany = this.#connections.size + missing - this.#size;
-    for (const other of others.slice(0, Math.max(0, tooMany))) other.end();
-    for (let i = 0; i < missing; i++) {
-      const connection = new StandbyConnection(chain, this.#options, (ended) =>
-        this.#connections.delete(ended),
-      );
-      this.#connections.add(connection);
-      void connection.open();
-    }
+    const others = [...this.#all].filter((one) => !isEqual(one.chain, chain));
+    const missing = this.#size - (this.#all.size - others.length);
+    for (const other of others.slice(0, Math.max(0, this.#all.size + missing - this.#size))) this.#end(other);
+    for (let i = 0; i < missing; i++) void this.#open(chain);
   }
 
   close(): void {
     this.#closed = true;
-    for (const connection of this.#connections) connection.end();
-  }
-}
-
-/** One connection of the standby. It is over when it was taken or has ended. */
-class StandbyConnection {
-  state: 'opening' | 'ready' | 'reserved' | 'over' = 'opening';
-  readonly #chain: ProxyChain;
-  readonly #onOver: (connection: StandbyConnection) => void;
-  /** That of opening it, and then the one that it belongs to until it is taken. */
-  readonly #attempt: Attempt;
-  #connection: Connection | undefined;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(chain: ProxyChain, options: SocksOptions, onOver: (connection: StandbyConnection) => void) {
-    this.#chain = chain;
-    this.#onOver = onOver;
-    this.#attempt = new Attempt(options, true).begin();
+    for (const one of this.#all) this.#end(one);
   }
 
-  leadsThrough(chain: ProxyChain): boolean {
-    return chain === this.#chain || chainKey(chain) === chainKey(this.#chain);
-  }
-
-  async open(): Promise<void> {
+  async #open(chain: ProxyChain): Promise<void> {
+    const attempt = new Attempt(this.#options, true).begin();
+    const one: StandbyConnection = { chain, attempt, state: 'opening' };
+    this.#all.add(one);
     try {
       // The destination is not known yet, and negotiation does not depend on it.
-      const hops = toHops(this.#chain, { host: '0.0.0.0', port: 0 });
-      const [resolved = hops] = needsLookup(hops) ? await resolveHops(hops, this.#attempt) : [];
-      const connection = await negotiateHops(resolved, this.#attempt);
-      this.#attempt.end();
-      if (this.state === 'over') return;
-      this.state = 'ready';
-      this.#connection = connection;
-      connection.keepAlive(false);
-      this.#timer = setTimeout(() => this.end(), MAX_AGE).unref();
+      const hops = toHops(chain, { host: '0.0.0.0', port: 0 });
+      const [resolved = hops] = needsLookup(hops) ? await resolveHops(hops, attempt) : [];
+      one.connection = await negotiateHops(resolved, attempt);
+      attempt.end();
+      attempt.throwIfStopped();
+      one.state = 'ready';
+      one.connection.keepAlive(false);
+      one.timer = setTimeout(() => this.#end(one), MAX_AGE).unref();
       // A byte, the end, a failure: none of them belongs to a connection that was not asked for anything.
-      await connection.hasMore();
+      await one.connection.hasMore();
     } catch {
       // The next tunnel finds out for itself, and tells its caller.
     }
-    this.end();
-  }
-
-  take(attempt: Attempt): Connection {
-    const connection = this.#connection as Connection;
-    this.#finish();
-    connection.belongTo(attempt).keepAlive(true);
-    connection.interrupt();
-    return connection;
+    this.#end(one);
   }
 
   /** Closes the connection, in whatever state it is. */
-  end(): void {
-    if (this.state === 'over') return;
-    this.#finish();
-    this.#attempt.stop(new Error('the standby connection is not needed'));
+  #end(one: StandbyConnection): void {
+    if (one.state === 'over') return;
+    this.#finish(one);
+    one.attempt.stop(new Error('the standby connection is not needed'));
   }
 
-  #finish(): void {
-    this.state = 'over';
-    clearTimeout(this.#timer);
-    this.#attempt.end();
-    this.#onOver(this);
+  #finish(one: StandbyConnection): void {
+    one.state = 'over';
+    clearTimeout(one.timer);
+    one.attempt.end();
+    this.#all.delete(one);
   }
+}
+
+function isEqual(one: ProxyChain, other: ProxyChain): boolean {
+  return one === other || chainKey(one) === chainKey(other);
 }
