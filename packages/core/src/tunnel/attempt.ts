@@ -23,7 +23,7 @@ export class Attempt {
   #reason: { readonly value: unknown } | undefined;
   #over = false;
 
-  constructor(options: ConnectOptions, background = false, progress: Progress = new Progress()) {
+  constructor(options: ConnectOptions, progress: Progress = new Progress(), background = false) {
     this.options = options;
     this.background = background;
     this.progress = progress;
@@ -72,7 +72,7 @@ export class Attempt {
 
   /** A part of this attempt, which can be stopped alone and stops with the whole. */
   part(): Attempt {
-    const part = new Attempt(this.options, this.background, this.progress);
+    const part = new Attempt(this.options, this.progress, this.background);
     part.existing = this.existing;
     this.onStop((reason) => part.stop(reason));
     return part;

@@ -10,6 +10,7 @@ import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
 import { Attempt } from './attempt.ts';
 import { destroySocket, open } from './connect.ts';
 import type { Tunnel } from './connect.ts';
+import { Progress } from './progress.ts';
 import { Standby } from './standby.ts';
 
 export interface ClientOptions extends SocksOptions {
@@ -58,8 +59,7 @@ export class SocksClient {
   }
 
   async #waitFor(chain: Promise<Chain>, destination: Destination, signal?: AbortSignal): Promise<Chain> {
-    const attempt = new Attempt({ ...this.#options, signal }).begin();
-    attempt.progress.destination = printAddress(destination);
+    const attempt = new Attempt({ ...this.#options, signal }, new Progress(destination)).begin();
     this.#attempts.add(attempt);
     try {
       return await attempt.race(chain);

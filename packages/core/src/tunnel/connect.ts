@@ -20,6 +20,7 @@ import { openHops, requestTunnel, toHops } from './hops.ts';
 import type { Opened } from './hops.ts';
 import { needsLookup, resolveHops } from './lookup.ts';
 import { openPipelined } from './pipeline.ts';
+import { Progress } from './progress.ts';
 import { secure, withSecureContext } from './secure.ts';
 import type { Standby } from './standby.ts';
 import { trace } from './trace.ts';
@@ -80,10 +81,9 @@ export async function open(
   client?: ClientState,
 ): Promise<Tunnel> {
   const parsed = parseDestination(destination);
-  const attempt = new Attempt(options).begin();
+  const progress = new Progress(parsed);
+  const attempt = new Attempt(options, progress).begin();
   client?.attempts.add(attempt);
-  const { progress } = attempt;
-  progress.destination = printAddress(parsed);
   let chain: Chain | undefined;
   try {
     const tls = options.tls && withSecureContext(options.tls);

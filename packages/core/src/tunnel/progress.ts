@@ -1,6 +1,7 @@
 // What an attempt is doing, for the error that ends it, and how long each phase took.
 
 import { printAddress } from '../destination.ts';
+import type { Destination } from '../destination.ts';
 import { SocksError } from '../errors.ts';
 import type { SocksErrorCode, SocksErrorDetails, SocksPhase } from '../errors.ts';
 import type { Hop } from '../protocol/step.ts';
@@ -8,18 +9,20 @@ import { printProxy } from '../proxy.ts';
 
 export class Progress {
   phase: SocksPhase = 'input';
-  proxy = '';
-  destination = '';
+  /** What is asked for just now, and the proxy that is asked, if there is one yet. */
+  hop: Partial<Hop>;
   /** Milliseconds. A phase that is entered again, at the next hop or address, adds up. */
   readonly durations: Partial<Record<SocksPhase, number>> = {};
   #since = performance.now();
 
-  enter(phase: SocksPhase, hop?: Hop): void {
+  constructor(destination?: Destination) {
+    this.hop = destination ? { destination } : {};
+  }
+
+  enter(phase: SocksPhase, hop: Partial<Hop> = this.hop): void {
     this.lap();
     this.phase = phase;
-    if (!hop) return;
-    this.proxy = printProxy(hop.proxy);
-    this.destination = printAddress(hop.destination);
+    this.hop = hop;
   }
 
   /** An error of what is being done. */
@@ -27,8 +30,12 @@ export class Progress {
     code: SocksErrorCode,
     details: Omit<SocksErrorDetails, 'phase' | 'proxy' | 'destination'> = {},
   ): SocksError {
-    const { phase, proxy, destination } = this;
-    return new SocksError(code, { ...details, phase, proxy, destination });
+    const { proxy, destination } = this.hop;
+    const names = {
+      ...(proxy && { proxy: printProxy(proxy) }),
+      ...(destination && { destination: printAddress(destination) }),
+    };
+    return new SocksError(code, { ...details, ...names, phase: this.phase });
   }
 
   /** Brings the duration of the present phase up to date. */

@@ -70,7 +70,7 @@ export class Standby {
   }
 
   async #open(chain: ProxyChain): Promise<void> {
-    const attempt = new Attempt(this.#options, true).begin();
+    const attempt = new Attempt(this.#options, undefined, true).begin();
     const one: StandbyConnection = { chain, attempt, state: 'opening' };
     this.#all.add(one);
     try {
