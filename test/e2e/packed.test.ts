@@ -1,9 +1,8 @@
-// The packages as npm would install them: packed, unpacked into an empty project, and used there by import, require()
-// and TypeScript. Needs no registry.
+// The packages as people get them: packed by pnpm, installed by npm into an empty project, and used there on every Node
+// by import, require() and TypeScript. Needs no registry: agent-base comes as a tarball too, made of the installed one.
 
 import { execFile } from 'node:child_process';
 import {
-  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -11,11 +10,12 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
@@ -23,162 +23,148 @@ import { startWeb } from '@socksify/origin';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const FOLDERS = readdirSync(join(ROOT, 'packages'));
+const HOMEPAGE = 'https://github.com/socksify/socksify';
+
+/** What npm reports as the unpacked size, at most, in bytes. */
+const LIMITS = {
+  '@socksify/agent': 20_000,
+  '@socksify/core': 80_000,
+  '@socksify/env': 10_000,
+  '@socksify/undici': 50_000,
+};
+const PACKAGES = Object.entries(LIMITS).map(([name, limit]) => ({ name, limit }));
+const NAMES = Object.keys(LIMITS);
+
+/** The Nodes of test/runtimes; elsewhere than on Linux on x64 there is only the one that runs this file. */
+const RUNTIMES = join(ROOT, 'test/runtimes/node_modules');
+const NODES = ['node20', 'node22', 'node24', 'node26']
+  .map((name) => ({ name, binary: join(RUNTIMES, name, 'bin/node') }))
+  .filter(({ binary }) => existsSync(binary));
+if (NODES.length < 4) {
+  if (process.env['CI'] === 'true') throw new Error('CI needs the four Nodes of test/runtimes');
+  console.warn(
+    'SKIPPED: not all Nodes of test/runtimes are here, so the packages are tried on this Node too',
+  );
+  NODES.push({ name: process.version, binary: process.execPath });
+}
 
 interface Manifest {
   readonly name: string;
-  readonly private?: boolean;
+  readonly version: string;
+  readonly homepage?: string;
+  readonly bugs?: string;
+  readonly repository?: object;
   readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>;
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly optionalDependencies?: object;
   readonly scripts?: object;
 }
 
+const project = mkdtempSync(join(tmpdir(), 'socksify-packed-'));
+const installed = (name: string) => join(project, 'node_modules', name);
 const readManifest = (folder: string) =>
   JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
 
 const run = async (command: string, args: readonly string[], cwd: string): Promise<string> => {
-  const env = {
-    ...process.env,
-    npm_config_update_notifier: 'false',
-    npm_config_cache: join(project, 'cache'),
-  };
+  const env = { ...process.env, npm_config_update_notifier: 'false' };
   const { stdout } = await promisify(execFile)(command, args, { cwd, env, maxBuffer: 2 ** 24 });
   return stdout.trim();
 };
 
-/** An empty project that has the packed packages and the one dependency they have. */
-const project = mkdtempSync(join(tmpdir(), 'socksify-packed-'));
-const installed = (name: string) => join(project, 'node_modules', name);
-const NAMES = FOLDERS.map((folder) => readManifest(join(ROOT, 'packages', folder)).name);
-const files: Record<string, readonly string[]> = {};
+/** `pnpm run` puts pnpm on the path. When Vitest was started without it, npx finds the one that installed all this. */
+async function pnpm(...args: readonly string[]): Promise<void> {
+  try {
+    await run('pnpm', args, ROOT);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    await run('npx', ['--offline', '--yes', 'pnpm@12', ...args], ROOT);
+  }
+}
 
 beforeAll(async () => {
-  const folders = FOLDERS.map((folder) => `./packages/${folder}`);
-  const pack = ['pack', '--json', '--offline', '--ignore-scripts', '--pack-destination', project];
-  const packed = JSON.parse(await run('npm', [...pack, ...folders], ROOT)) as {
-    name: string;
-    filename: string;
-    files: { path: string }[];
-  }[];
-  for (const { name, filename, files: contents } of packed) {
-    files[name] = contents.map(({ path }) => path);
-    mkdirSync(installed(name), { recursive: true });
-    await run('tar', ['-xzf', filename, '--strip-components=1', '-C', installed(name)], project);
-  }
+  const tarballs = join(project, 'tarballs');
+  mkdirSync(tarballs);
+  await pnpm('--recursive', '--filter', './packages/*', 'pack', '--pack-destination', tarballs);
   const base = realpathSync(join(ROOT, 'packages/agent/node_modules/agent-base'));
-  cpSync(base, installed('agent-base'), { recursive: true });
+  await run('npm', ['pack', '--offline', '--ignore-scripts', '--pack-destination', tarballs, base], project);
+
   writeFileSync(join(project, 'package.json'), '{ "private": true }');
-});
+  const paths = readdirSync(tarballs).map((file) => join(tarballs, file));
+  const cache = join(project, 'cache'); // an empty one, so that nothing can come from a registry
+  await run('npm', ['install', '--offline', '--cache', cache, '--no-audit', '--no-fund', ...paths], project);
+}, 120_000);
 afterAll(() => rmSync(project, { recursive: true, force: true }));
 
-describe.each(NAMES)('the tarball of %s', (name) => {
-  const contents = () => files[name] ?? [];
-  const read = (path: string) => readFileSync(join(installed(name), path), 'utf8');
-  const exists = (path: string) => existsSync(join(installed(name), path));
-  // A file whose source is gone was left by an earlier build of this checkout.
-  const built = () => contents().filter((path) => exists(path.replace(/^dist\/([^.]*).*$/, 'src/$1.ts')));
+describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
+  const FILES = ['LICENSE', 'README.md', 'dist/index.d.ts', 'dist/index.js', 'package.json'];
+  const folder = () => installed(name);
+  const read = (path: string) => readFileSync(join(folder(), path), 'utf8');
 
-  test('holds code, types and a page to read, and nothing of the workshop', () => {
-    expect(contents()).toEqual(
-      expect.arrayContaining(['package.json', 'README.md', 'dist/index.js', 'dist/index.d.ts']),
-    );
-    const others = contents().filter(
-      (path) =>
-        !/^(?:package\.json|README\.md|LICENSE|src\/.*\.ts|dist\/.*\.(?:js|d\.ts)(?:\.map)?)$/.test(path),
-    );
-    expect(others).toEqual([]);
-    expect(contents().filter((path) => /test|tsbuildinfo/.test(path))).toEqual([]);
+  test('holds one file of code, one of types, a page to read and the licence', () => {
+    const entries = readdirSync(folder(), { recursive: true, encoding: 'utf8' });
+    expect(entries.filter((path) => statSync(join(folder(), path)).isFile()).toSorted()).toEqual(FILES);
+  });
+
+  test(`takes at most ${limit / 1000} kB`, () => {
+    const sizes = FILES.map((path) => statSync(join(folder(), path)).size);
+    expect(sizes.reduce((sum, size) => sum + size)).toBeLessThanOrEqual(limit);
+  });
+
+  test('has the documentation of names in the declarations, and not once more in the code', () => {
+    expect(read('dist/index.d.ts')).toMatch(/\/\*\*/);
+    expect(read('dist/index.js')).not.toMatch(/\/\*\*|sourceMappingURL/);
   });
 
   test('names no path of this machine', () => {
     const places = [ROOT, realpathSync(ROOT), `${homedir()}/`, 'file://'];
-    for (const path of contents()) {
+    for (const path of FILES) {
       const found = places.filter((place) => read(path).includes(place));
       expect(found, path).toEqual([]);
     }
   });
 
-  test('has every file that it exports or refers to', () => {
-    const { exports } = readManifest(installed(name));
-    const exported = Object.values(exports).flatMap((target) =>
+  test('has every file that it exports', () => {
+    const exported = Object.values(readManifest(folder()).exports).flatMap((target) =>
       typeof target === 'string' ? [target] : Object.values(target),
     );
-    expect(exported.filter((path) => !exists(path))).toEqual([]);
-    for (const path of built().filter((file) => /^dist\/.*\.(?:js|d\.ts)$/.test(file))) {
-      const folder = dirname(join(installed(name), path));
-      const imports = [...read(path).matchAll(/\b(?:from|import)\s*\(?['"](\.[^'"]+)['"]/g)];
-      // Declarations name the sources; TypeScript looks for the declaration beside them.
-      const missing = imports
-        .map(([, to = '']) => join(folder, path.endsWith('.js') ? to : to.replace(/\.[jt]s$/, '.d.ts')))
-        .filter((file) => !existsSync(file));
-      expect(missing, path).toEqual([]);
-    }
-    for (const path of built().filter((file) => file.endsWith('.map'))) {
-      const { sources } = JSON.parse(read(path)) as { sources: string[] };
-      const folder = dirname(join(installed(name), path));
-      expect(sources.filter((source) => !existsSync(join(folder, source)), path)).toEqual([]);
+    expect(exported.filter((path) => !existsSync(join(folder(), path)))).toEqual([]);
+  });
+
+  test('names versions that a registry knows, and runs no script', () => {
+    const { dependencies = {}, optionalDependencies, scripts, version } = readManifest(folder());
+    expect({ optionalDependencies, scripts }).toEqual({});
+    expect(read('package.json')).not.toMatch(/workspace:|catalog:/);
+    for (const [dependency, range] of Object.entries(dependencies)) {
+      if (dependency !== 'agent-base') expect([dependency, range]).toEqual(['@socksify/core', `^${version}`]);
     }
   });
 
-  test('needs nothing but the other packages and agent-base, and runs no script', () => {
-    const { dependencies = {}, optionalDependencies, scripts } = readManifest(installed(name));
-    const foreign = Object.keys(dependencies).filter((key) => !NAMES.includes(key) && key !== 'agent-base');
-    expect({ foreign, optionalDependencies, scripts }).toEqual({ foreign: [] });
+  test('says where its repository, its issues and its page are', () => {
+    const directory = `packages/${name.replace('@socksify/', '')}`;
+    const { repository, homepage, bugs } = readManifest(folder());
+    expect(repository).toEqual({ type: 'git', url: `git+${HOMEPAGE}.git`, directory });
+    expect(homepage).toBe(`${HOMEPAGE}/tree/main/${directory}#readme`);
+    expect(bugs).toBe(`${HOMEPAGE}/issues`);
+  });
+
+  test('links to nothing that is not there when the page is read in a registry', () => {
+    const links = [...read('README.md').matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link);
+    const relative = links.filter((link) => !/^(?:https:\/\/|#)/.test(link));
+    expect(relative).toEqual([]);
+    const ours = links.filter((link) => link.startsWith(`${HOMEPAGE}/`));
+    const missing = ours.filter(
+      (link) => !existsSync(join(ROOT, link.replace(/^.*\/(?:blob|tree)\/main\/|#.*$/g, ''))),
+    );
+    expect(missing).toEqual([]);
   });
 });
 
 describe('an empty project with the packages in it', () => {
-  const node = (source: string, type: 'module' | 'commonjs', ...args: readonly string[]) =>
-    run(process.execPath, [`--input-type=${type}`, '--eval', source, ...args], project);
-
-  test('holds no undici', () => {
-    expect(readdirSync(join(project, 'node_modules')).toSorted()).toEqual(['@socksify', 'agent-base']);
-  });
-
-  test.each(NAMES)('imports and requires %s', async (name) => {
-    const print = (names: string) => `console.log(Object.keys(${names}).sort().join())`;
-    const imported = await node(`import * as all from '${name}'; ${print('all')}`, 'module');
-    expect(imported).not.toBe('');
-    const required = await node(print(`require('${name}')`), 'commonjs');
-    expect(
-      required
-        .split(',')
-        .filter((key) => key !== '__esModule' && key !== 'module.exports')
-        .join(),
-    ).toBe(imported);
-  });
-
-  test('sends a request by each way', async () => {
-    const web = await startWeb();
-    const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
-    try {
-      const program = `
-        const http = require('node:http');
-        const { text } = require('node:stream/consumers');
-        const { SocksAgent } = require('@socksify/agent');
-        const { connect } = require('@socksify/core');
-        const { proxyFromEnv } = require('@socksify/env');
-        const { SocksDispatcher } = require('@socksify/undici');
-        const [, proxy, url] = process.argv;
-        const { hostname: host, port } = new URL(url);
-        (async () => {
-          const { socket } = await connect(proxy, { host, port: Number(port) });
-          socket.end('GET / HTTP/1.0\\r\\n\\r\\n');
-          console.log((await text(socket)).split('\\r\\n').pop());
-          http.get(url, { agent: new SocksAgent(proxy) }, async (response) => {
-            console.log(await text(response));
-            const dispatcher = new SocksDispatcher(proxyFromEnv({ ALL_PROXY: proxy }));
-            console.log(await (await fetch(url, { dispatcher })).text());
-          });
-        })();`;
-      const url = `http://origin.test:${web.http}/`;
-      expect(await node(program, 'commonjs', server.url('socks5'), url)).toBe('hello\nhello\nhello');
-      expect(server.log.map(({ host }) => host)).toEqual(['origin.test', 'origin.test', 'origin.test']);
-    } finally {
-      await server.close();
-      await web.close();
-    }
+  test('holds them, agent-base and nothing else, no undici either', () => {
+    const visible = readdirSync(join(project, 'node_modules')).filter((entry) => !entry.startsWith('.'));
+    expect(visible.toSorted()).toEqual(['@socksify', 'agent-base']);
+    const ours = readdirSync(installed('@socksify')).map((folder) => `@socksify/${folder}`);
+    expect(ours.toSorted()).toEqual(NAMES);
   });
 
   test('compiles in TypeScript, library declarations checked', async () => {
@@ -212,5 +198,77 @@ describe('an empty project with the packages in it', () => {
       JSON.stringify({ compilerOptions: options, include: ['*.mts'] }),
     );
     expect(await run(join(ROOT, 'node_modules/.bin/tsc'), ['-p', '.'], project)).toBe('');
+  });
+});
+
+/** Prints one line for each package: what came back through the proxy. */
+const PROGRAM = `
+  const [proxy, url] = process.argv.slice(-2);
+  const { hostname: host, port } = new URL(url);
+  const get = (agent) =>
+    new Promise((resolve, reject) => {
+      http.get(url, { agent }, (response) => resolve(text(response))).on('error', reject);
+    });
+  async function main() {
+    const { socket } = await connect(proxy, { host, port: Number(port) });
+    socket.end('GET / HTTP/1.0\\r\\n\\r\\n');
+    console.log('core', (await text(socket)).split('\\r\\n').pop());
+    console.log('agent', await get(new SocksAgent(proxy)));
+    console.log('env', await get(new SocksAgent(proxyFromEnv({ ALL_PROXY: proxy }))));
+    const dispatcher = new SocksDispatcher(proxy);
+    console.log('undici', await (await fetch(url, { dispatcher })).text());
+  }
+  main();`;
+
+const IMPORTS = Object.entries({
+  'node:http': 'http',
+  'node:stream/consumers': '{ text }',
+  '@socksify/agent': '{ SocksAgent }',
+  '@socksify/core': '{ connect }',
+  '@socksify/env': '{ proxyFromEnv }',
+  '@socksify/undici': '{ SocksDispatcher }',
+});
+const PROGRAMS = {
+  import: ['module', IMPORTS.map(([name, what]) => `import ${what} from '${name}';`).join('\n') + PROGRAM],
+  require: [
+    'commonjs',
+    IMPORTS.map(([name, what]) => `const ${what} = require('${name}');`).join('\n') + PROGRAM,
+  ],
+} as const;
+
+describe.each(NODES)('the installed packages on $name', ({ binary }) => {
+  const node = (source: string, type: 'module' | 'commonjs', ...args: readonly string[]) =>
+    run(binary, [`--input-type=${type}`, '--eval', source, ...args], project);
+
+  test.each(NAMES)('have the same names for import and require() in %s', async (name) => {
+    const print = (names: string) => `console.log(Object.keys(${names}).sort().join())`;
+    const imported = await node(`import * as all from '${name}'; ${print('all')}`, 'module');
+    expect(imported).not.toBe('');
+    const required = await node(print(`require('${name}')`), 'commonjs');
+    const names = required.split(',').filter((key) => key !== '__esModule' && key !== 'module.exports');
+    expect(names.join()).toBe(imported);
+  });
+
+  test('name the function that failed in the trace of an error', async () => {
+    const source = `import { parseProxy } from '@socksify/core';
+      try { parseProxy('http://h'); } catch (error) { console.log(error.stack); }`;
+    const [message, ...frames] = (await node(source, 'module')).split('\n');
+    expect(message).toMatch(/^SocksError: .*http: is not a SOCKS scheme/);
+    expect(frames.join('\n')).toMatch(/ at parseProxy \(.*@socksify\/core\/dist\/index\.js:/);
+  });
+
+  test.each(['import', 'require'] as const)('send a request by each package after %s', async (form) => {
+    const site = await startWeb();
+    const server = await startServer({ names: { 'site.test': '127.0.0.1' } });
+    try {
+      const [type, source] = PROGRAMS[form];
+      const url = `http://site.test:${site.http}/`;
+      const lines = (await node(source, type, server.url('socks5'), url)).split('\n');
+      expect(lines).toEqual(['core hello', 'agent hello', 'env hello', 'undici hello']);
+      expect(server.log.map(({ host }) => host)).toEqual(Array(4).fill('site.test'));
+    } finally {
+      await server.close();
+      await site.close();
+    }
   });
 });
