@@ -150,6 +150,21 @@ describe('the socket of a tunnel', () => {
     });
     await server.idle();
   });
+
+  test.each<[string, object]>([
+    ['highWaterMark', { highWaterMark: 'x' }],
+    ['servername', { servername: 1 }],
+    ['secureContext', { secureContext: {} }],
+    ['session', { session: 'x' }],
+    ['signal', { signal: {} }],
+  ])('is closed when Node refuses the TLS option %s behind the tunnel', async (_, tls) => {
+    const server = await proxy();
+    const web = await startWeb();
+    closing.push(() => web.close());
+    const there = { host: 'echo.test', port: web.https };
+    await expect(connect(server.url('socks5'), there, { tls })).rejects.toBeInstanceOf(TypeError);
+    await server.idle();
+  });
 });
 
 describe('the way to the proxy', () => {

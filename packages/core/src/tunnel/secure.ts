@@ -31,14 +31,24 @@ export async function secure(
   { host, port }: Destination,
   { onSocket, ...options }: SecureOptions,
 ): Promise<void> {
-  const secured = tls.connect({
-    host,
-    port,
-    // An IP address is no SNI name (RFC 6066 section 3).
-    ...(isIP(host) === 0 && { servername: host.replace(/\.$/, '') }),
-    ...options,
-    socket: connection.stream,
-  });
+  const { stream } = connection;
+  const listeners = new Set(stream.listeners('close'));
+  let secured: TLSSocket;
+  try {
+    secured = tls.connect({
+      host,
+      port,
+      // An IP address is no SNI name (RFC 6066 section 3).
+      ...(isIP(host) === 0 && { servername: host.replace(/\.$/, '') }),
+      ...options,
+      socket: stream,
+    });
+  } catch (error) {
+    // A TLSSocket whose constructor threw still listens to the socket below, and would throw again when that closes.
+    const left = stream.listeners('close').filter((listener) => !listeners.has(listener));
+    for (const listener of left) stream.off('close', listener as () => void);
+    throw error;
+  }
   connection.wrap(secured);
   onSocket?.(secured);
   try {
