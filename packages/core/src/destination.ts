@@ -14,37 +14,81 @@ export interface Destination {
   readonly protocol?: 'http:' | 'https:';
 }
 
+/** A {@link Destination} as a caller writes it: the port may also be a string of digits. */
+export interface DestinationLike {
+  readonly host: string;
+  readonly port: number | string;
+  readonly protocol?: 'http:' | 'https:' | undefined;
+}
+
 // What no host can hold: control characters, space and DEL (several servers connect to the part before a NUL),
 // and the delimiters that the URL Standard forbids in a domain.
 // oxlint-disable-next-line no-control-regex -- refusing them is the point
 const FORBIDDEN = /[\u0000-\u0020\u007f#%/:<>?@[\\\]^|]/;
 
-/** A host as the wire carries it: no brackets, A-labels for an internationalised name. Undefined: not a host. */
+// Hosts that the URL Standard rewrites: names that are not ASCII, and hosts that end in a number. Those are IPv4.
+// oxlint-disable-next-line no-control-regex -- "not ASCII"
+const REWRITTEN = /[^\u0000-\u007f]|(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
+
+const MAX_LENGTH = 255;
+
+/**
+ * A host as the wire carries it: an IP literal without brackets, or a name of 1 to 255 bytes, made ASCII by IDNA. A host
+ * that ends in a number, such as `127.1` or `0x7f.1`, is the IPv4 address that the URL Standard reads in it. Other ASCII
+ * names are returned unchanged, a trailing dot included.
+ *
+ * @returns undefined when it is no host
+ */
 export function parseHost(host: unknown): string | undefined {
-  if (typeof host !== 'string') return undefined;
+  // Longer ones cannot become short enough, and punycode takes quadratic time.
+  if (typeof host !== 'string' || host.length > MAX_LENGTH) return undefined;
   const bare = host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host;
   if (isIPv6(bare)) return bare.includes('%') ? undefined : bare;
-  // A trailing dot is kept. IDNA leaves ASCII names alone, so that nothing is rewritten that need not be.
-  // oxlint-disable-next-line no-control-regex -- "all ASCII"
-  const name = /^[\u0000-\u007f]*$/.test(host) ? host : domainToASCII(host);
-  return name.length >= 1 && name.length <= 255 && !FORBIDDEN.test(name) ? name : undefined;
+  // Before IDNA: domainToASCII() is a URL parser. It ends at a slash, drops tabs and decodes percent signs.
+  if (FORBIDDEN.test(host)) return undefined;
+  const name = REWRITTEN.test(host) && !isIPv4(host) ? domainToASCII(host) : host;
+  return name.length >= 1 && name.length <= MAX_LENGTH ? name : undefined;
+}
+
+/** What is wrong with a host that is none. It is not repeated: it may be a URL with a password. */
+export function hostProblem(host: unknown): string {
+  if (typeof host !== 'string') return `the host must be a string, not ${typeName(host)}`;
+  const [character] = FORBIDDEN.exec(host) ?? [];
+  return character === undefined
+    ? 'the host must be an IP address, or a name of 1 to 255 bytes that does not end in a number'
+    : `the host contains ${JSON.stringify(character)}: write a name or IP address alone, without scheme, port, user or zone`;
+}
+
+/** A port from 1 to 65535, from a number or a string of digits. */
+export function parsePort(port: unknown): number | undefined {
+  const number = typeof port === 'string' && /^\d+$/.test(port) ? Number(port) : port;
+  return typeof number === 'number' && Number.isInteger(number) && number >= 1 && number <= 65535
+    ? number
+    : undefined;
+}
+
+/** What is wrong with a port that is none. Text is not repeated: it may be a secret. */
+export function portProblem(port: unknown): string {
+  const given = typeof port === 'number' ? port : typeof port === 'string' ? 'this string' : typeName(port);
+  return `the port must be a number or a string of digits, from 1 to 65535, not ${given}`;
 }
 
 /** @throws SocksError `ERR_SOCKS_INVALID_DESTINATION` */
-export function parseDestination(destination: Destination): Destination {
-  const { host, port, protocol } = destination;
-  const parsed = parseHost(host);
-  if (parsed === undefined) {
-    throw invalidDestination(
-      `${JSON.stringify(host)?.slice(0, 80)} is not a host: 1 to 255 bytes without spaces, control characters, zone or port`,
-    );
+export function parseDestination(destination: DestinationLike): Destination {
+  if (typeof destination !== 'object' || destination === null) {
+    throw invalidDestination(`a destination is an object { host, port }, not ${typeName(destination)}`);
   }
-  if (!isPort(port)) throw invalidDestination(`${String(port)} is not a port from 1 to 65535`);
-  return protocol === undefined ? { host: parsed, port } : { host: parsed, port, protocol };
+  const { protocol } = destination;
+  const host = parseHost(destination.host);
+  if (host === undefined) throw invalidDestination(hostProblem(destination.host));
+  const port = parsePort(destination.port);
+  if (port === undefined) throw invalidDestination(portProblem(destination.port));
+  return protocol === undefined ? { host, port } : { host, port, protocol };
 }
 
-export function isPort(port: unknown): port is number {
-  return Number.isInteger(port) && (port as number) >= 1 && (port as number) <= 65535;
+/** For messages about a value of the wrong type, which they do not repeat. */
+export function typeName(value: unknown): string {
+  return value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value;
 }
 
 export function isName(host: string): boolean {
@@ -53,7 +97,7 @@ export function isName(host: string): boolean {
 
 /** An onion name means something to tor alone (RFC 7686): it is never looked up, and never dialled directly. */
 export function isOnion(host: string): boolean {
-  return /(?:^|\.)onion\.?$/i.test(host);
+  return /(?:^|\.)onion\.*$/i.test(host);
 }
 
 /** `host:port`, with brackets around IPv6. */

@@ -1,7 +1,8 @@
 // The public names of @socksify/core, and nothing else.
 
 export { chainKey } from './chain-key.ts';
-export type { Destination } from './destination.ts';
+export { parseHost } from './destination.ts';
+export type { Destination, DestinationLike } from './destination.ts';
 export { SocksError } from './errors.ts';
 export type { SocksErrorCode, SocksErrorDetails, SocksPhase } from './errors.ts';
 export type { ConnectOptions, SocksOptions } from './options.ts';

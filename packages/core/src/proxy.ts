@@ -2,7 +2,7 @@
 
 import { isIPv6 } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
-import { isPort, parseHost, printAddress } from './destination.ts';
+import { parseHost, parsePort, printAddress } from './destination.ts';
 import { SocksError } from './errors.ts';
 
 /** Username and password of RFC 1929, or the USERID of SOCKS4. Each 0 to 255 bytes of UTF-8. */
@@ -106,11 +106,12 @@ export function toProxy(value: ProxyLike): SocksProxy {
   // A zone is fine here: Node dials the proxy itself, no wire has to carry it.
   const host = path !== undefined ? 'localhost' : isIPv6(value.host) ? value.host : parseHost(value.host);
   if (host === undefined) throw invalidProxy('the host is missing or not valid');
-  if (!isPort(port)) throw invalidProxy(`${String(port)} is not a port from 1 to 65535`);
+  const number = parsePort(port);
+  if (number === undefined) throw invalidProxy(`${String(port)} is not a port from 1 to 65535`);
   const proxy: SocksProxy = Object.freeze({
     version,
     host,
-    port,
+    port: number,
     ...(path === undefined ? {} : { path }),
     ...(credentials === undefined ? {} : { credentials: toCredentials(version, credentials) }),
     dns,
