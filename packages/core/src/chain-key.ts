@@ -1,5 +1,6 @@
 // A key that names a chain by its value. Pools, TLS sessions and standby connections are kept apart by it.
 
+import { reveal } from './hidden.ts';
 import type { SocksProxy } from './proxy.ts';
 import type { Chain } from './route.ts';
 
@@ -20,7 +21,7 @@ function proxyKey(proxy: SocksProxy): string {
   const known = keys.get(proxy);
   if (known !== undefined) return known;
   const { version, host, port, path, dns, credentials, tls = {} } = proxy;
-  const options = Object.entries(tls).toSorted(([one], [other]) => (one < other ? -1 : 1));
+  const options = Object.entries(reveal(tls)).toSorted(([one], [other]) => (one < other ? -1 : 1));
   const { username, password } = credentials ?? {};
   const value = [version, host, port, path, dns, username, password, proxy.tls && options];
   // Loaded here, because only a selector needs a key and the module is slow to load.

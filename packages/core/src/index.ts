@@ -11,7 +11,7 @@ export type { HandshakeOptions } from './protocol/handshake.ts';
 export type { AuthMethod, AuthPolicy, Encapsulation } from './protocol/method.ts';
 export type { Bound, Step, Steps } from './protocol/step.ts';
 export { parseProxy } from './proxy.ts';
-export type { ProxyLike, SocksCredentials, SocksProxy } from './proxy.ts';
+export type { ProxyLike, ProxyObject, SocksCredentials, SocksProxy } from './proxy.ts';
 export type { Chain, ProxyChoice, ProxyRoute, ProxySelector } from './route.ts';
 export { SocksClient } from './tunnel/client.ts';
 export type { ClientOptions } from './tunnel/client.ts';

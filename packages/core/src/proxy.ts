@@ -1,9 +1,12 @@
 // A proxy as text or plain object becomes a frozen, checked SocksProxy. The only place that knows URL schemes.
 
+import { isUtf8 } from 'node:buffer';
 import { isIPv6 } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
-import { parseHost, parsePort, printAddress } from './destination.ts';
+import { URL as NodeURL } from 'node:url';
+import { hostProblem, parseHost, parsePort, portProblem, printAddress, typeName } from './destination.ts';
 import { SocksError } from './errors.ts';
+import { hide, reveal } from './hidden.ts';
 
 /** Username and password of RFC 1929, or the USERID of SOCKS4. Each 0 to 255 bytes of UTF-8. */
 export interface SocksCredentials {
@@ -12,7 +15,10 @@ export interface SocksCredentials {
   readonly password?: string;
 }
 
-/** One SOCKS proxy. {@link parseProxy} makes it of a URL; a plain object of this shape is as good. */
+/**
+ * One SOCKS proxy, checked and frozen: what {@link parseProxy} makes of a URL. The password and the secret TLS options
+ * can be read, and a spread of the object carries them, but printing, serialising or cloning it does not show them.
+ */
 export interface SocksProxy {
   readonly version: 4 | 5;
   /** Name or IP literal of the proxy. */
@@ -27,7 +33,24 @@ export interface SocksProxy {
   readonly tls?: ConnectionOptions;
 }
 
-export type ProxyLike = SocksProxy | string | URL;
+// URL is a member of ProxyLike, so that TypeScript would take its fields for fields of a proxy object.
+type FieldOfUrl = Exclude<keyof URL, 'host' | 'port' | 'toString' | 'toJSON'>;
+
+/** A proxy as a caller writes it. Other fields are refused by name; a field that is `undefined` was not given. */
+export type ProxyObject = {
+  readonly version: 4 | 5;
+  /** A number or a string of digits. Default 1080. */
+  readonly port?: number | string | undefined;
+  readonly credentials?: SocksCredentials | undefined;
+  /** Default `remote`. */
+  readonly dns?: 'remote' | 'local' | undefined;
+  readonly tls?: ConnectionOptions | undefined;
+} & (
+  | { readonly host: string; readonly path?: string | undefined }
+  | { readonly host?: string | undefined; readonly path: string }
+) & { readonly [Field in FieldOfUrl]?: undefined };
+
+export type ProxyLike = ProxyObject | string | URL;
 
 const SCHEMES: Readonly<Record<string, Pick<SocksProxy, 'version' | 'dns' | 'tls'>>> = {
   'socks:': { version: 5, dns: 'remote' },
@@ -38,6 +61,8 @@ const SCHEMES: Readonly<Record<string, Pick<SocksProxy, 'version' | 'dns' | 'tls
   'socks5s:': { version: 5, dns: 'remote', tls: {} },
 };
 const DEFAULT_PORT = 1080;
+const ENCODE = 'percent-encode the username and password';
+const NO_URL = `not a URL such as socks5://user:password@host:1080; ${ENCODE}`;
 
 /**
  * Reads `scheme://[username[:password]@]host[:port]` or, for a Unix socket, `scheme://localhost/path`.
@@ -49,65 +74,68 @@ const DEFAULT_PORT = 1080;
  * @example parseProxy('socks5://alice:secret@proxy.example:1080')
  */
 export function parseProxy(url: string | URL): SocksProxy {
+  const text = typeof url === 'string' ? url : (url as URL | undefined)?.href;
+  // The URL parser removes tabs and line breaks, also from a password.
+  if (typeof text !== 'string' || /[\t\n\r]/.test(text.trim())) throw invalidProxy(NO_URL);
   let parsed: URL;
   try {
-    parsed = new URL(url);
+    parsed = new NodeURL(text);
   } catch {
-    throw invalidProxy('not a URL such as socks5://host:1080');
+    throw invalidProxy(NO_URL);
   }
   // In user:password@host, what looks like the scheme is something else; in socks5:host, the host is a path.
-  if (!parsed.href.startsWith(`${parsed.protocol}//`))
-    throw invalidProxy('not a URL such as socks5://host:1080');
+  if (!parsed.href.startsWith(`${parsed.protocol}//`)) throw invalidProxy(NO_URL);
   const scheme = SCHEMES[parsed.protocol];
   if (scheme === undefined) {
-    throw invalidProxy(`${parsed.protocol} is not a SOCKS scheme: use socks5, socks4a, socks4 or socks5s`);
+    const named = /^https?:$/.test(parsed.protocol) ? parsed.protocol : 'this';
+    throw invalidProxy(`${named} is not a SOCKS scheme: use socks5, socks4a, socks4 or socks5s`);
   }
-  if (parsed.search || parsed.hash) throw invalidProxy('a proxy URL has no query and no fragment');
+  if (parsed.search || parsed.hash) throw invalidProxy(`a proxy URL has no query and no fragment; ${ENCODE}`);
   const unix = parsed.pathname.length > 1;
   if (unix && (parsed.port || !['', 'localhost'].includes(parsed.hostname))) {
-    throw invalidProxy('a path is for a Unix socket: socks5://localhost/path/to.sock');
+    throw invalidProxy(`a path is for a Unix socket: socks5://localhost/path/to.sock; ${ENCODE}`);
+  }
+  // The path is printed, and this one looks like credentials in the wrong place.
+  if (parsed.pathname.includes('@')) {
+    throw invalidProxy(`an @ in the path: write it as %40 in the path of a Unix socket; ${ENCODE}`);
   }
   const username = percentDecode(parsed.username);
   const password = percentDecode(parsed.password);
   return toProxy({
     ...scheme,
     host: unix ? 'localhost' : percentDecode(parsed.hostname),
-    port: parsed.port ? Number(parsed.port) : DEFAULT_PORT,
+    port: parsed.port || DEFAULT_PORT,
     ...(unix ? { path: percentDecode(parsed.pathname) } : {}),
     ...(username || password ? { credentials: password ? { username, password } : { username } } : {}),
   });
 }
 
-const checked = new WeakSet<SocksProxy>();
+const checked = new WeakSet<object>();
 
 /** Text or object to a checked, frozen {@link SocksProxy}. */
 export function toProxy(value: ProxyLike): SocksProxy {
-  if (typeof value === 'string' || value instanceof URL) return parseProxy(value);
-  if (typeof value !== 'object' || value === null) {
-    throw invalidProxy(`${value === null ? 'null' : typeof value} is neither a URL nor a SocksProxy`);
+  if (typeof value === 'string') return parseProxy(value);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalidProxy(`a proxy is a URL or an object such as { version: 5, host }, not ${typeName(value)}`);
   }
-  if (checked.has(value)) return value;
-  const {
-    version,
-    port = DEFAULT_PORT,
-    path,
-    credentials,
-    dns = 'remote',
-    tls,
-  } = value as Partial<SocksProxy>;
-  if (version !== 4 && version !== 5) throw invalidProxy(`version is 4 or 5, not ${String(version)}`);
-  if (dns !== 'remote' && dns !== 'local')
-    throw invalidProxy(`dns is 'remote' or 'local', not ${String(dns)}`);
+  if (isChecked(value)) return value;
+  // Not instanceof: each realm has a URL of its own, and jsdom another one.
+  if ('href' in value && typeof value.href === 'string') return parseProxy(value);
+  refuseUnknownFields(value);
+  const { version, host: named, port = DEFAULT_PORT, path, credentials, dns = 'remote', tls } = value;
+  if (version !== 4 && version !== 5) throw invalidProxy('the version must be the number 4 or 5');
+  if (dns !== 'remote' && dns !== 'local') throw invalidProxy("dns must be 'remote' or 'local'");
   if (tls !== undefined && (typeof tls !== 'object' || tls === null))
-    throw invalidProxy('tls is an object of TLS options');
+    throw invalidProxy('tls must be an object of TLS options');
   if (path !== undefined && (typeof path !== 'string' || path === '' || path.includes('\0'))) {
-    throw invalidProxy('path is the path of a Unix socket');
+    throw invalidProxy('path must be the path of a Unix socket');
   }
   // A zone is fine here: Node dials the proxy itself, no wire has to carry it.
-  const host = path !== undefined ? 'localhost' : isIPv6(value.host) ? value.host : parseHost(value.host);
-  if (host === undefined) throw invalidProxy('the host is missing or not valid');
+  const literal = typeof named === 'string' && isIPv6(named);
+  const host = path !== undefined ? 'localhost' : literal ? named : parseHost(named);
+  if (host === undefined) throw invalidProxy(hostProblem(named));
   const number = parsePort(port);
-  if (number === undefined) throw invalidProxy(`${String(port)} is not a port from 1 to 65535`);
+  if (number === undefined) throw invalidProxy(portProblem(port));
   const proxy: SocksProxy = Object.freeze({
     version,
     host,
@@ -115,10 +143,43 @@ export function toProxy(value: ProxyLike): SocksProxy {
     ...(path === undefined ? {} : { path }),
     ...(credentials === undefined ? {} : { credentials: toCredentials(version, credentials) }),
     dns,
-    ...(tls === undefined ? {} : { tls }),
+    ...(tls === undefined ? {} : { tls: hide(reveal(tls)) }),
   });
   checked.add(proxy);
   return proxy;
+}
+
+function isChecked(value: object): value is SocksProxy {
+  return checked.has(value);
+}
+
+const FIELDS: readonly string[] = ['version', 'host', 'port', 'path', 'credentials', 'dns', 'tls'];
+
+// What to write in place of a field that other packages have, or that is misspelt. The first match counts.
+const INSTEAD: readonly (readonly [name: RegExp, instead: string])[] = [
+  [/tls|ssl|secure|unauthorized|cert|key|passphrase|^ca$/i, 'tls: { ca, cert, key }'],
+  [/user|login|pass|pwd|auth|cred/i, 'credentials: { username, password }'],
+  [/^(?:proxy)?ur[il]$|^(?:href|proxy|origin)$/i, 'the URL itself in place of the object'],
+  [/type|proto|scheme|version/i, 'version: 4 or 5, and tls: {} for TLS to the proxy'],
+  [/port/i, 'port'],
+  [/path/i, 'path'],
+  [/host|addr|server|^ip/i, 'host'],
+  [/dns|resol|lookup/i, "dns: 'remote' or dns: 'local'"],
+];
+
+function refuseUnknownFields(value: object): void {
+  const fields = value as Readonly<Record<string, unknown>>;
+  // A class can have its fields as getters of the prototype.
+  const names = [...Object.keys(fields), 'username', 'password'];
+  const unknown = names.find((name) => !FIELDS.includes(name) && fields[name] !== undefined);
+  if (unknown === undefined) return;
+  const [, instead = FIELDS.join(', ')] = INSTEAD.find(([name]) => name.test(unknown)) ?? [];
+  throw invalidProxy(`a proxy object has no field ${printField(unknown)}: write ${instead}`);
+}
+
+/** Text in the place of a name may be a secret. */
+function printField(name: string): string {
+  return /^\w{1,40}$/.test(name) ? name : 'of this name';
 }
 
 /** The proxy as a URL without credentials, for messages, names and logs. */
@@ -131,16 +192,23 @@ export function printProxy(proxy: SocksProxy): string {
 }
 
 function toCredentials(version: 4 | 5, credentials: SocksCredentials): SocksCredentials {
-  if (typeof credentials !== 'object' || credentials === null) throw invalidCredentials('not an object');
-  const { username, password } = credentials;
+  if (typeof credentials !== 'object' || credentials === null) {
+    throw invalidCredentials(
+      `credentials are an object { username, password }, not ${typeName(credentials)}`,
+    );
+  }
+  const { username = credentials.username, password = credentials.password, ...others } = reveal(credentials);
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) {
+    throw invalidCredentials(`no field ${printField(unknown)}: write { username, password }`);
+  }
   checkField('username', username);
   if (password !== undefined) checkField('password', password);
   if (version === 4 && password !== undefined)
     throw invalidCredentials('SOCKS4 has a USERID and no password');
   // The NUL would end the USERID early, and what follows would be read as a SOCKS4A name.
   if (version === 4 && username.includes('\0')) throw invalidCredentials('a NUL in the SOCKS4 USERID');
-  const own: SocksCredentials = password === undefined ? { username } : { username, password };
-  return Object.freeze(Object.defineProperties(own, SECRET));
+  return hide(password === undefined ? { username } : { username, password });
 }
 
 function checkField(name: string, value: unknown): asserts value is string {
@@ -150,25 +218,14 @@ function checkField(name: string, value: unknown): asserts value is string {
   if (length > 255) throw invalidCredentials(`the ${name} has ${length} bytes; 255 are the most`);
 }
 
-// Printing or serialising a proxy does not show its password.
-function withoutPassword(this: SocksCredentials): object {
-  return { username: this.username };
-}
-const SECRET: PropertyDescriptorMap = {
-  toJSON: { value: withoutPassword },
-  [Symbol.for('nodejs.util.inspect.custom')]: { value: withoutPassword },
-};
-
 // As the URL Standard decodes: a bare % stays what it is. Bytes that are not UTF-8 have no string form.
 function percentDecode(text: string): string {
   const latin1 = Buffer.from(text)
     .toString('latin1')
     .replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.from(latin1, 'latin1'));
-  } catch {
-    throw invalidProxy('percent-encoded bytes that are not UTF-8');
-  }
+  const bytes = Buffer.from(latin1, 'latin1');
+  if (!isUtf8(bytes)) throw invalidProxy('percent-encoded bytes that are not UTF-8');
+  return bytes.toString();
 }
 
 export function invalidProxy(detail: string): SocksError {

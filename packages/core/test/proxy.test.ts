@@ -1,10 +1,13 @@
 // What text and objects mean as a proxy, and what is refused before any IO. Rules 5 and 10.
 
 import { inspect } from 'node:util';
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { reveal } from '../src/hidden.ts';
 import { parseProxy, printProxy, toProxy } from '../src/proxy.ts';
 import { checkRoute, selectChain } from '../src/route.ts';
 import type { ProxyLike, SocksProxy } from '../src/proxy.ts';
+
+afterEach(() => vi.unstubAllGlobals());
 
 const v5 = { version: 5, dns: 'remote', port: 1080 };
 
@@ -29,9 +32,28 @@ describe('a URL is read as', () => {
     ['socks5://jos%C3%A9:p@h', { ...v5, host: 'h', credentials: { username: 'josé', password: 'p' } }],
     ['socks4a://id@h', { version: 4, dns: 'remote', port: 1080, host: 'h', credentials: { username: 'id' } }],
   ])('%s', (url, expected) => {
-    expect(parseProxy(url)).toEqual(expected);
-    expect(parseProxy(new URL(url))).toEqual(expected);
+    expect(revealed(parseProxy(url))).toEqual(expected);
+    expect(revealed(parseProxy(new URL(url)))).toEqual(expected);
   });
+
+  /** The password is no own property of the credentials. */
+  function revealed(proxy: SocksProxy): object {
+    return proxy.credentials ? { ...proxy, credentials: reveal(proxy.credentials) } : proxy;
+  }
+});
+
+test.each<[string, string]>([
+  ['socks5://127.1', '127.0.0.1'],
+  ['socks5://0x7f000001:1080', '127.0.0.1'],
+  ['socks5://１２７.0.0.1', '127.0.0.1'],
+  ['socks5://ü.test.', 'xn--tda.test.'],
+])('the host of %s is %s', (url, host) => {
+  expect(parseProxy(url).host).toBe(host);
+  expect(toProxy({ version: 5, host: url.slice(9).replace(/:.*/, '') }).host).toBe(host);
+});
+
+test('white space and line breaks around a URL are no part of it', () => {
+  expect(parseProxy(' \tsocks5://u:p@h\r\n')).toMatchObject({ host: 'h', credentials: { password: 'p' } });
 });
 
 const secret = 'correct-horse';
@@ -51,6 +73,32 @@ describe('is refused, without repeating a secret', () => {
     ['no host', 'socks5://', 'ERR_SOCKS_INVALID_PROXY'],
     ['a path on another host', 'socks5://proxy.test/sock', 'ERR_SOCKS_INVALID_PROXY'],
     ['a query', 'socks5://proxy.test?x', 'ERR_SOCKS_INVALID_PROXY'],
+    ['a tab in the password', `socks5://u:${secret}\t@h`, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a line break in the host', 'socks5://proxy\n.test', 'ERR_SOCKS_INVALID_PROXY'],
+    ['an encoded slash in a host that IDNA rewrites', 'socks5://ü%2Fb', 'ERR_SOCKS_INVALID_PROXY'],
+    ['an encoded tab in a host that IDNA rewrites', 'socks5://ü%09b', 'ERR_SOCKS_INVALID_PROXY'],
+    ['a percent sign, encoded twice', 'socks5://ü%252Fb', 'ERR_SOCKS_INVALID_PROXY'],
+    ['a host that ends in a number', 'socks5://h.1', 'ERR_SOCKS_INVALID_PROXY'],
+    ['a secret in place of the scheme', `${secret}://h`, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a secret in place of the scheme, and more', `${secret}://u@h:1080`, 'ERR_SOCKS_INVALID_PROXY'],
+    ['credentials in the path', `socks5:///alice:${secret}@gate.example:1080`, 'ERR_SOCKS_INVALID_PROXY'],
+    ['credentials behind localhost', `socks5://localhost/${secret}@gate.example`, 'ERR_SOCKS_INVALID_PROXY'],
+    ['an unencoded slash, user localhost', `socks5://u:p@localhost/${secret}@g`, 'ERR_SOCKS_INVALID_PROXY'],
+    ['an unencoded question mark in the password', `socks5://u:1?${secret}@h`, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a secret as port', { ...v5, host: 'h', port: secret }, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a secret as version', { version: secret, host: 'h' }, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a secret as dns', { ...v5, host: 'h', dns: secret }, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a URL as host', { ...v5, host: `socks5://u:${secret}@h` }, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a URL as the name of a field', { [`socks5://u:${secret}@h`]: '' }, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a symbol as host', { ...v5, host: Symbol('h') }, 'ERR_SOCKS_INVALID_PROXY'],
+    ['an object as host', { ...v5, host: { toString: () => '::1' } }, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a symbol as version', { version: Symbol('5'), host: 'h' }, 'ERR_SOCKS_INVALID_PROXY'],
+    [
+      'an object without string form as dns',
+      { ...v5, host: 'h', dns: Object.create(null) },
+      'ERR_SOCKS_INVALID_PROXY',
+    ],
+    ['credentials that are null', { ...v5, host: 'h', credentials: null }, 'ERR_SOCKS_INVALID_CREDENTIALS'],
     ['the empty string', '', 'ERR_SOCKS_INVALID_PROXY'],
     ['null', null, 'ERR_SOCKS_INVALID_PROXY'],
     ['undefined', undefined, 'ERR_SOCKS_INVALID_PROXY'],
@@ -103,13 +151,120 @@ test('a plain object is as good as a URL, and is copied', () => {
   expect(toProxy(proxy)).toBe(proxy);
 });
 
-test('printing or serialising a proxy does not show its password', () => {
-  const proxy = parseProxy(`socks5://user:${secret}@proxy.test`);
-  expect(proxy.credentials?.password).toBe(secret);
-  expect({ ...proxy.credentials }).toEqual({ username: 'user', password: secret });
-  expect(inspect(proxy, { depth: 9 })).not.toContain(secret);
-  expect(JSON.stringify(proxy)).not.toContain(secret);
-  expect(printProxy(proxy)).toBe('socks5://proxy.test:1080');
+test('port and dns have defaults, a port may be a string of digits, and a field that is undefined was not given', () => {
+  const none = { path: undefined, credentials: undefined, dns: undefined, tls: undefined };
+  expect(toProxy({ version: 5, host: 'h', ...none, port: undefined })).toEqual({ ...v5, host: 'h' });
+  expect(toProxy({ version: 5, host: 'h', port: '9050' })).toEqual({ ...v5, host: 'h', port: 9050 });
+  expect(toProxy({ version: 5, path: '/run/s' })).toEqual({ ...v5, host: 'localhost', path: '/run/s' });
+  const credentials = { username: 'u', password: undefined, user: undefined } as object as {
+    username: string;
+  };
+  expect(toProxy({ version: 4, host: 'h', credentials, username: undefined }).credentials).toEqual({
+    username: 'u',
+  });
+  expect(toProxy({ version: 5, host: 'h', tls: { ca: undefined as never } }).tls).toEqual({});
+});
+
+describe('an unknown field of a proxy object is refused by name, with what to write instead', () => {
+  test.each<[field: string, instead: string]>([
+    ['username', 'credentials: { username, password }'],
+    ['password', 'credentials: { username, password }'],
+    ['userId', 'credentials: { username, password }'],
+    ['auth', 'credentials: { username, password }'],
+    ['credential', 'credentials: { username, password }'],
+    ['login', 'credentials: { username, password }'],
+    ['url', 'the URL itself'],
+    ['uri', 'the URL itself'],
+    ['href', 'the URL itself'],
+    ['type', 'version: 4 or 5'],
+    ['protocol', 'version: 4 or 5'],
+    ['hostname', 'host'],
+    ['ipaddress', 'host'],
+    ['socketPath', 'path'],
+    ['secureProxy', 'tls: { ca, cert, key }'],
+    ['rejectUnauthorized', 'tls: { ca, cert, key }'],
+    ['resolve', "dns: 'remote' or dns: 'local'"],
+    ['constructor', 'version, host, port, path, credentials, dns, tls'],
+    ['timeout', 'version, host, port, path, credentials, dns, tls'],
+  ])('%s', (field, instead) => {
+    for (const given of [{ version: 5, host: 'h', port: 1, [field]: 5 }, { [field]: null }]) {
+      expect(() => toProxy(given as never)).toThrowError(
+        expect.objectContaining({
+          code: 'ERR_SOCKS_INVALID_PROXY',
+          detail: expect.stringContaining(`no field ${field}: write ${instead}`),
+        }),
+      );
+    }
+  });
+
+  test('also when it is a getter of a class', () => {
+    class Config {
+      version = 5;
+      host = 'h';
+      get username(): string {
+        return 'alice';
+      }
+    }
+    expect(() => toProxy(new Config() as never)).toThrowError(/no field username/);
+  });
+
+  test.each(['user', 'pass', 'userId', 'hidden2'])('credentials: %s', (field) => {
+    const credentials = { username: 'u', [field]: 'x' };
+    expect(() => toProxy({ version: 5, host: 'h', credentials })).toThrowError(
+      expect.objectContaining({
+        code: 'ERR_SOCKS_INVALID_CREDENTIALS',
+        detail: `no field ${field}: write { username, password }`,
+      }),
+    );
+  });
+});
+
+describe('a message says what to write instead', () => {
+  const encode = 'percent-encode the username and password';
+  test.each<[unknown, string]>([
+    ['socks5://u:a/b@h', encode],
+    ['socks5://u:1/b@h', encode],
+    ['socks5://u:1?b@h', encode],
+    ['socks5://u:1#b@h', encode],
+    ['socks5://u:a#b@h', encode],
+    ['socks5://localhost/b@h', '%40'],
+    ['http://h:3128', 'http: is not a SOCKS scheme: use socks5'],
+    ['proxy.test:1080', 'socks5://user:password@host:1080'],
+    [{ host: 'h' }, 'the version must be the number 4 or 5'],
+    [{ version: '5', host: 'h' }, 'the version must be the number 4 or 5'],
+    [{ version: 5 }, 'the host must be a string, not undefined'],
+    [{ version: 5, host: 10n }, 'the host must be a string, not bigint'],
+    [{ version: 5, host: 'h:1080' }, 'without scheme, port, user or zone'],
+    [{ version: 5, host: 'h', port: null }, 'the port must be a number or a string of digits'],
+    [5, 'a proxy is a URL or an object such as { version: 5, host }, not number'],
+    [[['socks5://h']], 'not array'],
+    [{ version: 5, host: 'h', credentials: 'u:p' }, 'an object { username, password }, not string'],
+  ])('%o: %s', (value, words) => {
+    expect(() => checkRoute(value as ProxyLike)).toThrowError(
+      expect.objectContaining({ name: 'SocksError', message: expect.stringContaining(words) }),
+    );
+  });
+});
+
+test('an object with an href is a URL, of whatever class it is', () => {
+  class OtherURL {
+    get href(): string {
+      return 'socks5://u:p@h:1';
+    }
+    username = 'u';
+    password = 'p';
+  }
+  const proxy = toProxy(new OtherURL() as unknown as URL);
+  expect(proxy).toMatchObject({ host: 'h', port: 1, credentials: { username: 'u', password: 'p' } });
+});
+
+test('a proxy is parsed without the URL and TextDecoder of the global object, which may be those of jsdom', () => {
+  const url = new URL('socks5://jos%C3%A9:p@h');
+  vi.stubGlobal('URL', undefined);
+  vi.stubGlobal('TextDecoder', undefined);
+  for (const value of [url, url.href]) {
+    expect(toProxy(value)).toMatchObject({ host: 'h', credentials: { username: 'josé', password: 'p' } });
+  }
 });
 
 test.each<[string, string]>([

@@ -1,13 +1,20 @@
 // A password appears in nothing that a program prints, logs or serialises: not in an error, whatever went wrong, nor
 // in what holds the proxy.
 
+import assert from 'node:assert/strict';
+import { Console } from 'node:console';
+import { PassThrough } from 'node:stream';
 import { inspect } from 'node:util';
+import type { InspectOptions } from 'node:util';
+import { deserialize, serialize } from 'node:v8';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep, SocksServer } from '@socksify/server';
 import { startWeb, TLS } from '@socksify/origin';
 import { afterEach, describe, expect, test } from 'vitest';
-import { connect, parseProxy, SocksClient } from '../src/index.ts';
+import { reveal } from '../src/hidden.ts';
+import { chainKey, connect, parseProxy, SocksClient } from '../src/index.ts';
 import type { ConnectOptions, Destination, ProxyRoute, SocksProxy } from '../src/index.ts';
+import { toProxy } from '../src/proxy.ts';
 
 const closing: (() => unknown)[] = [];
 afterEach(async () => {
@@ -215,7 +222,148 @@ describe('a proxy that is not valid', () => {
 
 test('what holds a proxy does not print its password', () => {
   const proxy = parseProxy(withLogin(1));
-  expect({ ...proxy.credentials }).toEqual(LOGIN);
+  expect(proxy.credentials?.password).toBe(SECRET);
   expectNoSecret(proxy);
   for (const route of [proxy, [proxy, proxy], () => proxy]) expectNoSecret(new SocksClient(route));
+});
+
+describe('the password and TLS keys of a checked proxy', () => {
+  const bytes = Buffer.from(SECRET);
+  const proxy = toProxy({
+    version: 5,
+    host: 'a',
+    credentials: LOGIN,
+    tls: {
+      ca: 'ca',
+      cert: 'cert',
+      key: bytes,
+      passphrase: SECRET,
+      pfx: [{ buf: bytes, passphrase: SECRET }],
+      session: bytes,
+    },
+  });
+  const values = [
+    proxy,
+    proxy.credentials,
+    proxy.tls,
+    { ...proxy },
+    { ...proxy.credentials },
+    { ...proxy.tls },
+  ];
+  const hex = bytes.toString('hex').replaceAll(/..\B/g, '$& ');
+
+  test('can be read', () => {
+    const { username, password } = proxy.credentials ?? {};
+    expect({ username, password }).toEqual(LOGIN);
+    expect(proxy.tls?.key).toBe(bytes);
+    expect(proxy.tls?.passphrase).toBe(SECRET);
+    expect(reveal(proxy.tls ?? {})).toMatchObject({ ca: 'ca', cert: 'cert', key: bytes, session: bytes });
+  });
+
+  const options: InspectOptions[] = [true, false].flatMap((showHidden) =>
+    [true, false].flatMap((customInspect) =>
+      ([true, false, 'get'] as const).map((getters) => ({ showHidden, customInspect, getters, depth: null })),
+    ),
+  );
+  test.each<[string, (value: unknown) => unknown]>([
+    ...options.map((o): [string, (value: unknown) => string] => [
+      `inspect() with ${inspect(o)}`,
+      (v) => inspect(v, o),
+    ]),
+    ['JSON', (value) => JSON.stringify(value)],
+    ['text', String],
+    ['entries', (value) => Object.entries(value as object).flat()],
+    ['structuredClone()', structuredClone],
+    ['v8.serialize()', (value) => serialize(value).toString('latin1')],
+    ['console.table()', (value) => logged('table', [value])],
+    ['console.dir()', (value) => logged('dir', value)],
+    ['console.log()', (value) => logged('log', value)],
+    ['assert', (value) => caught(() => assert.deepEqual(value, { other: 1 }))],
+    ['assert of two', (value) => caught(() => assert.deepEqual(value, { ...(value as object), other: 1 }))],
+    ['an error with them as its cause', (value) => new Error('no', { cause: value })],
+  ])('are not in %s', (_, print) => {
+    for (const value of values) {
+      const output = print(value);
+      expectNoSecret(output);
+      expect(inspect(output, { depth: null, maxStringLength: null })).not.toContain(hex);
+    }
+  });
+
+  function logged(method: 'table' | 'dir' | 'log', value: unknown): string {
+    const stream = new PassThrough();
+    new Console({ stdout: stream, inspectOptions: { depth: null } })[method](value);
+    return (stream.read() as Buffer).toString();
+  }
+
+  function caught(check: () => void): unknown {
+    try {
+      check();
+    } catch (error) {
+      return error;
+    }
+    throw new Error('nothing thrown');
+  }
+
+  test('are carried by spreads', () => {
+    const { credentials = LOGIN, tls = {} } = proxy;
+    const copy = toProxy({ ...proxy, port: 2, credentials: { ...credentials }, tls: { ...tls } });
+    expect(copy).toMatchObject({
+      port: 2,
+      credentials: LOGIN,
+      tls: { ca: 'ca', key: bytes, passphrase: SECRET },
+    });
+    const other = toProxy({
+      ...proxy,
+      credentials: { ...credentials, username: 'other' },
+      tls: { ...tls, key: 'k' },
+    });
+    expect(other).toMatchObject({ credentials: { ...LOGIN, username: 'other' }, tls: { key: 'k' } });
+    expect(
+      toProxy({ ...proxy, credentials: { ...credentials, password: 'new' } }).credentials?.password,
+    ).toBe('new');
+  });
+
+  test('are missed in a copy that lost them: it is refused', () => {
+    const json = (value: unknown) => JSON.parse(JSON.stringify(value)) as SocksProxy;
+    const clone = structuredClone(proxy);
+    for (const copy of [
+      clone,
+      json(proxy),
+      { ...proxy, tls: clone.tls },
+      { ...proxy, credentials: clone.credentials, tls: {} },
+      { ...proxy, tls: json(proxy.tls) as object },
+      deserialize(serialize({ ...proxy })) as SocksProxy,
+    ]) {
+      expect(() => toProxy(copy)).toThrowError(/this copy has lost its password or TLS keys/);
+    }
+    const { credentials, ...open } = structuredClone(parseProxy('socks5://user@a'));
+    expect(toProxy({ ...open, credentials })).toEqual(parseProxy('socks5://user@a'));
+  });
+
+  test('keep the keys of chains apart', () => {
+    const withKey = (key: string) => toProxy({ version: 5, host: 'a', tls: { key, ca: 'ca' } });
+    const withPassword = (password: string) =>
+      toProxy({ version: 5, host: 'a', credentials: { username: 'u', password } });
+    for (const make of [withKey, withPassword]) {
+      expect(chainKey([make('1')])).toBe(chainKey([make('1')]));
+      expect(chainKey([make('1')])).not.toBe(chainKey([make('2')]));
+    }
+  });
+
+  test('are used, from a spread too', async () => {
+    const { port } = await server({
+      tls: { ...TLS, ca: TLS.cert, requestCert: true, rejectUnauthorized: true },
+      allow: () => false,
+    });
+    const secure = toProxy({
+      version: 5,
+      host: '127.0.0.1',
+      port,
+      credentials: LOGIN,
+      tls: { ...TLS, ca: TLS.cert, checkServerIdentity: () => undefined },
+    });
+    for (const route of [secure, { ...secure }, { ...secure, tls: { ...secure.tls } }]) {
+      await expect(connect(route, THERE)).rejects.toMatchObject({ code: 'ERR_SOCKS_NOT_ALLOWED' });
+    }
+  });
 });

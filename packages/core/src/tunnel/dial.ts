@@ -5,6 +5,7 @@ import type { NetConnectOpts, Socket } from 'node:net';
 import type { Destination } from '../destination.ts';
 import { invalidOption } from '../errors.ts';
 import type { SocksErrorCode } from '../errors.ts';
+import { reveal } from '../hidden.ts';
 import { withoutUndefined } from '../options.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
@@ -28,7 +29,7 @@ export async function secureProxy(
 ): Promise<void> {
   attempt.progress.enter('proxy-tls');
   try {
-    await secure(connection, proxy, withSecureContext(proxy.tls ?? {}));
+    await secure(connection, proxy, withSecureContext(reveal(proxy.tls ?? {})));
   } catch (error) {
     throw failure('ERR_SOCKS_PROXY_TLS', error, attempt);
   }
