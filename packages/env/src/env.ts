@@ -6,28 +6,46 @@ import { parseNoProxy } from './no-proxy.ts';
 
 /**
  * A selector that obeys, in this order: `SOCKS_PROXY`; `http_proxy`/`HTTP_PROXY` or `https_proxy`/`HTTPS_PROXY` by
- * the protocol of the request; `ALL_PROXY`. Of each, the lower-case name comes first, and an empty value counts as
- * none. `NO_PROXY` lists what to reach directly. `HTTP_PROXY` in upper case is ignored where `REQUEST_METHOD` is
- * set: there it may be a request's own `Proxy:` header (CVE-2016-5385).
+ * the protocol of the request (`ws:` counts as `http:`, `wss:` as `https:`); `ALL_PROXY`. Of each, the lower-case name
+ * comes first, and an empty value counts as none. `NO_PROXY` lists what to reach directly. `HTTP_PROXY` in upper case
+ * is ignored where `REQUEST_METHOD` is set: there it may be a request's own `Proxy:` header (CVE-2016-5385). Windows
+ * does not distinguish case in these names, so `http_proxy` is ignored with it there.
  *
- * The environment is read once, now. A value that is no SOCKS URL throws when it would be used, and names its
- * variable; it never turns into a direct connection.
+ * The environment is read once, now. A value that is no SOCKS URL, such as one of white space only, throws when it
+ * would be used, and names its variable; it never turns into a direct connection.
  *
  * @param env Default `process.env`.
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`, by the selector
  * @example new SocksAgent(proxyFromEnv())
  */
 export function proxyFromEnv(env: NodeJS.ProcessEnv = process.env): ProxySelector {
-  const bypasses = parseNoProxy(read(env, 'no_proxy', 'NO_PROXY')?.value ?? '');
+  return selectorFromEnv(env, process.platform);
+}
+
+/** {@link proxyFromEnv} on a given platform. */
+export function selectorFromEnv(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): ProxySelector {
+  const windows = platform === 'win32';
+  const read = (name: string): Variable | undefined => firstSet(env, spellings(env, name, windows));
+  const underCgi = Object.keys(env).some((key) => (windows ? key.toUpperCase() : key) === 'REQUEST_METHOD');
+  const socks = read('socks_proxy');
+  const all = read('all_proxy');
+  const http = underCgi ? (windows ? undefined : firstSet(env, ['http_proxy'])) : read('http_proxy');
   const routes = {
-    'http:': chosen(env, 'http_proxy', ...('REQUEST_METHOD' in env ? [] : ['HTTP_PROXY'])),
-    'https:': chosen(env, 'https_proxy', 'HTTPS_PROXY'),
-    other: chosen(env),
+    http: lazily(socks ?? http ?? all),
+    https: lazily(socks ?? read('https_proxy') ?? all),
+    other: lazily(socks ?? all),
   };
+  const bypasses = parseNoProxy(read('no_proxy')?.value ?? '');
   return (destination) => {
-    const route = routes[destination.protocol ?? 'other'];
+    const route = routes[kindOf(destination.protocol)];
     return route === undefined || bypasses(destination) ? undefined : route();
   };
+}
+
+/** Any text: agents and dispatchers of others call the selector too. */
+function kindOf(protocol: string | undefined): 'http' | 'https' | 'other' {
+  if (/^(?:https|wss):?$/i.test(protocol ?? '')) return 'https';
+  return /^(?:http|ws):?$/i.test(protocol ?? '') ? 'http' : 'other';
 }
 
 interface Variable {
@@ -35,17 +53,19 @@ interface Variable {
   readonly value: string;
 }
 
-function read(env: NodeJS.ProcessEnv, ...names: readonly string[]): Variable | undefined {
-  for (const name of names) {
-    const value = env[name]?.trim();
-    if (value) return { name, value };
-  }
-  return undefined;
+/** Lower case, upper case, and on Windows any other: `process.env` finds it there, a copy of it does not. */
+function spellings(env: NodeJS.ProcessEnv, name: string, windows: boolean): string[] {
+  const others = windows ? Object.keys(env).filter((key) => key.toLowerCase() === name) : [];
+  return [name, name.toUpperCase(), ...others];
 }
 
-/** The first variable that is set; parsed when it is first used, so that a bad value harms nobody else. */
-function chosen(env: NodeJS.ProcessEnv, ...scheme: readonly string[]): (() => SocksProxy) | undefined {
-  const variable = read(env, 'socks_proxy', 'SOCKS_PROXY', ...scheme, 'all_proxy', 'ALL_PROXY');
+function firstSet(env: NodeJS.ProcessEnv, names: readonly string[]): Variable | undefined {
+  const name = names.find((spelling) => env[spelling]);
+  return name === undefined ? undefined : { name, value: env[name] ?? '' };
+}
+
+/** Parsed when it is first used, so that a bad value harms nobody else. */
+function lazily(variable: Variable | undefined): (() => SocksProxy) | undefined {
   if (variable === undefined) return undefined;
   let proxy: SocksProxy | undefined;
   return () => (proxy ??= parse(variable));

@@ -1,10 +1,13 @@
 // NO_PROXY, compiled once into a predicate: the union of what curl, Go, undici and Node document, erring to curl.
 
-import { BlockList, isIPv4, isIPv6 } from 'node:net';
-import { domainToASCII } from 'node:url';
-import type { Destination } from '@socksify/core';
+import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
+import { URL as NodeURL } from 'node:url';
+import { parseHost } from '@socksify/core';
+import type { DestinationLike } from '@socksify/core';
 
 type Rule = (host: string, port: number) => boolean;
+
+const NOTHING: Rule = () => false;
 
 /**
  * Entries are split on commas and white space:
@@ -15,18 +18,18 @@ type Rule = (host: string, port: number) => boolean;
  *     10.1.2.3 ::1 [::1]        that address, however written
  *     10.0.0.0/8 fd00::/8       the range
  *     10.0.0.1-10.0.0.9         the range, both ends included
- *     host:80 [::1]:80 *:80     any of the above without a slash or dash: that port only
+ *     host:80 [::1]:80 *:80     any of the above: that port only
  *
  * Addresses match IP literals only: no name is looked up. An entry that is none of these matches nothing.
  */
-export function parseNoProxy(list: string): (destination: Destination) => boolean {
+export function parseNoProxy(list: string): (destination: DestinationLike) => boolean {
   const rules = list
     .split(/[\s,]+/)
     .filter(Boolean)
     .map(parseEntry);
   return ({ host, port }) => {
     const name = canonical(host);
-    return rules.some((rule) => rule(name, port));
+    return name !== undefined && rules.some((rule) => rule(name, Number(port)));
   };
 }
 
@@ -38,74 +41,78 @@ function parseEntry(entry: string): Rule {
 
 /** `[v6]:port`, `host:port`; a bare IPv6 address has more colons and no port. */
 function splitPort(entry: string): [host: string, port: number | undefined] {
-  const match = /^(\[[^\]]*\]|[^:]*):(\d{1,5})$/.exec(entry);
+  const match = /^(\[[^\]]*\](?:\/\d+)?|[^:]*):(\d{1,5})$/.exec(entry);
   return match ? [match[1] ?? '', Number(match[2])] : [entry, undefined];
 }
 
 function parseHostRule(text: string): Rule {
   if (text === '*') return () => true;
-  const addresses = parseAddresses(text);
-  if (addresses) return (name) => isAddress(name) && addresses.check(name, isIPv4(name) ? 'ipv4' : 'ipv6');
-  if (text.includes('/')) return () => false;
-  if (text.startsWith('*.')) {
-    const suffix = canonical(text.slice(1));
-    return (name) => name.endsWith(suffix) && !isAddress(name);
-  }
-  const domain = canonical(text.replace(/^\./, ''));
-  return (name) => domain !== '' && (name === domain || (name.endsWith(`.${domain}`) && !isAddress(name)));
+  const [net, bits] = split(text, '/');
+  if (bits !== undefined) return inSubnet(net, bits);
+  const [first, last = ''] = split(text, '-').map(literal);
+  if (first !== undefined && last) return inRange(first, last);
+  const subdomainsOnly = text.startsWith('*.');
+  const domain = canonical(text.replace(/^\*?\./, ''));
+  if (domain === undefined) return NOTHING;
+  if (isIP(domain)) return /^[*.]/.test(text) ? NOTHING : inRange(domain, domain);
+  return (name) => name.endsWith(`.${domain}`) || (!subdomainsOnly && name === domain);
 }
 
-/** One address, a CIDR block or a range. BlockList also matches IPv4-mapped IPv6 addresses against IPv4 rules. */
-function parseAddresses(text: string): BlockList | undefined {
+/** The parts before and behind the first separator, if there is one. */
+function split(text: string, separator: string): [string, string?] {
+  const place = text.indexOf(separator);
+  return place < 0 ? [text] : [text.slice(0, place), text.slice(place + 1)];
+}
+
+/** CIDR. */
+function inSubnet(net: string, bits: string): Rule {
+  const address = literal(net);
+  if (address === undefined || !/^\d{1,3}$/.test(bits)) return NOTHING;
+  // An IPv4-mapped address has 96 bits before the IPv4 address.
+  const length = Number(bits) - (isIPv4(address) && !isIPv4(net) ? 96 : 0);
+  if (length < 0 || length > (isIPv4(address) ? 32 : 128)) return NOTHING;
   const list = new BlockList();
-  const one = canonical(text);
-  if (isAddress(one)) {
-    list.addAddress(one, family(one));
-    return list;
-  }
-  const cidr = /^([^/]+)\/(\d{1,3})$/.exec(text);
-  if (cidr) {
-    const [net, bits] = [canonical(cidr[1] ?? ''), Number(cidr[2])];
-    if (!isAddress(net) || bits > (isIPv4(net) ? 32 : 128)) return undefined;
-    list.addSubnet(net, bits, family(net));
-    return list;
-  }
-  const range = /^([^-]+)-([^-]+)$/.exec(text);
-  if (range) {
-    const [first, last] = [canonical(range[1] ?? ''), canonical(range[2] ?? '')];
-    if (!isAddress(first) || family(first) !== family(last)) return undefined;
-    try {
-      list.addRange(first, last, family(first));
-    } catch {
-      return undefined; // the ends are the wrong way round
-    }
-    return list;
-  }
-  return undefined;
+  list.addSubnet(address, length, family(address));
+  return isIn(list, address);
 }
 
-/** A zone has no place in a list of addresses, nor in a destination. */
-function isAddress(text: string): boolean {
-  return isIPv4(text) || (isIPv6(text) && !text.includes('%'));
+function inRange(first: string, last: string): Rule {
+  const list = new BlockList();
+  try {
+    list.addRange(first, last, family(first));
+  } catch {
+    return NOTHING; // the ends are the wrong way round, or of two families
+  }
+  return isIn(list, first);
+}
+
+/** Only addresses of one family: BlockList finds every IPv4 address in ::/0. */
+function isIn(list: BlockList, sample: string): Rule {
+  return (name) => isIP(name) === isIP(sample) && list.check(name, family(name));
 }
 
 function family(address: string): 'ipv4' | 'ipv6' {
   return isIPv4(address) ? 'ipv4' : 'ipv6';
 }
 
-/** Lower case, A-labels, no brackets, no trailing dot; IPv4-mapped IPv6 as the IPv4 address it means. */
-function canonical(host: string): string {
-  const bare = host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host;
-  if (isIPv6(bare)) return unmapped(bare);
-  const lower = bare.toLowerCase().replace(/\.$/, '');
-  // oxlint-disable-next-line no-control-regex -- "all ASCII"
-  return /^[\u0000-\u007f]*$/.test(lower) ? lower : domainToASCII(lower);
+/** An address in its usual spelling, as CIDR blocks and ranges need it: 10/8 would mean 0.0.0.10/8. */
+function literal(text = ''): string | undefined {
+  return isIPv4(text) || text.includes(':') ? canonical(text) : undefined;
+}
+
+/**
+ * As all hosts are read, in lower case, without the dot at the end; IPv4-mapped IPv6 as the IPv4 address that it means.
+ * Undefined: no host.
+ */
+function canonical(text: string): string | undefined {
+  const host = parseHost(text);
+  if (host === undefined) return undefined;
+  return isIPv6(host) ? unmapped(host) : host.toLowerCase().replace(/\.$/, '') || undefined;
 }
 
 function unmapped(address: string): string {
-  if (address.includes('%')) return address;
-  const hex = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(
-    new URL(`http://[${address}]`).hostname.slice(1, -1),
+  const hex = /^\[::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})\]$/.exec(
+    new NodeURL(`http://[${address}]`).hostname,
   );
   if (!hex) return address;
   const [high, low] = [Number.parseInt(hex[1] ?? '', 16), Number.parseInt(hex[2] ?? '', 16)];

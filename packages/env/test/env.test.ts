@@ -1,7 +1,8 @@
-// Which variable wins, and what NO_PROXY lets past.
+// Which variable wins, and what NO_PROXY lets past. More of that, beside curl, is in no-proxy.test.ts.
 
 import { describe, expect, test } from 'vitest';
 import type { SocksProxy } from '@socksify/core';
+import { selectorFromEnv } from '../src/env.ts';
 import { proxyFromEnv } from '../src/index.ts';
 
 type Env = Record<string, string>;
@@ -35,7 +36,8 @@ test.each<[string, Env, (string | undefined)[]]>([
     { SOCKS_PROXY: 'socks5://s', http_proxy: 'socks5://h', ALL_PROXY: 'socks5://a' },
     ['s', 's', 's'],
   ],
-  ['empty as none', { SOCKS_PROXY: '', http_proxy: ' ', HTTP_PROXY: 'socks5://h' }, ['h', none, none]],
+  ['empty as none', { SOCKS_PROXY: '', http_proxy: '', HTTP_PROXY: 'socks5://h' }, ['h', none, none]],
+  ['white space around the value', { ALL_PROXY: ' socks5://a\n' }, ['a', 'a', 'a']],
 ])('%s', (_, env, expected) => {
   expect(chosen(env)).toEqual(expected);
 });
@@ -45,6 +47,8 @@ describe('a bad value', () => {
     [{ HTTP_PROXY: 'http://corp:3128' }, 'HTTP_PROXY'],
     [{ SOCKS_PROXY: '127.0.0.1:1080', ALL_PROXY: 'socks5://a' }, 'SOCKS_PROXY'],
     [{ all_proxy: 'socks4://u:p@h' }, 'all_proxy'],
+    [{ http_proxy: ' ', HTTP_PROXY: 'socks5://h' }, 'http_proxy'],
+    [{ SOCKS_PROXY: '\t', ALL_PROXY: 'socks5://a' }, 'SOCKS_PROXY'],
   ])('%o throws when it would be used, and names %s', (env, name) => {
     const select = proxyFromEnv(env);
     expect(() => select(http)).toThrowError(new RegExp(`environment variable ${name}`));
@@ -105,8 +109,81 @@ describe('NO_PROXY', () => {
     for (const text of proxied) expect(at(text), text).toMatchObject({ host: 's' });
   });
 
+  test('a host that is none is not direct, whatever the list', () => {
+    const select = proxyFromEnv({ SOCKS_PROXY: 'socks5://s', NO_PROXY: '*' });
+    for (const host of ['', '.', 'a b', 'a.1', 'évil.test/.a.test', '[fe80::1%1]', undefined as never]) {
+      expect(select({ host, port: 80 })).toMatchObject({ host: 's' });
+    }
+  });
+
+  test('a port as text is compared as a number', () => {
+    const select = proxyFromEnv({ SOCKS_PROXY: 'socks5://s', NO_PROXY: 'a.test:443' });
+    expect(select({ host: 'a.test', port: '443' as never })).toBeUndefined();
+  });
+
   test('lower case first', () => {
     const select = proxyFromEnv({ SOCKS_PROXY: 'socks5://s', no_proxy: 'a.test', NO_PROXY: 'example.com' });
     expect(select(http)).toMatchObject({ host: 's' });
+  });
+});
+
+describe('a protocol', () => {
+  const env = { http_proxy: 'socks5://h', https_proxy: 'socks5://t', all_proxy: 'socks5://a' };
+  test.each<[unknown, string]>([
+    ['http:', 'h'],
+    ['http', 'h'],
+    ['HTTP:', 'h'],
+    ['ws:', 'h'],
+    ['ws', 'h'],
+    ['https:', 't'],
+    ['https', 't'],
+    ['wss:', 't'],
+    ['WSS', 't'],
+    ['ftp:', 'a'],
+    ['httpx:', 'a'],
+    ['socks5:', 'a'],
+    ['', 'a'],
+    ['constructor', 'a'],
+    ['__proto__', 'a'],
+    [undefined, 'a'],
+    [null, 'a'],
+  ])('%j leads to the proxy %s, and to SOCKS_PROXY if that is set', (protocol, expected) => {
+    const destination = { host: 'example.com', port: 443, protocol: protocol as 'http:' };
+    expect(proxyFromEnv(env)(destination)).toMatchObject({ host: expected });
+    expect(proxyFromEnv({ all_proxy: 'socks5://a' })(destination)).toMatchObject({ host: 'a' });
+    expect(proxyFromEnv({ ...env, SOCKS_PROXY: 'socks5://s' })(destination)).toMatchObject({ host: 's' });
+  });
+});
+
+describe('on Windows, where names of variables have no case', () => {
+  const at = (env: Env, platform: NodeJS.Platform = 'win32') =>
+    (selectorFromEnv(env, platform)(http) as SocksProxy | undefined)?.host;
+
+  test('any spelling is found, in a copy too', () => {
+    for (const name of ['Http_Proxy', 'Socks_Proxy', 'aLL_proxy', 'http_PROXY']) {
+      expect(at({ [name]: 'socks5://w' }), name).toBe('w');
+      expect(at({ [name]: 'socks5://w' }, 'linux'), name).toBeUndefined();
+    }
+    expect(at({ ALL_PROXY: 'socks5://a', No_Proxy: 'example.com' })).toBeUndefined();
+    expect(at({ Http_Proxy: 'socks5://w', HTTP_PROXY: 'socks5://u', http_proxy: 'socks5://l' })).toBe('l');
+  });
+
+  test('no spelling of HTTP_PROXY is read under CGI', () => {
+    for (const name of ['HTTP_PROXY', 'http_proxy', 'Http_Proxy']) {
+      for (const method of ['REQUEST_METHOD', 'request_method', 'Request_Method']) {
+        expect(at({ [name]: 'socks5://evil', [method]: 'GET' }), name).toBeUndefined();
+        expect(at({ [name]: 'socks5://evil', [method]: 'GET', Socks_Proxy: 'socks5://s' }), name).toBe('s');
+      }
+    }
+  });
+
+  test('process.env of Windows, which answers to every spelling, gives the same answers', () => {
+    const windows = (env: Env): Env => {
+      const find = (name: string | symbol) =>
+        Object.keys(env).find((key) => key.toUpperCase() === String(name).toUpperCase()) ?? '';
+      return new Proxy(env, { get: (_, name) => env[find(name)], has: (_, name) => find(name) in env });
+    };
+    expect(at(windows({ HTTP_PROXY: 'socks5://evil', REQUEST_METHOD: 'GET' }))).toBeUndefined();
+    expect(at(windows({ Http_Proxy: 'socks5://w' }))).toBe('w');
   });
 });
