@@ -1,13 +1,13 @@
 // parseProxy and proxyFromEnv on any text: a proxy, an error of ours, or a direct connection that somebody asked for.
 
 import assert from 'node:assert/strict';
-import { isIPv4 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import { inspect } from 'node:util';
-import { parseProxy, SocksError } from '@socksify/core';
+import { parseHost, parseProxy, SocksError } from '@socksify/core';
 import type { SocksProxy } from '@socksify/core';
 import { proxyFromEnv } from '@socksify/env';
 import fc from 'fast-check';
-import { given, goodPort, host, name, text } from './input.ts';
+import { given, goodPort, host, hostLike, name, text } from './input.ts';
 import { count, defineProperty } from './property.ts';
 import type { Property } from './property.ts';
 
@@ -87,7 +87,48 @@ const parses = fc.property(fc.oneof({ weight: 5, arbitrary: url }, text), (value
   // Behind a third slash it is no password but part of a path, which is no secret.
   const shown = `${inspect(proxy)}${JSON.stringify(proxy)}`;
   if (proxy.credentials?.password === SECRET) assert.ok(!shown.includes(SECRET));
-  assert.deepEqual(parseProxy(print(proxy)), proxy);
+  const again = parseProxy(print(proxy));
+  assert.deepEqual(again, proxy);
+  assert.equal(again.credentials?.password, proxy.credentials?.password);
+});
+
+// The forbidden domain code points of the URL Standard.
+const isForbidden = (value: string) =>
+  Array.from(value).some((character) => character <= ' ' || '\u007f#%/:<>?@[\\]^|'.includes(character));
+
+/** Not with URL.canParse(), which is wrong about Latin-1 on Node 20 and 22 once it has been compiled. */
+function hostByUrl(value: string): string | undefined {
+  try {
+    return new URL(`http://${value}/`).hostname;
+  } catch {
+    return undefined;
+  }
+}
+
+const hosts = { refused: 0, ipv4: 0, ipv6: 0, kept: 0, rewritten: 0 };
+const readsHosts = fc.property(hostLike, (input) => {
+  const read = parseHost(input);
+  const bare = input.replace(/^\[(.*)\]$/s, '$1');
+  if (isIPv6(bare) && !bare.includes('%')) {
+    count(hosts, 'ipv6');
+    assert.equal(read, bare);
+    return;
+  }
+  const standard = isForbidden(input) || input.length > 255 ? undefined : hostByUrl(input);
+  if (read === undefined) {
+    count(hosts, 'refused');
+    assert.ok(standard === undefined || standard.length > 255);
+    return;
+  }
+  // So nothing was cut, decoded or dropped at such a character.
+  assert.ok(!isForbidden(input));
+  count(hosts, isIPv4(read) ? 'ipv4' : read === input ? 'kept' : 'rewritten');
+  assert.match(read, /^[\u0021-\u007e]{1,255}$/);
+  assert.ok(!isForbidden(read));
+  assert.equal(parseHost(read), read);
+  // The URL parser refuses some ASCII names with xn--; which ones depends on its version.
+  if (standard === undefined) assert.ok(read === input && /xn--/i.test(input));
+  else assert.equal(standard, read.toLowerCase());
 });
 
 const VARIABLES = ['SOCKS_PROXY', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'NO_PROXY', 'REQUEST_METHOD'];
@@ -120,7 +161,7 @@ const selects = fc.property(fc.dictionary(variable, value), destination, (env, {
   count(selected, answer === 'direct' ? 'direct' : typeof answer === 'string' ? 'error' : 'proxy');
   // Never direct, unless nothing is set for this protocol or NO_PROXY says so.
   const words = ['SOCKS_PROXY', 'ALL_PROXY', ...(protocol === 'https:' ? ['HTTPS_PROXY'] : [])];
-  const set = words.flatMap((word) => [word, word.toLowerCase()]).some((word) => env[word]?.trim());
+  const set = words.flatMap((word) => [word, word.toLowerCase()]).some((word) => env[word]);
   if (set && !env['NO_PROXY']?.trim() && !env['no_proxy']?.trim()) assert.notEqual(answer, 'direct');
 });
 
@@ -195,4 +236,5 @@ export const CONFIGURATION: readonly Property[] = [
     selected,
   ),
   defineProperty('NO_PROXY means what its table says', bypasses, bypassed),
+  defineProperty('any text is no host, or the one that the URL Standard reads in it', readsHosts, hosts),
 ];

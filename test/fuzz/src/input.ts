@@ -33,10 +33,19 @@ const ipv6 = fc.oneof(
   fc.ipV4().map((tail) => `::ffff:${tail}`),
   fc.ipV4().map((tail) => `64:ff9b::${tail}`),
 );
+/** By the URL Standard, section 3.5: such a host is an IPv4 address, or none. */
+export function endsInNumber(host: string): boolean {
+  const labels = host.split('.');
+  if (labels.at(-1) === '' && labels.length > 1) labels.pop();
+  const last = labels.at(-1) ?? '';
+  return /^[0-9]+$/.test(last) || /^0[xX][0-9a-fA-F]*$/.test(last);
+}
+
 const label = fc.stringMatching(/^[A-Za-z0-9_-]{1,20}$/);
 export const name: fc.Arbitrary<string> = fc
   .tuple(fc.array(label, { minLength: 1, maxLength: 12 }), fc.constantFrom('', '.'))
-  .map(([labels, dot]) => `x${labels.join('.')}${dot}`);
+  .map(([labels, dot]) => `x${labels.join('.')}${dot}`)
+  .filter((value) => !endsInNumber(value));
 export const literal: fc.Arbitrary<string> = fc.oneof(
   fc.ipV4(),
   ipv6,
@@ -50,6 +59,18 @@ export const host: fc.Arbitrary<string> = fc.oneof(
   fc.integer({ min: 250, max: 260 }).map((length) => 'n'.repeat(length)),
   ipv6.map((address) => `${address}%1`),
   text,
+);
+// Pieces that the URL parser cuts, decodes, drops, maps or counts, in any order.
+const hostPiece = fc.constantFrom(
+  ...'aéüß-_*1１②٣...。．｡/\\?#@:%[]^|／＠：％℀'.split(''),
+  ...'Test xn--a onion 127 0x7f 08 256 %2f %2E %C3%BC'.split(' '),
+  ...'\t\n\r \0\u007f\u00a0\u00ad\u200b\u200d\ufe0f'.split(''),
+);
+const digits = fc.constantFrom('0', '1', '9', '255', '256', '0x7f', '08', '４', '.', '.', '。');
+export const hostLike: fc.Arbitrary<string> = fc.oneof(
+  fc.array(hostPiece, { maxLength: 8 }).map((pieces) => pieces.join('')),
+  fc.array(digits, { maxLength: 8 }).map((pieces) => pieces.join('')),
+  host,
 );
 export const goodPort: fc.Arbitrary<number> = fc.integer({ min: 1, max: 65_535 });
 export const port: fc.Arbitrary<number> = fc.oneof(
