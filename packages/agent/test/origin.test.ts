@@ -102,7 +102,7 @@ const CASES: Readonly<Record<string, Case>> = {
     undefined,
     { host: '127.0.0.1', port: standard },
   ],
-  'a name that ends in the default port': (_, standard) => [undefined, { host: `origin.${standard}` }],
+  'a name that ends in the default port': (_, standard) => [undefined, { host: `origin-${standard}` }],
   'an own Host header': (protocol) => [`${protocol}://origin.test/`, { headers: { Host: 'own.test' } }],
   'an own Host header with the default port': (protocol, standard) => [
     `${protocol}://origin.test/`,

@@ -4,41 +4,34 @@ import { SocksError } from './errors.ts';
 
 const SECRET: readonly string[] = ['password', 'key', 'passphrase', 'pfx', 'session', 'ticketKeys'];
 
+type Fields = Readonly<Record<string, unknown>>;
+
 /** The one visible sign of secret fields. A spread takes it along. A copy by structuredClone or JSON breaks it. */
 class Hidden {
   readonly names: readonly string[];
-  readonly #fields: object;
+  readonly #fields: Fields;
 
-  constructor(fields: object) {
+  constructor(fields: Fields) {
     this.names = Object.keys(fields);
     this.#fields = fields;
   }
 
   // A method: inspect() can be told to call getters.
-  reveal(): object {
+  reveal(): Fields {
     return this.#fields;
   }
 }
 
-interface Hiding {
-  readonly hidden?: Partial<Hidden>;
+// Getters of a prototype are in no copy and no print. inspect() can be told to print those of a prototype too, but not
+// where the constructor is one of the language.
+const PROTOTYPE: object = Object.create(Object.prototype, { constructor: { value: Object } });
+for (const name of SECRET) {
+  Object.defineProperty(PROTOTYPE, name, {
+    get(this: { readonly hidden?: Partial<Hidden> }) {
+      return this.hidden?.reveal?.()[name];
+    },
+  });
 }
-
-// Getters of a prototype are no part of a copy or a print. inspect() also prints those of a prototype, if told to, but
-// not where the constructor is one of the language.
-const PROTOTYPE: object = Object.create(Object.prototype, {
-  constructor: { value: Object },
-  ...Object.fromEntries(
-    SECRET.map((name) => [
-      name,
-      {
-        get(this: Hiding): unknown {
-          return (this.hidden?.reveal?.() as Record<string, unknown> | undefined)?.[name];
-        },
-      },
-    ]),
-  ),
-});
 
 /** A frozen copy. Its secret fields can be read, but are no own properties; `hidden` stands for them. */
 export function hide<T extends object>(value: T): T {
@@ -57,13 +50,11 @@ export function hide<T extends object>(value: T): T {
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY` when a copy has lost the hidden fields
  */
 export function reveal<T extends object>(value: T): Partial<T> {
-  const { hidden, ...shown } = value as T & Hiding;
+  const { hidden, ...shown } = value as { readonly hidden?: Partial<Hidden> };
   if (hidden !== undefined && typeof hidden?.reveal !== 'function') {
-    throw new SocksError('ERR_SOCKS_INVALID_PROXY', {
-      phase: 'input',
-      detail:
-        'this copy has lost its password or TLS keys: pass the proxy itself, a spread of it, or its URL',
-    });
+    const detail =
+      'this copy has lost its password or TLS keys: pass the proxy itself, a spread of it, or its URL';
+    throw new SocksError('ERR_SOCKS_INVALID_PROXY', { phase: 'input', detail });
   }
   const given = Object.entries(shown).filter(([, field]) => field !== undefined);
   return { ...hidden?.reveal?.(), ...Object.fromEntries(given) } as Partial<T>;

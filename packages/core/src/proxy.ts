@@ -118,7 +118,7 @@ export function toProxy(value: ProxyLike): SocksProxy {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalidProxy(`a proxy is a URL or an object such as { version: 5, host }, not ${typeName(value)}`);
   }
-  if (isChecked(value)) return value;
+  if (checked.has(value)) return value as SocksProxy;
   // Not instanceof: each realm has a URL of its own, and jsdom another one.
   if ('href' in value && typeof value.href === 'string') return parseProxy(value);
   refuseUnknownFields(value);
@@ -147,10 +147,6 @@ export function toProxy(value: ProxyLike): SocksProxy {
   });
   checked.add(proxy);
   return proxy;
-}
-
-function isChecked(value: object): value is SocksProxy {
-  return checked.has(value);
 }
 
 const FIELDS: readonly string[] = ['version', 'host', 'port', 'path', 'credentials', 'dns', 'tls'];

@@ -1,6 +1,6 @@
 // Checked by tsc, never run: what a proxy object and a destination may be.
 
-import { connect, parseProxy } from '../src/index.ts';
+import { connect, handshake, parseProxy, SocksClient } from '../src/index.ts';
 import type { ProxyLike, ProxyRoute } from '../src/index.ts';
 
 const version = 5;
@@ -38,3 +38,12 @@ const fields = { version, host: 'h', port: 1, username: 'u', password: 'p' } as 
 export const variable: ProxyLike = fields;
 // @ts-expect-error the same as an argument
 export const argument: unknown = connect(fields, { host: 'h', port: 1 });
+
+export const destinations: readonly unknown[] = [
+  connect('socks5://h', { host: 'h', port: '465' }),
+  new SocksClient('socks5://h').connect({ host: 'h', port: '465', protocol: undefined }),
+  new SocksClient('socks5://h').select({ host: 'h', port: '465' }),
+  handshake('socks5://h', { host: 'h', port: '465' }),
+  // @ts-expect-error no port
+  connect('socks5://h', { host: 'h' }),
+];

@@ -10,6 +10,7 @@ import {
   parseDestination,
   printAddress,
 } from '../destination.ts';
+import type { DestinationLike } from '../destination.ts';
 import { printProxy, toProxy } from '../proxy.ts';
 import type { ProxyLike } from '../proxy.ts';
 import { checkAuth } from './method.ts';
@@ -43,7 +44,7 @@ export interface HandshakeOptions {
  */
 export function handshake(
   proxy: ProxyLike,
-  destination: { readonly host: string; readonly port: number },
+  destination: DestinationLike,
   { auth = 'auto', pipeline = false }: HandshakeOptions = {},
 ): Steps<Bound> {
   const hop: Hop = { proxy: toProxy(proxy), destination: parseDestination(destination) };

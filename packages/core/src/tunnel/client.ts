@@ -1,7 +1,7 @@
 // A route and its options kept together with the attempts under way, so that closing reaches them.
 
 import { parseDestination, printAddress } from '../destination.ts';
-import type { Destination } from '../destination.ts';
+import type { Destination, DestinationLike } from '../destination.ts';
 import { SocksError } from '../errors.ts';
 import { checkOptions, withoutUndefined } from '../options.ts';
 import type { ConnectOptions, SocksOptions } from '../options.ts';
@@ -52,7 +52,7 @@ export class SocksClient {
    * @throws what the selector throws. A promise rejects with what the selector rejects with, `signal.reason`,
    * `ERR_SOCKS_TIMEOUT` after the client's `timeout`, or `ERR_SOCKS_CLOSED`
    */
-  select(destination: Destination, { signal }: { signal?: AbortSignal } = {}): Chain | Promise<Chain> {
+  select(destination: DestinationLike, { signal }: { signal?: AbortSignal } = {}): Chain | Promise<Chain> {
     const parsed = parseDestination(destination);
     const chain = selectChain(this.#route, parsed);
     return chain instanceof Promise ? this.#waitFor(chain, parsed, signal) : chain;
@@ -70,7 +70,7 @@ export class SocksClient {
   }
 
   /** As the function `connect`; options given here win over those of the client. */
-  async connect(destination: Destination, options: ConnectOptions = {}): Promise<Tunnel> {
+  async connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Tunnel> {
     try {
       const given = checkOptions(options);
       if (this.#closed) {

@@ -3,7 +3,7 @@
 
 import type { Socket } from 'node:net';
 import { invalidDestination, isOnion, parseDestination, printAddress } from '../destination.ts';
-import type { Destination } from '../destination.ts';
+import type { Destination, DestinationLike } from '../destination.ts';
 import { invalidOption, SocksError } from '../errors.ts';
 import { checkOptions } from '../options.ts';
 import type { ConnectOptions } from '../options.ts';
@@ -54,7 +54,7 @@ export interface ClientState {
  */
 export async function connect(
   route: ProxyRoute,
-  destination: Destination,
+  destination: DestinationLike,
   options: ConnectOptions = {},
 ): Promise<Tunnel> {
   try {
@@ -76,7 +76,7 @@ export function destroySocket(options: ConnectOptions): void {
 /** {@link connect}, with a checked route and checked options. */
 export async function open(
   route: CheckedRoute,
-  destination: Destination,
+  destination: DestinationLike,
   options: ConnectOptions,
   client?: ClientState,
 ): Promise<Tunnel> {
