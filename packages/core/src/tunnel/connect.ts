@@ -69,7 +69,7 @@ export async function connect(
 export function destroySocket(options: ConnectOptions): void {
   const { socket } = (options ?? {}) as Partial<ConnectOptions>;
   if (typeof socket?.destroy !== 'function' || socket.destroyed) return;
-  socket.on('error', () => {});
+  socket.on?.('error', () => {});
   socket.destroy();
 }
 
