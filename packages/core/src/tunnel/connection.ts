@@ -13,6 +13,8 @@ export class StreamClosed extends Error {
 
 type Begin<T> = (resolve: (value: T) => void, reject: (reason: unknown) => void) => (() => unknown) | void;
 
+const ignore = (): void => {};
+
 export class Connection {
   /** The socket first, the outermost layer last. */
   readonly #layers: Duplex[] = [];
@@ -42,8 +44,8 @@ export class Connection {
 
   /** Puts a layer over the present one. */
   wrap(stream: Duplex): void {
-    // The layer above says why it ends; a close below comes of it, or is told by it.
-    this.#layers.at(-1)?.off('close', this.#onClose);
+    // The layer above reports why the layer below ends. A listener stays there, so that no error below is uncaught.
+    this.#layers.at(-1)?.on('error', ignore).off('error', this.destroy).off('close', this.#onClose);
     this.#layers.push(stream);
     stream.on('error', this.destroy).on('close', this.#onClose);
     if (stream.destroyed) this.destroy(stream.errored ?? new StreamClosed());

@@ -56,9 +56,7 @@ export class EncapsulatedSocket extends Duplex {
       }
       this.push(null);
     } catch (reason) {
-      this.destroy(
-        reason instanceof StreamClosed ? new Error('the connection ended inside a frame') : toError(reason),
-      );
+      this.destroy(toError(reason));
     }
   }
 
@@ -97,5 +95,6 @@ export class EncapsulatedSocket extends Duplex {
 }
 
 function toError(reason: unknown): Error {
+  if (reason instanceof StreamClosed) return new Error('the connection ended inside a frame');
   return reason instanceof Error ? reason : new Error(String(reason), { cause: reason });
 }

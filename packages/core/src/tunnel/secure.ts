@@ -1,6 +1,6 @@
 // TLS over a connection: to a proxy, or through the tunnel to the destination. Errors pass as Node gives them.
 
-import { isIP } from 'node:net';
+import { isIP, Socket } from 'node:net';
 import tls from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { Destination } from '../destination.ts';
@@ -49,12 +49,23 @@ export async function secure(
     for (const listener of left) stream.off('close', listener as () => void);
     throw error;
   }
+  if (!(stream instanceof Socket)) passOnRef(secured, stream as Partial<Socket>);
   connection.wrap(secured);
   onSocket?.(secured);
   try {
     await connection.opened('secureConnect');
   } catch (error) {
     throw error instanceof StreamClosed ? disconnected({ host, port }) : error;
+  }
+}
+
+/** Node passes ref() and unref() to the handle of a net.Socket, and not to any other stream below. */
+function passOnRef(secured: TLSSocket, below: Partial<Socket>): void {
+  for (const name of ['ref', 'unref'] as const) {
+    secured[name] = () => {
+      below[name]?.();
+      return secured;
+    };
   }
 }
 

@@ -1,0 +1,447 @@
+// The stream of a tunnel over a method that wraps everything: nothing is lost at its end, every failure is its error,
+// and it keeps the process alive only when it should.
+
+import { once } from 'node:events';
+import { connect as dialTcp } from 'node:net';
+import type { Socket } from 'node:net';
+import { Duplex, finished } from 'node:stream';
+import { TLSSocket } from 'node:tls';
+import { CERTIFICATE, TLS } from '@socksify/origin';
+import { afterEach, describe, expect, test } from 'vitest';
+import { connect } from '../src/index.ts';
+import type { AuthMethod, ConnectOptions, Encapsulation, Step } from '../src/index.ts';
+import { GRANTED, IN_ORDER, runProgram, send, startPlay } from './peers.ts';
+import type { Played, Read } from './peers.ts';
+
+const closing: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close();
+});
+
+/** Frames of two octets of length and so many bytes. */
+function frame(data: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.of(data.length >> 8, data.length & 0xff), data]);
+}
+
+const framing: Encapsulation = {
+  seal: frame,
+  *open() {
+    const [high = 0, low = 0] = yield { read: 2, phase: 'request' };
+    const length = (high << 8) | low;
+    return length === 0 ? new Uint8Array() : yield { read: length, phase: 'request' };
+  },
+};
+
+const methodWith = (encapsulation: Partial<Encapsulation> = {}): AuthMethod => ({
+  id: 0x80,
+  // oxlint-disable-next-line require-yield -- there is nothing to say
+  *authenticate() {
+    return { ...framing, ...encapsulation };
+  },
+});
+
+/** A proxy that grants in a frame of its own, and then plays. */
+async function granting(play: (socket: Socket, read: Read) => unknown): Promise<Played> {
+  const proxy = await startPlay(async (socket, read) => {
+    await read(3);
+    send(socket, '0580');
+    await read(2 + 10);
+    send(socket, `000a ${GRANTED}`);
+    await play(socket, read);
+  });
+  closing.push(proxy.close);
+  return proxy;
+}
+
+/** The far side of TLS. */
+function serveTls(stream: Duplex): void {
+  const far = new TLSSocket(stream, { isServer: true, ...TLS });
+  far.on('error', () => {}).resume();
+}
+
+/** The far side of the frames. */
+function unframed(socket: Socket): Duplex {
+  let rest = Buffer.alloc(0);
+  const plain: Duplex = new Duplex({
+    read() {},
+    write: (chunk, _, done) => socket.write(frame(chunk as Buffer), done),
+  });
+  socket.on('data', (chunk: Buffer) => {
+    rest = Buffer.concat([rest, chunk]);
+    while (rest.length >= 2 && rest.length >= 2 + rest.readUInt16BE()) {
+      const end = 2 + rest.readUInt16BE();
+      plain.push(rest.subarray(2, end));
+      rest = rest.subarray(end);
+    }
+  });
+  return plain.on('error', () => {});
+}
+
+const destination = { host: '127.0.0.1', port: 80 };
+const openTunnel = (proxy: Played, encapsulation?: Partial<Encapsulation>, options?: ConnectOptions) =>
+  connect(proxy.url, destination, { auth: [methodWith(encapsulation)], ...options });
+
+/** A look at what there is, so that a FIN that has come is known to have come. */
+async function turns(count = 20): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+const READERS: [string, (socket: Socket) => Promise<number>][] = [
+  [
+    'data',
+    async (socket) => {
+      let length = 0;
+      socket.on('data', (chunk: Buffer) => (length += chunk.length));
+      await once(socket, 'end');
+      return length;
+    },
+  ],
+  [
+    'readable',
+    async (socket) => {
+      let length = 0;
+      socket.on('readable', () => {
+        for (let chunk; (chunk = socket.read() as Buffer | null); ) length += chunk.length;
+      });
+      await once(socket, 'end');
+      return length;
+    },
+  ],
+  [
+    'for await',
+    async (socket) => {
+      let length = 0;
+      for await (const chunk of socket) length += (chunk as Buffer).length;
+      return length;
+    },
+  ],
+];
+
+describe('what came before the FIN is read', () => {
+  const sizes: [string, number, number][] = [
+    ['1000 bytes in one frame', 1000, 1],
+    ['one byte', 1, 1],
+    ['more than a buffer holds', 60_000, 20],
+    ['frames of one byte', 1, 500],
+  ];
+
+  for (const [name, reader] of READERS) {
+    test.each(sizes)(`by a reader by ${name} that begins after it: %s`, async (_, size, count) => {
+      const proxy = await granting((socket) => {
+        for (let i = 0; i < count; i++) socket.write(frame(Buffer.alloc(size, 1)));
+        socket.end();
+      });
+      const { socket } = await openTunnel(proxy);
+      await turns();
+      expect(await reader(socket)).toBe(size * count);
+      socket.destroy();
+    });
+  }
+
+  test('by a reader that pauses, with back-pressure at the FIN', async () => {
+    const proxy = await granting((socket) => {
+      for (let i = 0; i < 20; i++) socket.write(frame(Buffer.alloc(50_000, i)));
+      socket.end();
+    });
+    const { socket } = await openTunnel(proxy);
+    let length = 0;
+    for await (const chunk of socket) {
+      length += (chunk as Buffer).length;
+      await turns(5);
+    }
+    expect(length).toBe(1_000_000);
+  });
+
+  test('when the frames carry nothing, too', async () => {
+    const proxy = await granting((socket) => socket.end(Buffer.alloc(200)));
+    const { socket } = await openTunnel(proxy);
+    await turns();
+    expect(await READERS[0]?.[1](socket)).toBe(0);
+  });
+
+  test('in the frame of the reply', async () => {
+    const proxy = await startPlay(async (socket, read) => {
+      await read(3);
+      send(socket, '0580');
+      await read(12);
+      send(socket, `000d ${GRANTED} 616263`);
+      socket.end();
+    });
+    closing.push(proxy.close);
+    const { socket } = await openTunnel(proxy);
+    await turns();
+    expect(await READERS[0]?.[1](socket)).toBe(3);
+  });
+
+  test('and the side of the client can still be written and ended', async () => {
+    let got = '';
+    const proxy = await granting(async (socket, read) => {
+      socket.end(frame(Buffer.from('bye')));
+      got = await read(2 + 4);
+    });
+    const client = dialTcp({ port: proxy.port, host: '127.0.0.1', allowHalfOpen: true });
+    const { socket } = await openTunnel(proxy, {}, { socket: client });
+    expect(await READERS[0]?.[1](socket)).toBe(3);
+    socket.end('late');
+    await expect.poll(() => got, { interval: 5 }).toBe('00046c617465');
+  });
+
+  test('or the end inside a frame is an error, whenever the reader begins', async () => {
+    const proxy = await granting(async (socket, read) => {
+      await read(2 + 2);
+      socket.end(Buffer.from('0005aabb', 'hex'));
+    });
+    for (const late of [false, true]) {
+      const { socket } = await openTunnel(proxy);
+      const failed = once(socket, 'close').then(
+        () => expect.unreachable('no error'),
+        (error: unknown) => error,
+      );
+      socket.write('go');
+      if (late) await turns();
+      socket.resume();
+      expect(await failed).toMatchObject({ message: 'the connection ended inside a frame' });
+    }
+  });
+});
+
+describe('an encapsulation that fails is the error of the socket', () => {
+  const failure = new Error('no key');
+  const afterRequest = (seal: () => Uint8Array | Promise<Uint8Array>) => {
+    let calls = 0;
+    return { seal: (data: Uint8Array) => (++calls === 1 ? frame(data) : seal()) };
+  };
+
+  test.each<[string, () => Uint8Array | Promise<Uint8Array>]>([
+    [
+      'throws',
+      () => {
+        throw failure;
+      },
+    ],
+    ['rejects', () => Promise.reject(failure)],
+    ['gives nothing', () => undefined as never],
+    ['gives text', () => 'text' as never],
+    ['resolves to nothing', async () => undefined as never],
+  ])('when seal() %s', async (how, seal) => {
+    const proxy = await granting(() => {});
+    const { socket } = await openTunnel(proxy, afterRequest(seal));
+    const failed = once(socket, 'error') as Promise<[Error]>;
+    // Nothing leaves through the write itself.
+    socket.write('hello');
+    const [error] = await failed;
+    if (how === 'throws' || how === 'rejects') expect(error).toBe(failure);
+    expect(error).toBeInstanceOf(Error);
+    expect(socket.destroyed).toBe(true);
+    await expect.poll(() => proxy.open.size, { interval: 5 }).toBe(0);
+  });
+
+  test.each<[string, () => Uint8Array | Promise<Uint8Array>]>([
+    [
+      'throws',
+      () => {
+        throw failure;
+      },
+    ],
+    ['rejects', () => Promise.reject(failure)],
+    ['throws what is no error', () => Promise.reject('no key')],
+  ])('or rejects the call when seal() %s for the request', async (_, seal) => {
+    const proxy = await granting(() => {});
+    await expect(openTunnel(proxy, { seal })).rejects.toMatchObject({
+      message: expect.any(String) as string,
+    });
+    await expect.poll(() => proxy.open.size, { interval: 5 }).toBe(0);
+  });
+
+  test('when it throws while TLS is laid over it, and nothing is uncaught', async () => {
+    const proxy = await granting(() => {});
+    const seal = () => {
+      throw failure;
+    };
+    await expect(openTunnel(proxy, afterRequest(seal), { tls: {} })).rejects.toBe(failure);
+    await expect.poll(() => proxy.open.size, { interval: 5 }).toBe(0);
+  });
+
+  test.each<[string, () => Generator<Step, Uint8Array, Uint8Array>]>([
+    [
+      'throws',
+      // oxlint-disable-next-line require-yield -- it never comes to that
+      function* open() {
+        throw failure;
+      },
+    ],
+    [
+      'waits for what rejects',
+      function* open() {
+        yield { wait: Promise.reject(failure) };
+        return new Uint8Array();
+      },
+    ],
+  ])('when open() %s', async (_, failing) => {
+    const proxy = await granting(async (socket, read) => {
+      await read(2 + 2);
+      socket.write(frame(Buffer.from('x')));
+    });
+    let calls = 0;
+    const { socket } = await openTunnel(proxy, {
+      *open() {
+        return yield* ++calls === 1 ? framing.open() : failing();
+      },
+    });
+    const failed = once(socket, 'error');
+    socket.resume().write('go');
+    expect(await failed).toEqual([failure]);
+    await expect.poll(() => proxy.open.size, { interval: 5 }).toBe(0);
+  });
+});
+
+describe('open() is a generator as authenticate() is', () => {
+  test('what a `wait` rejects with is thrown into it, and it may go on', async () => {
+    const proxy = await granting((socket) => socket.write(frame(Buffer.from('x'))));
+    const { socket } = await openTunnel(proxy, {
+      *open() {
+        try {
+          yield { wait: Promise.reject(new Error('not yet')) };
+        } catch {
+          return yield* framing.open();
+        }
+        return Buffer.from('never');
+      },
+    });
+    expect(String((await once(socket, 'data'))[0])).toBe('x');
+    socket.destroy();
+  });
+
+  test.each<[string, Step]>([
+    ['a read', { read: 5, phase: 'request' }],
+    ['a wait', { wait: new Promise(() => {}) }],
+  ])('it is closed when the socket is destroyed during %s', async (_, step) => {
+    const proxy = await granting((socket) => send(socket, '00'));
+    let [calls, closed] = [0, 0];
+    const { socket } = await openTunnel(proxy, {
+      *open() {
+        if (++calls === 1) return yield* framing.open();
+        try {
+          setImmediate(() => socket.destroy());
+          return yield step;
+        } finally {
+          closed++;
+        }
+      },
+    });
+    socket.resume();
+    await expect.poll(() => closed, { interval: 5 }).toBe(1);
+  });
+
+  test('it is closed when an abort ends the attempt in the middle of the reply', async () => {
+    const controller = new AbortController();
+    const proxy = await startPlay(async (socket, read) => {
+      await read(3);
+      send(socket, '0580');
+      await read(12);
+      send(socket, '00');
+    });
+    closing.push(proxy.close);
+    let closed = 0;
+    const attempt = openTunnel(
+      proxy,
+      {
+        *open() {
+          try {
+            setImmediate(() => controller.abort());
+            return yield { read: 5, phase: 'request' };
+          } finally {
+            closed++;
+          }
+        },
+      },
+      { signal: controller.signal },
+    );
+    await expect(attempt).rejects.toMatchObject({ name: 'AbortError' });
+    await expect.poll(() => closed, { interval: 5 }).toBe(1);
+    await expect.poll(() => proxy.open.size, { interval: 5 }).toBe(0);
+  });
+});
+
+describe('a reset after the hand-over is the error of the tunnel', () => {
+  const transports = ['a TCP socket', 'a stream that was handed in'];
+  const layers = ['nothing', 'an encapsulation', 'TLS', 'TLS over an encapsulation'];
+  test.each(transports.flatMap((transport) => layers.map((layer) => ({ transport, layer }))))(
+    'with $layer over $transport',
+    async ({ transport, layer }) => {
+      const [sealed, secured] = [layer.includes('encapsulation'), layer.includes('TLS')];
+      let reset = (): void => {};
+      const proxy = await startPlay(async (socket, read) => {
+        reset = () => socket.resetAndDestroy();
+        await read(3);
+        send(socket, '0580');
+        await read(sealed ? 12 : 10);
+        send(socket, sealed ? `000a ${GRANTED}` : GRANTED);
+        if (secured) serveTls(sealed ? unframed(socket) : socket);
+      });
+      closing.push(proxy.close);
+      const raw = dialTcp(proxy.port, '127.0.0.1');
+      const wrapped = new Duplex({
+        read: () => raw.resume(),
+        write: (chunk, _, done) => raw.write(chunk as Buffer, done),
+        destroy(error, done) {
+          raw.destroy();
+          done(error);
+        },
+      });
+      raw.pause().on('data', (chunk) => wrapped.push(chunk) || raw.pause());
+      raw.on('error', (error) => wrapped.destroy(error));
+      const { socket } = await connect(proxy.url, destination, {
+        auth: [sealed ? methodWith() : { id: 0x80, *authenticate() {} }],
+        ...(transport !== 'a TCP socket' && { socket: wrapped }),
+        ...(secured && { tls: { ca: CERTIFICATE, checkServerIdentity: () => undefined } }),
+      });
+      if (transport === 'a TCP socket') raw.destroy();
+      const failed = new Promise((resolve) => finished(socket, resolve));
+      socket.resume();
+      await turns(3);
+      reset();
+      expect(await failed).toMatchObject({ code: 'ECONNRESET' });
+    },
+  );
+});
+
+describe('a process', () => {
+  const program = `
+    const [, url, layer, last] = process.argv;
+    const frame = (data) => Buffer.concat([Buffer.of(data.length >> 8, data.length & 0xff), data]);
+    const method = { id: 0x80, *authenticate() { return { seal: frame, *open() {
+      const [high, low] = yield { read: 2, phase: 'request' };
+      return yield { read: (high << 8) | low, phase: 'request' };
+    } }; } };
+    const tls = layer === 'TLS' ? { rejectUnauthorized: false } : undefined;
+    const { socket } = await core.connect(url, { host: '127.0.0.1', port: 80 }, { auth: [method], tls });
+    socket.unref();
+    if (last === 'ref') {
+      socket.ref();
+      socket.on('data', (data) => { console.log(String(data)); socket.destroy(); });
+      socket.write('hello');
+    }
+  `;
+  /** Sends everything back, a while later. */
+  const echo = (stream: Duplex) =>
+    stream.on('error', () => {}).on('data', (data) => setTimeout(() => stream.write(data), 100));
+  const echoing = (layer: string) =>
+    granting((socket) => {
+      const plain = unframed(socket);
+      echo(layer === 'TLS' ? new TLSSocket(plain, { isServer: true, ...TLS }) : plain);
+    });
+
+  describe.each(['nothing', 'TLS'])('with %s over the encapsulation', (layer) => {
+    test('ends while a tunnel that was unref()ed is open', async () => {
+      const { url } = await echoing(layer);
+      expect(await runProgram(program, [url, layer, 'unref'])).toEqual(IN_ORDER);
+    });
+
+    test('lives for a tunnel that was ref()ed again', async () => {
+      const { url } = await echoing(layer);
+      const ending = await runProgram(program, [url, layer, 'ref']);
+      expect(ending).toEqual({ ...IN_ORDER, stdout: 'hello\n' });
+    });
+  });
+});
