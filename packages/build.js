@@ -7,6 +7,12 @@ import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 import { dts } from 'rolldown-plugin-dts';
 
+// Editors read the documentation from the declarations, so the code goes without. Names stay, so that traces can be read.
+const CODE = {
+  comments: { jsdoc: false, legal: false },
+  minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
+};
+
 const here = fileURLToPath(new URL('.', import.meta.url));
 const folders = readdirSync(here).filter((name) => existsSync(join(here, name, 'package.json')));
 await Promise.all(folders.map((name) => build(join(here, name))));
@@ -17,8 +23,7 @@ async function build(folder) {
   const input = Object.fromEntries([...outputs].map((name) => [name, join(folder, 'src', `${name}.ts`)]));
   const source = { input, external: /^[^./]/, platform: 'node', tsconfig: false };
   const [code, types] = await Promise.all([
-    // Editors read the documentation from the declarations, so the code goes without.
-    bundle({ ...source, output: { comments: { jsdoc: false, legal: false } } }),
+    bundle({ ...source, output: CODE }),
     bundle({ ...source, plugins: [dts({ dtsOnly: true, generator: 'oxc' })] }),
   ]);
   replace(join(folder, 'dist'), [...code, ...types]);
