@@ -10,6 +10,7 @@ import { withoutUndefined } from '../options.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import { Connection } from './connection.ts';
+import { lookUpToDial } from './lookup.ts';
 import { secure, withSecureContext } from './secure.ts';
 
 /** @throws SocksError `ERR_SOCKS_PROXY_UNREACHABLE` */
@@ -50,7 +51,7 @@ export async function dial(
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: 60_000,
-    ...(lookup && { lookup }),
+    ...(lookup && { lookup: lookUpToDial(lookup) }),
     ...(tcp && withoutUndefined(tcp)),
     ...(path === undefined ? { host, port, path } : { path }),
   };

@@ -1,6 +1,7 @@
-// Names that this side resolves because a proxy is asked for addresses only (dns: 'local').
+// Names that this side resolves: for a proxy that is asked for addresses only (dns: 'local'), and to dial.
 
 import { isIP, isIPv4 } from 'node:net';
+import type { LookupFunction } from 'node:net';
 import { isName, isSocks4aMarker } from '../destination.ts';
 import type { SocksError } from '../errors.ts';
 import type { Hop } from '../protocol/step.ts';
@@ -37,14 +38,13 @@ async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
   const failed = (details: { cause?: unknown; detail?: string }): SocksError =>
     attempt.progress.failure('ERR_SOCKS_LOOKUP', details);
 
-  const answer = new Promise<readonly unknown[]>((resolve, reject) => {
+  const answer = new Promise<readonly string[]>((resolve, reject) => {
     lookup(hop.destination.host, { all: true, family: onlyIPv4 ? 4 : 0 }, (error, found) => {
       if (error) reject(error);
-      // A look-up function may answer with one address even when it is asked for all.
-      else resolve(Array.isArray(found) ? found.map(({ address }) => address as unknown) : [found]);
+      else resolve(addressesIn(found));
     });
   });
-  let found: readonly unknown[];
+  let found: readonly string[];
   try {
     found = await attempt.race(answer);
   } catch (cause) {
@@ -60,7 +60,32 @@ async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
 }
 
 /** What a look-up answers is checked as any destination is: an address without a zone, and none that means SOCKS4A. */
-function isUsable(address: unknown, onlyIPv4: boolean): address is string {
-  if (typeof address !== 'string' || address.includes('%')) return false;
-  return onlyIPv4 ? isIPv4(address) && !isSocks4aMarker(address) : isIP(address) !== 0;
+function isUsable(address: string, onlyIPv4: boolean): boolean {
+  return onlyIPv4 ? isIPv4(address) && !isSocks4aMarker(address) : !address.includes('%');
+}
+
+/** A look-up function may answer with one address even when it is asked for all. What is no address is left out. */
+function addressesIn(found: unknown): readonly string[] {
+  const all: readonly unknown[] = Array.isArray(found) ? found : [{ address: found }];
+  return all
+    .map((one) => String((one as { address?: unknown } | null)?.address))
+    .filter((text) => isIP(text) !== 0);
+}
+
+/** The look-up for `net.connect`, which throws into the callback of one that answers without an address. */
+export function lookUpToDial(lookup: LookupFunction): LookupFunction {
+  return (host, options, done) => {
+    const answer: typeof done = (error, found) => {
+      const all = addressesIn(found).map((address) => ({ address, family: isIP(address) }));
+      const [first] = all;
+      const none = first ? null : Object.assign(new Error(`no address of ${host}`), { code: 'ENOTFOUND' });
+      if (options.all) done(error ?? none, all);
+      else done(error ?? none, first?.address ?? '', first?.family);
+    };
+    try {
+      lookup(host, options, answer);
+    } catch (error) {
+      done(error as Error, []);
+    }
+  };
 }

@@ -1,0 +1,274 @@
+// Look-ups on this side: what they answer is checked, no more addresses are tried than makes sense, and onion names are
+// looked up on no route.
+
+import { createServer } from 'node:net';
+import type { AddressInfo, LookupFunction } from 'node:net';
+import { once } from 'node:events';
+import { startScript, startServer } from '@socksify/server';
+import type { ScriptedServer, ScriptStep } from '@socksify/server';
+import { afterEach, describe, expect, test } from 'vitest';
+import { connect, SocksClient } from '../src/index.ts';
+import type { ProxyRoute, SocksProxy } from '../src/index.ts';
+import { GRANTED, IN_ORDER, runProgram } from './peers.ts';
+
+const closing: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close();
+});
+
+async function scripted(...steps: readonly ScriptStep[]): Promise<ScriptedServer> {
+  const server = await startScript(steps);
+  closing.push(() => server.close());
+  return server;
+}
+
+const DESTINATION = { host: 'name.test', port: 80 };
+const local = ({ port }: { port: number }, version: 4 | 5 = 5): SocksProxy => ({
+  version,
+  host: '127.0.0.1',
+  port,
+  dns: 'local',
+});
+/** Later, as look-ups do: what is thrown into the callback reaches nobody. */
+const answering =
+  (...answer: readonly unknown[]): LookupFunction =>
+  (_host, _options, done) =>
+    void setImmediate(() => (done as (...given: readonly unknown[]) => void)(...answer));
+const addresses = (...all: readonly unknown[]) =>
+  answering(
+    null,
+    all.map((address) => ({ address, family: String(address).includes(':') ? 6 : 4 })),
+  );
+const codeOf = (attempt: Promise<unknown>) =>
+  attempt.then(
+    () => 'a tunnel',
+    (error: Error & { code?: string }) => error.code,
+  );
+
+const NONSENSE: [string, LookupFunction][] = [
+  ['nothing', answering(null)],
+  ['null', answering(null, null)],
+  ['an empty list', answering(null, [])],
+  ['a list of null', answering(null, [null])],
+  ['a list of undefined', answering(null, [undefined])],
+  ['a list of text', answering(null, ['127.0.0.1'])],
+  ['a number', answering(null, 5)],
+  ['an object', answering(null, {})],
+  ['empty text', answering(null, '')],
+  ['a name', answering(null, 'evil.test', 4)],
+  ['a list of names', addresses('evil.test')],
+  ['a URL', addresses('http://127.0.0.1')],
+  ['an address with a port', addresses('127.0.0.1:80')],
+  ['a short form', addresses('127.1')],
+  ['addresses that are no text', addresses(5, null, {})],
+  ['text with a NUL', addresses('127.0.0.1\0')],
+];
+
+describe.each(NONSENSE)('a look-up that answers %s', (_, lookup) => {
+  test.each([4, 5] as const)('is ERR_SOCKS_LOOKUP over SOCKS%d, and nothing is dialled', async (version) => {
+    const server = await scripted();
+    const attempt = connect(local(server, version), DESTINATION, { lookup, timeout: 2000 });
+    expect(await codeOf(attempt)).toBe('ERR_SOCKS_LOOKUP');
+    expect(server.connections).toHaveLength(0);
+  });
+
+  test('means that the proxy of that name cannot be reached', async () => {
+    const attempt = connect('socks5://proxy.test', DESTINATION, { lookup, timeout: 2000 });
+    await expect(attempt).rejects.toMatchObject({
+      code: 'ERR_SOCKS_PROXY_UNREACHABLE',
+      cause: { code: 'ENOTFOUND' },
+    });
+  });
+
+  test('means that the destination of a direct connection cannot be reached', async () => {
+    const attempt = connect(() => undefined, DESTINATION, { lookup, timeout: 2000 });
+    expect(await codeOf(attempt)).toBe('ENOTFOUND');
+  });
+});
+
+describe('an address that a proxy cannot be asked for', () => {
+  test('is left out: 0.0.0.x would mean SOCKS4A', async () => {
+    const server = await scripted({ read: 9 }, { send: '005a 0000 00000000' });
+    const lookup = addresses('0.0.0.5', '0.0.0.1', '127.0.0.1');
+    const { socket } = await connect(local(server, 4), DESTINATION, { lookup });
+    // 04, CONNECT, port 80, 127.0.0.1, no USERID
+    expect(server.connections[0]?.received.toString('hex')).toBe('04010050' + '7f000001' + '00');
+    expect(server.connections).toHaveLength(1);
+    socket.destroy();
+  });
+
+  test.each([
+    ['0.0.0.5', 4],
+    ['::1', 4],
+    ['fe80::1%lo', 5],
+    ['fe80::1%1', 5],
+  ] as const)('%s alone is ERR_SOCKS_LOOKUP over SOCKS%d', async (address, version) => {
+    const server = await scripted();
+    const attempt = connect(local(server, version), DESTINATION, { lookup: addresses(address) });
+    expect(await codeOf(attempt)).toBe('ERR_SOCKS_LOOKUP');
+    expect(server.connections).toHaveLength(0);
+  });
+
+  test('is left out: an address with a zone', async () => {
+    const server = await scripted({ read: 3 }, { send: '0500' }, { read: 10 }, { send: GRANTED });
+    const lookup = addresses('fe80::1%lo', '127.0.0.1');
+    (await connect(local(server), DESTINATION, { lookup })).socket.destroy();
+    expect(server.connections[0]?.received.toString('hex')).toBe('050100' + '050100017f0000010050');
+  });
+});
+
+describe('the next address is not tried', () => {
+  const five = addresses('127.0.0.1', '127.0.0.2', '127.0.0.3', '::1', '127.0.0.5');
+  const withPassword = (server: ScriptedServer): SocksProxy => ({
+    ...local(server),
+    credentials: { username: 'u', password: 'wrong' },
+  });
+  test.each<[string, string, readonly ScriptStep[]]>([
+    ['the password is wrong', 'AUTH_FAILED', [{ read: 4 }, { send: '0502' }, { read: 9 }, { send: '0101' }]],
+    ['no method is acceptable', 'NO_ACCEPTABLE_METHOD', [{ read: 4 }, { send: '05ff' }]],
+    ['the proxy closes', 'PROXY_CLOSED', [{ read: 4 }, { close: true }]],
+    ['the proxy speaks HTTP', 'WRONG_PROTOCOL', [{ read: 4 }, { send: '4854' }]],
+    [
+      'the proxy knows no CONNECT',
+      'COMMAND_NOT_SUPPORTED',
+      [{ read: 4 }, { send: '0500' }, { read: 10 }, { send: '0507' }],
+    ],
+    [
+      'the proxy breaks the protocol',
+      'PROTOCOL',
+      [{ read: 4 }, { send: '0500' }, { read: 10 }, { send: '0900' }],
+    ],
+  ])('when %s', async (_, code, steps) => {
+    const server = await scripted(...steps);
+    const attempt = connect(withPassword(server), DESTINATION, { lookup: five });
+    expect(await codeOf(attempt)).toBe(`ERR_SOCKS_${code}`);
+    expect(server.connections).toHaveLength(1);
+  });
+
+  test('when the proxy cannot be reached', async () => {
+    const gone = createServer().listen(0, '127.0.0.1');
+    await once(gone, 'listening');
+    const { port } = gone.address() as AddressInfo;
+    await new Promise((resolve) => gone.close(resolve));
+    let lookups = 0;
+    const lookup: LookupFunction = (...given) => {
+      lookups++;
+      five(...given);
+    };
+    expect(await codeOf(connect(local({ port }), DESTINATION, { lookup }))).toBe(
+      'ERR_SOCKS_PROXY_UNREACHABLE',
+    );
+    expect(lookups).toBe(1);
+  });
+
+  test('when the second hop of a chain refuses the password', async () => {
+    const first = await startServer();
+    closing.push(() => first.close());
+    const second = await scripted({ read: 4 }, { send: '0502' }, { read: 9 }, { send: '0101' });
+    const chain = [first.url('socks5'), withPassword(second)];
+    expect(await codeOf(connect(chain, DESTINATION, { lookup: five }))).toBe('ERR_SOCKS_AUTH_FAILED');
+    expect(second.connections).toHaveLength(1);
+  });
+
+  test('but is, when the proxy cannot connect to one, and then all are', async () => {
+    const server = await scripted({ read: 3 }, { send: '0500' }, { read: 10 }, { send: '0504' });
+    const lookup = addresses('127.0.0.1', '127.0.0.2', '127.0.0.3');
+    expect(await codeOf(connect(local(server), DESTINATION, { lookup }))).toBe('ERR_SOCKS_HOST_UNREACHABLE');
+    const asked = server.connections.map(({ received }) => received.toString('hex').slice(14, 22));
+    expect(asked).toEqual(['7f000001', '7f000002', '7f000003']);
+  });
+});
+
+describe('an onion name', () => {
+  const lookup: LookupFunction = (host) => {
+    throw new Error(`${host} was looked up`);
+  };
+  const onions = ['abc.onion', 'abc.onion.', 'ABC.ONION', 'a.b.Onion', 'onion'];
+
+  test.each(onions)('%s is not dialled directly', async (host) => {
+    for (const route of [() => undefined, async () => undefined] satisfies ProxyRoute[]) {
+      for (const tls of [undefined, {}]) {
+        const attempt = connect(route, { host, port: 80 }, { lookup, ...(tls && { tls }) });
+        await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_INVALID_DESTINATION' });
+      }
+    }
+    const chosen = new SocksClient('socks5://h').connect({ host, port: 80 }, { chain: 'direct', lookup });
+    await expect(chosen).rejects.toMatchObject({ code: 'ERR_SOCKS_INVALID_DESTINATION' });
+  });
+
+  test.each(onions)('%s is not looked up as the name of a proxy', async (host) => {
+    for (const scheme of ['socks5', 'socks5s', 'socks4', 'socks4a']) {
+      for (const route of [
+        `${scheme}://${host}`,
+        [`${scheme}://${host}`, 'socks5://h'],
+        () => `${scheme}://${host}`,
+      ]) {
+        const attempt = connect(route, { host: '127.0.0.1', port: 80 }, { lookup });
+        await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_INVALID_PROXY' });
+      }
+    }
+  });
+
+  test('is the name of a later hop, and the first hop is asked for it', async () => {
+    const first = await scripted({ read: 3 }, { send: '0500' }, { read: 16 }, { send: '0504' });
+    const chain = [`socks5://127.0.0.1:${first.port}`, 'socks5://abc.onion:80'];
+    const attempt = connect(chain, DESTINATION, { lookup });
+    await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_HOST_UNREACHABLE' });
+    const [connection] = first.connections;
+    expect(connection?.received.toString('hex')).toBe(
+      '050100' + '05010003' + '09' + '6162632e6f6e696f6e' + '0050',
+    );
+  });
+
+  test('is not a name that only ends like one', async () => {
+    const asked: string[] = [];
+    const refusing: LookupFunction = (host, _options, done) => {
+      asked.push(host);
+      done(Object.assign(new Error('no'), { code: 'ENOTFOUND' }), []);
+    };
+    await codeOf(connect(() => undefined, { host: 'red-onion', port: 80 }, { lookup: refusing }));
+    await codeOf(connect('socks5://onion.test', DESTINATION, { lookup: refusing }));
+    expect(asked).toEqual(['red-onion', 'onion.test']);
+  });
+});
+
+describe('a look-up to dial', () => {
+  test.each<[string, LookupFunction]>([
+    [
+      'that throws',
+      () => {
+        throw new Error('no resolver');
+      },
+    ],
+    ['that fails', answering(new Error('no resolver'))],
+  ])('%s is the cause of the failure', async (_, lookup) => {
+    await expect(connect('socks5://proxy.test', DESTINATION, { lookup })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_PROXY_UNREACHABLE',
+      cause: { message: 'no resolver' },
+    });
+    await expect(connect(() => undefined, DESTINATION, { lookup })).rejects.toThrow('no resolver');
+  });
+
+  test('may answer with one address when it is asked for all', async () => {
+    const server = await scripted({ read: 3 }, { send: '0500' }, { read: 16 }, { send: GRANTED });
+    const lookup = answering(null, '127.0.0.1', 4);
+    const { socket } = await connect(`socks5://proxy.test:${server.port}`, DESTINATION, { lookup });
+    socket.destroy();
+    expect(server.connections).toHaveLength(1);
+  });
+
+  test('answers nonsense to nobody but the caller, in a process that ends', async () => {
+    const source = `
+      const answers = [[null, []], [null, [null]], [null], [null, 'x'], [null, [{ address: 'fe80::1%lo', family: 6 }]]];
+      for (const answer of answers) {
+        const lookup = (host, options, done) => setImmediate(() => done(...answer));
+        for (const route of ['socks4://127.0.0.1:9', { version: 5, host: '127.0.0.1', port: 9, dns: 'local' }]) {
+          await core.connect(route, { host: 'a.test', port: 1 }, { lookup }).then(() => { throw 1; }, (error) => {
+            if (error.code !== 'ERR_SOCKS_LOOKUP') throw error;
+          });
+        }
+      }
+    `;
+    expect(await runProgram(source)).toEqual(IN_ORDER);
+  });
+});
