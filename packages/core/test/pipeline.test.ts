@@ -1,9 +1,10 @@
 // Everything in one segment, and the attempt beside it for servers that do not survive that.
 
+import { connect as dialTcp } from 'node:net';
 import { startScript } from '@socksify/server';
 import type { ScriptedServer, ScriptStep } from '@socksify/server';
 import { afterEach, describe, expect, test } from 'vitest';
-import { connect } from '../src/index.ts';
+import { connect, SocksClient } from '../src/index.ts';
 
 const closing: (() => unknown)[] = [];
 afterEach(async () => {
@@ -84,6 +85,116 @@ describe('lock-step begins beside it', () => {
     );
     await expect(open(server)).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED', phase: 'request' });
   });
+});
+
+describe('with credentials', () => {
+  const login = (server: ScriptedServer) => `socks5://u:p@127.0.0.1:${server.port}`;
+  // 05 01 02, 01 01 'u' 01 'p', and the request, which has 16 bytes
+  const PIPELINED = '050102' + '0101750170' + REQUEST;
+  const refusesAll: readonly ScriptStep[] = [{ read: 24 }, { send: '05ff' }];
+  const acceptsNone: readonly ScriptStep[] = [{ read: 4 }, { send: '0500' }, { read: 16 }, { send: SUCCESS }];
+
+  test.each<[string, readonly ScriptStep[]]>([
+    ['answers FF', refusesAll],
+    ['answers FF and closes', [...refusesAll, { close: true }]],
+    ['closes without an answer', [{ read: 24 }, { close: true }]],
+  ])('a proxy without authentication that %s is offered 02 and 00 at once', async (_, first) => {
+    const server = await scripted(first, acceptsNone);
+    (await connect(login(server), destination, { pipeline: true })).socket.destroy();
+    expect(sent(server)).toEqual([PIPELINED, '05020200' + REQUEST]);
+    await Promise.all(server.connections.map(({ closedByClient }) => closedByClient));
+  });
+
+  test('and it is remembered, so that the password is not sent to it again', async () => {
+    const server = await scripted(refusesAll, acceptsNone);
+    for (let i = 0; i < 3; i++) {
+      (await connect(login(server), destination, { pipeline: true })).socket.destroy();
+    }
+    const again = '05020200' + REQUEST;
+    expect(sent(server)).toEqual([PIPELINED, again, again, again]);
+  });
+
+  test.each(['required', 'auto'] as const)(
+    'a refusal of the credentials is the answer (%s)',
+    async (auth) => {
+      const server = await scripted([{ read: 24 }, { send: '0502 0101' }]);
+      const attempt = connect(login(server), destination, { pipeline: true, auth });
+      await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_AUTH_FAILED' });
+      expect(server.connections).toHaveLength(1);
+    },
+  );
+
+  test("FF is the answer when 02 is all that may be offered: auth is 'required'", async () => {
+    const server = await scripted(refusesAll);
+    const attempt = connect(login(server), destination, { pipeline: true, auth: 'required' });
+    await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD' });
+    expect(server.connections).toHaveLength(1);
+  });
+
+  test('FF twice is the error', async () => {
+    const server = await scripted(refusesAll, [{ read: 4 }, { send: '05ff' }]);
+    await expect(connect(login(server), destination, { pipeline: true })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
+    });
+    expect(sent(server)).toEqual([PIPELINED, '05020200']);
+  });
+});
+
+describe('a proxy is not remembered when the second attempt', () => {
+  const answers: readonly ScriptStep[] = [ALL, { send: `0500 ${SUCCESS}` }];
+  const stalls: readonly ScriptStep[] = [{ read: 3 }, { stall: true }];
+
+  test.each(['abort', 'time limit', 'close of the client'] as const)('is ended by the %s', async (how) => {
+    const server = await scripted([ALL, { close: true }], stalls, answers);
+    const controller = new AbortController();
+    const timeout = how === 'time limit' ? 300 : 0;
+    const client = new SocksClient(server.url('socks5'), { pipeline: true, timeout });
+    const attempt = client
+      .connect(destination, { signal: controller.signal })
+      .catch((error: unknown) => error);
+    await (await server.connection(1)).ran;
+    if (how === 'abort') controller.abort();
+    if (how === 'close of the client') await client.close();
+    expect(await attempt).toMatchObject({
+      name: how === 'abort' ? 'AbortError' : 'SocksError',
+    });
+    (await open(server)).socket.destroy();
+    expect(sent(server)).toEqual([GREETING + REQUEST, GREETING, GREETING + REQUEST]);
+    await Promise.all(server.connections.map(({ closedByClient }) => closedByClient));
+  });
+
+  test.each<[string, readonly ScriptStep[]]>([
+    ['is closed too', [{ read: 3 }, { close: true }]],
+    ['is reset', [{ read: 3 }, { reset: true }]],
+  ])('%s', async (_, second) => {
+    const server = await scripted([ALL, { close: true }], second, answers);
+    await expect(open(server)).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED' });
+    (await open(server)).socket.destroy();
+    expect(sent(server)[2]).toBe(GREETING + REQUEST);
+  });
+
+  test('is ended while both are under way', async () => {
+    const server = await scripted([ALL, { stall: true }], stalls, answers);
+    const controller = new AbortController();
+    const attempt = connect(server.url('socks5'), destination, {
+      pipeline: true,
+      signal: controller.signal,
+    }).catch((error: unknown) => error);
+    await (await server.connection(1)).ran;
+    controller.abort();
+    expect(await attempt).toMatchObject({ name: 'AbortError' });
+    (await open(server)).socket.destroy();
+    expect(sent(server)).toEqual([GREETING + REQUEST, GREETING, GREETING + REQUEST]);
+  });
+});
+
+test('a socket that was handed in is the only connection, and what it gives is the answer', async () => {
+  const server = await scripted([ALL, { close: true }]);
+  const socket = dialTcp(server.port, '127.0.0.1');
+  const attempt = connect(server.url('socks5'), destination, { pipeline: true, socket });
+  await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED' });
+  expect(server.connections).toHaveLength(1);
+  expect(socket.destroyed).toBe(true);
 });
 
 test('one deadline and one signal end both', async () => {

@@ -1,0 +1,105 @@
+// A process too busy to look at its sockets is not a proxy that keeps silent: what has come meanwhile counts.
+
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { startScript, startServer } from '@socksify/server';
+import type { SocksServer } from '@socksify/server';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { connect } from '../src/index.ts';
+import type { Tunnel } from '../src/index.ts';
+import { runProgram } from './peers.ts';
+
+let server: SocksServer;
+let port: number;
+const echo = createServer((socket) => socket.on('error', () => {}).pipe(socket));
+beforeAll(async () => {
+  server = await startServer({ users: { u: 'p' } });
+  await once(echo.listen(0, '127.0.0.1'), 'listening');
+  ({ port } = echo.address() as AddressInfo);
+});
+afterAll(async () => {
+  await server.close();
+  echo.close();
+});
+
+function block(milliseconds: number): void {
+  for (const until = performance.now() + milliseconds; performance.now() < until; );
+}
+
+async function expectTunnel(attempt: Promise<Tunnel>): Promise<void> {
+  const { socket } = await attempt;
+  expect(socket.readyState).toBe('open');
+  socket.destroy();
+}
+
+const url = () => server.url('socks5', { username: 'u', password: 'p' });
+
+describe('a loop that is blocked for longer than the time limit', () => {
+  // The number of turns before it is blocked, so that it is in every step of the handshake.
+  const moments = [0, 1, 2, 3, 4, 5, 6, 8];
+
+  test.each(moments)('fails nothing after %d turns, with a proxy in another process', async (turns) => {
+    const source = `
+      const [, url, port, turns] = process.argv;
+      const block = (ms) => { for (const until = performance.now() + ms; performance.now() < until;); };
+      const attempts = Array.from({ length: 5 }, () => core.connect(url, { host: '127.0.0.1', port: Number(port) }, { timeout: 150 }));
+      for (let i = 0; i < Number(turns); i++) await new Promise((resolve) => setImmediate(resolve));
+      block(400);
+      const results = await Promise.allSettled(attempts);
+      for (const { value } of results) value?.socket.destroy();
+      console.log(results.map(({ status, reason }) => reason?.code ?? status).join());
+    `;
+    const { stdout } = await runProgram(source, [url(), port, turns]);
+    expect(stdout.trim()).toBe(Array.from({ length: 5 }, () => 'fulfilled').join(','));
+  });
+
+  test.each(moments)('fails nothing after %d turns, with a proxy in the same process', async (turns) => {
+    const attempt = connect(url(), { host: '127.0.0.1', port }, { timeout: 150 });
+    for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
+    block(400);
+    await expectTunnel(attempt);
+  });
+
+  test('fails nothing while a selector or a look-up blocks it', async () => {
+    const select = () => {
+      block(300);
+      return url();
+    };
+    await expectTunnel(connect(select, { host: '127.0.0.1', port }, { timeout: 150 }));
+    const lookup = (_host: string, _options: object, done: (error: null, address: string) => void) => {
+      block(300);
+      done(null, '127.0.0.1');
+    };
+    const local = {
+      version: 5,
+      host: '127.0.0.1',
+      port: server.port,
+      dns: 'local',
+      credentials: { username: 'u', password: 'p' },
+    } as const;
+    await expectTunnel(connect(local, { host: 'a.test', port }, { timeout: 150, lookup }));
+  });
+
+  test('and keeps silent proxies apart: one that says nothing fails a limit later', async () => {
+    const silent = await startScript([{ read: 3 }, { stall: true }]);
+    const attempt = connect(silent.url('socks5'), { host: '127.0.0.1', port }, { timeout: 100 });
+    const failed = attempt.catch((error: unknown) => error);
+    await silent.connection();
+    block(500);
+    const free = performance.now();
+    expect(await failed).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT', phase: 'greeting' });
+    // At most one more limit, whatever the time that was lost.
+    expect(performance.now() - free).toBeLessThan(500);
+    await silent.close();
+  });
+
+  test('when it is free, the limit is the limit', async () => {
+    const silent = await startScript([{ read: 3 }, { stall: true }]);
+    const started = performance.now();
+    const attempt = connect(silent.url('socks5'), { host: '127.0.0.1', port }, { timeout: 200 });
+    await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_TIMEOUT' });
+    expect(performance.now() - started).toBeGreaterThan(190);
+    await silent.close();
+  });
+});
