@@ -68,9 +68,10 @@ export async function connect(
 /** A socket that was handed in is closed after every failure, also one that came before an attempt began. */
 export function destroySocket(options: ConnectOptions): void {
   const { socket } = (options ?? {}) as Partial<ConnectOptions>;
-  if (typeof socket?.destroy !== 'function' || socket.destroyed) return;
+  if (typeof socket?.destroy !== 'function') return;
+  // Also one that was destroyed before: its error may still come.
   socket.on?.('error', () => {});
-  socket.destroy();
+  if (!socket.destroyed) socket.destroy();
 }
 
 /** {@link connect}, with a checked route and checked options. */
@@ -88,8 +89,9 @@ export async function open(
   try {
     const tls = options.tls && withSecureContext(options.tls);
     const selected = options.chain ?? selectChain(route, parsed);
-    chain = selected instanceof Promise ? await attempt.race(selected) : selected;
+    const chosen = selected instanceof Promise ? await attempt.race(selected) : selected;
     attempt.throwIfStopped();
+    chain = chosen;
     progress.enter('dial');
     trace('start', chain, parsed, progress);
     const { connection, bound } = await (chain === 'direct'
@@ -100,7 +102,7 @@ export async function open(
       await secure(connection, parsed, tls);
     }
     options.prepare?.(connection.stream as Socket);
-    const tunnel = { socket: connection.release(), bound };
+    const tunnel = { socket: release(connection, chain, attempt), bound };
     trace('end', chain, parsed, progress, { bound });
     return tunnel;
   } catch (error) {
@@ -110,6 +112,17 @@ export async function open(
   } finally {
     attempt.end();
     client?.attempts.delete(attempt);
+  }
+}
+
+/** @throws SocksError `ERR_SOCKS_PROXY_CLOSED` when the tunnel failed after the reply; what TLS or a direct dial gives */
+function release(connection: Connection, chain: Chain, attempt: Attempt): Socket {
+  try {
+    return connection.release();
+  } catch (cause) {
+    attempt.throwIfStopped();
+    if (chain === 'direct' || attempt.options.tls) throw cause;
+    throw attempt.progress.failure('ERR_SOCKS_PROXY_CLOSED', { cause });
   }
 }
 

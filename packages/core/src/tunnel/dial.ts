@@ -70,10 +70,12 @@ export async function dial(
   return connection;
 }
 
-function failure(code: SocksErrorCode, cause: unknown, { progress, stopped }: Attempt): unknown {
+/** @throws the reason, if the attempt has stopped: it may have done so after the connection failed */
+function failure(code: SocksErrorCode, cause: unknown, attempt: Attempt): unknown {
+  attempt.throwIfStopped();
   const { code: detail } = cause as NodeJS.ErrnoException;
-  if (stopped || detail === 'ERR_INVALID_ARG_VALUE') return cause;
+  if (detail === 'ERR_INVALID_ARG_VALUE') return cause;
   const plain =
     detail === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'the proxy answers without TLS: use socks5://' : undefined;
-  return progress.failure(code, { cause, detail, hint: plain });
+  return attempt.progress.failure(code, { cause, detail, hint: plain });
 }

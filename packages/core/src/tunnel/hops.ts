@@ -68,7 +68,9 @@ export async function perform<T>(steps: Steps<T>, connection: Connection, attemp
     return await drive(steps, connection, progress);
   } catch (error) {
     const { ended, received } = connection;
-    if (error !== ended?.reason || attempt.stopped) throw error;
+    if (error !== ended?.reason) throw error;
+    // The attempt may have stopped after the connection failed, and before this catch.
+    attempt.throwIfStopped();
     throw progress.failure('ERR_SOCKS_PROXY_CLOSED', {
       ...(!(error instanceof StreamClosed) && { cause: error }),
       ...(received > 0
