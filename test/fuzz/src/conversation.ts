@@ -2,44 +2,15 @@
 
 import assert from 'node:assert/strict';
 import { isIPv4, isIPv6 } from 'node:net';
-import { Duplex } from 'node:stream';
 import { connect } from '@socksify/core';
 import { converse, encodeReply, negotiate, REP } from '@socksify/server';
 import type { SocksRequest } from '@socksify/server';
 import fc from 'fast-check';
-import { cuts, piecesOf } from './bytes.ts';
+import { cuts } from './bytes.ts';
 import { given, goodPort, literal, name, proxyOf, wellFormed } from './input.ts';
+import { join } from './pair.ts';
 import { count, defineProperty } from './property.ts';
 import type { Property } from './property.ts';
-
-/** One end of a connection. What is written comes out of the other in pieces, each in a turn of its own. */
-class End extends Duplex {
-  other: End | undefined;
-  readonly #cuts: readonly number[];
-
-  constructor(at: readonly number[]) {
-    super();
-    this.#cuts = at;
-  }
-
-  override _read(): void {}
-
-  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
-    void (async () => {
-      for (const piece of piecesOf(chunk, this.#cuts)) {
-        this.other?.push(piece);
-        await new Promise(setImmediate);
-      }
-      done();
-    })();
-  }
-}
-
-function join(there: readonly number[], back: readonly number[]): [client: End, server: End] {
-  const [client, server] = [new End(there), new End(back)];
-  [client.other, server.other] = [server, client];
-  return [client, server];
-}
 
 const login = fc.oneof(
   fc.record({ version: fc.constant(5 as const), username: wellFormed, password: wellFormed }),

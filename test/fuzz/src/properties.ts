@@ -3,7 +3,18 @@
 import { CLIENT } from './client.ts';
 import { CONFIGURATION } from './configuration.ts';
 import { CONVERSATION } from './conversation.ts';
+import { OPTIONS } from './options.ts';
 import type { Property } from './property.ts';
+import { SELECTORS } from './selectors.ts';
 import { SERVER } from './server.ts';
+import { SOCKETS } from './sockets.ts';
 
-export const PROPERTIES: readonly Property[] = [...CLIENT, ...CONFIGURATION, ...SERVER, ...CONVERSATION];
+export const PROPERTIES: readonly Property[] = [
+  ...CLIENT,
+  ...CONFIGURATION,
+  ...SERVER,
+  ...CONVERSATION,
+  ...OPTIONS,
+  ...SOCKETS,
+  ...SELECTORS,
+];

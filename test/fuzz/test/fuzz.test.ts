@@ -7,7 +7,7 @@ import { PROPERTIES } from '@socksify/fuzz';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
-// An unhandled rejection or exception fails the run of vitest itself.
+// An unhandled rejection or exception fails the test too.
 test.each(PROPERTIES)('$name', async ({ check, ends }) => {
   await fc.assert(check, { numRuns: 2000 });
   // No kind of end was left out by the generators.
