@@ -37,15 +37,15 @@ const url = () => server.url('socks5', { username: 'u', password: 'p' });
 
 describe('a loop that is blocked for longer than the time limit', () => {
   // The number of turns before it is blocked, so that it is in every step of the handshake.
-  const moments = [0, 1, 2, 3, 4, 5, 6, 8];
+  const moments = [0, 1, 2, 4, 8];
 
   test.each(moments)('fails nothing after %d turns, with a proxy in another process', async (turns) => {
     const source = `
       const [, url, port, turns] = process.argv;
       const block = (ms) => { for (const until = performance.now() + ms; performance.now() < until;); };
-      const attempts = Array.from({ length: 5 }, () => core.connect(url, { host: '127.0.0.1', port: Number(port) }, { timeout: 150 }));
+      const attempts = Array.from({ length: 5 }, () => core.connect(url, { host: '127.0.0.1', port: Number(port) }, { timeout: 600 }));
       for (let i = 0; i < Number(turns); i++) await new Promise((resolve) => setImmediate(resolve));
-      block(400);
+      block(1200);
       const results = await Promise.allSettled(attempts);
       for (const { value } of results) value?.socket.destroy();
       console.log(results.map(({ status, reason }) => reason?.code ?? status).join());
@@ -55,9 +55,9 @@ describe('a loop that is blocked for longer than the time limit', () => {
   });
 
   test.each(moments)('fails nothing after %d turns, with a proxy in the same process', async (turns) => {
-    const attempt = connect(url(), { host: '127.0.0.1', port }, { timeout: 150 });
+    const attempt = connect(url(), { host: '127.0.0.1', port }, { timeout: 300 });
     for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
-    block(400);
+    block(600);
     await expectTunnel(attempt);
   });
 
