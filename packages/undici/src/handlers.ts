@@ -39,7 +39,7 @@ export interface ModernHandler extends Progress {
   ): unknown;
   onResponseData?(controller: Controller, chunk: Buffer): unknown;
   onResponseEnd?(controller: Controller, trailers: ParsedHeaders): unknown;
-  onResponseError?(controller: Controller, error: Error): unknown;
+  onResponseError?(controller: Controller | null, error: Error): unknown;
 }
 
 /** undici 5, 6 and 7. */
@@ -59,140 +59,128 @@ export function modernHandler(handler: Handler): ModernHandler {
   return typeof handler.onRequestStart === 'function' ? handler : new ModernOverLegacy(handler);
 }
 
-/** A modern handler as both: for interceptors, which may be of any undici. An Agent must never see it. */
+/**
+ * A modern handler as both: for interceptors, which may be of any undici. An Agent must never see it. The fetch of
+ * undici 8 reads the raw headers alone, so these are brought up to date with what the interceptors made of them.
+ */
 export function bothHandlers(handler: ModernHandler): Handler {
-  return Object.assign(new LegacyOverModern(handler), {
-    onRequestStart: (...args: Parameters<NonNullable<ModernHandler['onRequestStart']>>) =>
-      handler.onRequestStart?.(...args),
-    onRequestUpgrade: (...args: Parameters<NonNullable<ModernHandler['onRequestUpgrade']>>) =>
-      handler.onRequestUpgrade?.(...args),
-    onResponseStart: (...args: Parameters<NonNullable<ModernHandler['onResponseStart']>>) =>
-      handler.onResponseStart?.(...args),
-    onResponseData: (...args: Parameters<NonNullable<ModernHandler['onResponseData']>>) =>
-      handler.onResponseData?.(...args),
-    onResponseEnd: (...args: Parameters<NonNullable<ModernHandler['onResponseEnd']>>) =>
-      handler.onResponseEnd?.(...args),
-    onResponseError: (...args: Parameters<NonNullable<ModernHandler['onResponseError']>>) =>
-      handler.onResponseError?.(...args),
-  });
+  const both: Record<string, unknown> = new LegacyOverModern(handler) as never;
+  for (const [name, index] of MODERN) {
+    both[name] = (controller: Controller, ...args: unknown[]): unknown => {
+      const parsed = args[index] as ParsedHeaders | undefined;
+      if (parsed) updateRaw(controller, name === 'onResponseEnd' ? 'rawTrailers' : 'rawHeaders', parsed);
+      return (handler[name] as Method | undefined)?.call(handler, controller, ...args);
+    };
+  }
+  return both;
 }
 
-class ModernOverLegacy implements ModernHandler {
-  readonly rawOnly = true;
-  readonly #handler: LegacyHandler;
+type Method = (...args: unknown[]) => unknown;
 
-  constructor(handler: LegacyHandler) {
-    this.#handler = handler;
+/** The callbacks of a modern handler, and which argument behind the controller are headers; -1: none. */
+const MODERN = [
+  ['onRequestStart', -1],
+  ['onRequestUpgrade', 1],
+  ['onResponseStart', 1],
+  ['onResponseData', -1],
+  ['onResponseEnd', 0],
+  ['onResponseError', -1],
+] as const;
+
+/** Passes on the callbacks that are the same in both generations. */
+export class ProgressOf<H extends Progress> implements Progress {
+  protected readonly next: H;
+
+  constructor(next: H) {
+    this.next = next;
   }
 
+  onResponseStarted(): unknown {
+    return this.next.onResponseStarted?.();
+  }
+
+  onBodySent(...args: unknown[]): unknown {
+    return this.next.onBodySent?.(...args);
+  }
+
+  onRequestSent(): unknown {
+    return this.next.onRequestSent?.();
+  }
+}
+
+class ModernOverLegacy extends ProgressOf<LegacyHandler> implements ModernHandler {
+  readonly rawOnly = true;
+
   onRequestStart(controller: Controller, context?: unknown): void {
-    this.#handler.onConnect?.((reason) => controller.abort(reason as Error), context);
+    this.next.onConnect?.((reason) => controller.abort(reason as Error), context);
   }
 
   onRequestUpgrade(controller: Controller, status: number, headers: ParsedHeaders, socket: Duplex): unknown {
-    return this.#handler.onUpgrade?.(status, toPairs(controller.rawHeaders ?? headers), socket);
+    return this.next.onUpgrade?.(status, presentPairs(controller.rawHeaders, headers), socket);
   }
 
   onResponseStart(controller: Controller, status: number, headers: ParsedHeaders, statusText = ''): void {
-    const raw = toPairs(controller.rawHeaders ?? headers);
-    if (this.#handler.onHeaders?.(status, raw, () => controller.resume(), statusText) === false) {
+    const raw = presentPairs(controller.rawHeaders, headers);
+    if (this.next.onHeaders?.(status, raw, () => controller.resume(), statusText) === false) {
       controller.pause();
     }
   }
 
   onResponseData(controller: Controller, chunk: Buffer): void {
-    if (this.#handler.onData?.(chunk) === false) controller.pause();
+    if (this.next.onData?.(chunk) === false) controller.pause();
   }
 
   onResponseEnd(controller: Controller, trailers: ParsedHeaders): void {
-    this.#handler.onComplete?.(toPairs(controller.rawTrailers ?? trailers ?? []));
+    this.next.onComplete?.(presentPairs(controller.rawTrailers, trailers ?? {}));
   }
 
-  onResponseError(_: Controller, error: Error): void {
-    this.#handler.onError?.(error);
-  }
-
-  onResponseStarted(): unknown {
-    return this.#handler.onResponseStarted?.();
-  }
-
-  onBodySent(...args: unknown[]): unknown {
-    return this.#handler.onBodySent?.(...args);
-  }
-
-  onRequestSent(): unknown {
-    return this.#handler.onRequestSent?.();
+  onResponseError(_: Controller | null, error: Error): void {
+    this.next.onError?.(error);
   }
 }
 
-/** A modern handler as a legacy one. */
-export class LegacyOverModern implements LegacyHandler {
-  readonly #handler: ModernHandler;
-  readonly #parse: (headers: RawHeaders) => ParsedHeaders;
-  #controller = new LegacyController();
-
-  constructor(handler: ModernHandler) {
-    this.#handler = handler;
-    this.#parse = handler.rawOnly === true ? () => UNPARSED : toObject;
-  }
-
-  // Again for a request that is sent once more, on another connection.
-  onConnect(abort: (reason?: Error) => void, context?: unknown): void {
-    this.#controller = new LegacyController(abort);
-    this.#handler.onRequestStart?.(this.#controller, context);
-  }
-
-  onUpgrade(status: number, headers: RawHeaders | null, socket: Duplex): unknown {
-    this.#controller.rawHeaders = headers ?? [];
-    return this.#handler.onRequestUpgrade?.(this.#controller, status, this.#parse(headers ?? []), socket);
-  }
-
-  onHeaders(status: number, headers: RawHeaders, resume: () => void, statusText: string): boolean {
-    const controller = this.#controller;
-    controller.rawHeaders = headers;
-    controller.onResume = resume;
-    this.#handler.onResponseStart?.(controller, status, this.#parse(headers), statusText);
-    return !controller.paused;
-  }
-
-  onData(chunk: Buffer): boolean {
-    this.#handler.onResponseData?.(this.#controller, chunk);
-    return !this.#controller.paused;
-  }
-
-  onComplete(trailers: RawHeaders | null): void {
-    this.#controller.rawTrailers = trailers ?? [];
-    this.#handler.onResponseEnd?.(this.#controller, this.#parse(trailers ?? []));
-  }
-
-  onError(error: Error): void {
-    this.#handler.onResponseError?.(this.#controller, error);
-  }
-
-  onResponseStarted(): unknown {
-    return this.#handler.onResponseStarted?.();
-  }
-
-  onBodySent(...args: unknown[]): unknown {
-    return this.#handler.onBodySent?.(...args);
-  }
-
-  onRequestSent(): unknown {
-    return this.#handler.onRequestSent?.();
-  }
-}
-
-class LegacyController implements Controller {
+/** A modern handler as a legacy one, and the controller of its request. */
+export class LegacyOverModern extends ProgressOf<ModernHandler> implements LegacyHandler, Controller {
   aborted = false;
   paused = false;
   reason: Error | null = null;
   rawHeaders: RawHeaders | null = null;
   rawTrailers: RawHeaders | null = null;
-  onResume: (() => void) | undefined;
-  readonly #abort: ((reason?: Error) => void) | undefined;
+  #abort: ((reason?: Error) => void) | undefined;
+  #resume: (() => void) | undefined;
 
-  constructor(abort?: (reason?: Error) => void) {
+  // Again for a request that is sent once more, on another connection.
+  onConnect(abort: (reason?: Error) => void, context?: unknown): void {
+    this.aborted = this.paused = false;
+    this.reason = null;
     this.#abort = abort;
+    this.next.onRequestStart?.(this, context);
+  }
+
+  onUpgrade(status: number, headers: RawHeaders | null, socket: Duplex): unknown {
+    this.rawHeaders = headers ?? [];
+    return this.next.onRequestUpgrade?.(this, status, this.#parse(this.rawHeaders), socket);
+  }
+
+  onHeaders(status: number, headers: RawHeaders, resume: () => void, statusText: string): boolean {
+    this.rawHeaders = headers;
+    this.#resume = resume;
+    this.next.onResponseStart?.(this, status, this.#parse(headers), statusText);
+    return !this.paused;
+  }
+
+  onData(chunk: Buffer): boolean {
+    this.next.onResponseData?.(this, chunk);
+    return !this.paused;
+  }
+
+  onComplete(trailers: RawHeaders | null): void {
+    this.rawTrailers = trailers ?? [];
+    this.next.onResponseEnd?.(this, this.#parse(this.rawTrailers));
+  }
+
+  onError(error: Error): void {
+    this.next.onResponseError?.(this, error);
   }
 
   abort(reason: Error): void {
@@ -209,13 +197,58 @@ class LegacyController implements Controller {
   resume(): void {
     if (!this.paused) return;
     this.paused = false;
-    this.onResume?.();
+    this.#resume?.();
+  }
+
+  #parse(headers: RawHeaders): ParsedHeaders {
+    return this.next.rawOnly === true ? UNPARSED : toObject(headers);
   }
 }
 
 type HeaderValue = RawHeaders[number] | undefined;
 
-const UNPARSED: ParsedHeaders = Object.freeze({});
+/** Stands for parsed headers that nobody reads. */
+export const UNPARSED: ParsedHeaders = Object.freeze({});
+
+/** Interceptors give a controller of their own sometimes, and not every one can be written to. */
+function updateRaw(controller: Controller, which: 'rawHeaders' | 'rawTrailers', parsed: ParsedHeaders): void {
+  const raw = controller?.[which];
+  if (!raw) return;
+  const pairs = toPairs(raw);
+  const present = presentPairs(pairs, parsed);
+  if (present !== pairs) Reflect.set(controller, which, present);
+}
+
+/**
+ * The headers as pairs, after interceptors. These change the parsed headers and may leave the raw ones as they came, so
+ * the raw pairs are good only for the names whose values are still the same.
+ */
+function presentPairs(
+  raw: RawHeaders | ParsedHeaders | null | undefined,
+  parsed: ParsedHeaders,
+): readonly Buffer[] {
+  if (!raw) return toPairs(parsed);
+  const pairs = toPairs(raw);
+  if (parsed === UNPARSED) return pairs;
+  const before = byName(pairs);
+  const present: Buffer[] = [];
+  let kept = 0;
+  for (const [name, given] of Object.entries(parsed)) {
+    if (given === undefined || given === null) continue;
+    const values = [given].flat();
+    const own = before.get(name.toLowerCase());
+    const same = own?.length === values.length && own.every((value, i) => says(value, values[i]));
+    if (same) kept++;
+    for (const value of same ? own : values)
+      present.push(toBuffer(name), value instanceof Buffer ? value : toBuffer(String(value)));
+  }
+  return kept === before.size && present.length === pairs.length ? pairs : present;
+}
+
+/** Some undicis read headers as Latin-1, some as UTF-8. */
+function says(value: Buffer, text: unknown): boolean {
+  return value.toString('latin1') === String(text) || value.toString() === String(text);
+}
 
 /** Flat pairs of Buffers, one pair for each value: several Set-Cookie stay several. */
 export function toPairs(headers: RawHeaders | ParsedHeaders): readonly Buffer[] {
@@ -232,17 +265,23 @@ export function toPairs(headers: RawHeaders | ParsedHeaders): readonly Buffer[] 
 
 /** Lower-case names; an array for a name that came several times. */
 export function toObject(headers: RawHeaders | ParsedHeaders): ParsedHeaders {
-  const values = new Map<string, string | string[]>();
-  const pairs = toPairs(headers);
+  return Object.fromEntries(
+    Array.from(byName(toPairs(headers)), ([name, values]) => {
+      const texts = values.map((value) => value.toString('latin1'));
+      return [name, texts.length > 1 ? texts : texts[0]];
+    }),
+  );
+}
+
+function byName(pairs: readonly Buffer[]): Map<string, Buffer[]> {
+  const values = new Map<string, Buffer[]>();
   for (let i = 0; i + 1 < pairs.length; i += 2) {
-    const name = (pairs[i] as Buffer).toString('latin1').toLowerCase();
-    const value = (pairs[i + 1] as Buffer).toString('latin1');
+    const [name, value] = [(pairs[i] as Buffer).toString('latin1').toLowerCase(), pairs[i + 1] as Buffer];
     const before = values.get(name);
-    if (before === undefined) values.set(name, value);
-    else if (typeof before === 'string') values.set(name, [before, value]);
-    else before.push(value);
+    if (before) before.push(value);
+    else values.set(name, [value]);
   }
-  return Object.fromEntries(values);
+  return values;
 }
 
 function entries(headers: RawHeaders | ParsedHeaders): readonly (readonly [Buffer | string, HeaderValue])[] {
@@ -252,5 +291,8 @@ function entries(headers: RawHeaders | ParsedHeaders): readonly (readonly [Buffe
 }
 
 function toBuffer(text: Buffer | string): Buffer {
-  return typeof text === 'string' ? Buffer.from(text, 'latin1') : text;
+  if (typeof text !== 'string') return text;
+  // An interceptor may have read UTF-8, or made up a text of its own.
+  // oxlint-disable-next-line no-control-regex -- "all Latin-1"
+  return Buffer.from(text, /^[\u0000-\u00ff]*$/.test(text) ? 'latin1' : 'utf8');
 }

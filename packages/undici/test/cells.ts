@@ -1,7 +1,7 @@
 // The combinations of consumer and Agent. undici 8 needs Node 22.19; on Node 20 its cells do not exist.
 
 import { nodeAgent } from '../src/agent.ts';
-import type { AgentClass } from '../src/index.ts';
+import type { AgentClass, AgentLike } from '../src/index.ts';
 
 export type WebSocketClass = new (url: string, options?: any) => WebSocket;
 export type EventSourceClass = new (url: string, options?: any) => EventTarget & { close(): void };
@@ -18,9 +18,17 @@ export interface Undici {
   readonly WebSocket: WebSocketClass;
   /** undici 5 has none. */
   readonly EventSource?: EventSourceClass;
+  /** undici 5 has none; that of 6 is not used here. */
+  readonly RetryAgent?: new (
+    dispatcher: any,
+    options?: any,
+  ) => AgentLike;
   readonly FormData: FormDataClass;
   /** undici 5 has none that `compose` could take. */
-  readonly interceptors?: Record<'retry' | 'redirect', (options?: any) => (dispatch: any) => any>;
+  readonly interceptors?: Record<
+    'retry' | 'redirect' | 'decompress' | 'dump',
+    (options?: any) => (dispatch: any) => any
+  >;
   readonly getGlobalDispatcher: () => unknown;
 }
 
@@ -31,7 +39,7 @@ const NodeAgent = nodeAgent();
 
 export const undicis: ReadonlyMap<string, Undici> = new Map<string, Undici>([
   ['undici 5', (await import('undici5')) as unknown as Undici],
-  ['undici 6', await import('undici6')],
+  ['undici 6', (await import('undici6')) as unknown as Undici],
   ['undici 7', (await import('undici7')) as unknown as Undici],
   ...(nodeMajor >= 22 ? [['undici 8', (await import('undici8')) as unknown as Undici] as const] : []),
 ]);
