@@ -1,17 +1,17 @@
 // Finds the Agent class to build on, and which generation of handlers it speaks. Never imports undici.
 
-import { LegacyOverModern } from './handlers.ts';
-import type { ModernHandler } from './handlers.ts';
-import { NODE_26, NODE_20 } from './symbols.ts';
+import { dispatcherIn, loadNodeUndici, mainGlobal, NODE_20, NODE_26, putDispatcher } from './main-global.ts';
+import type { AgentOptions } from './options.ts';
 
 /** The part of undici's Agent that is used here. */
 export interface AgentLike {
   dispatch(options: any, handler: any): boolean;
-  close(): Promise<unknown>;
-  destroy(error?: any): Promise<unknown>;
+  close(callback?: any): Promise<unknown>;
+  destroy(error?: any, callback?: any): Promise<unknown>;
   on(event: any, listener: (...args: any[]) => void): unknown;
   readonly webSocketOptions?: unknown;
   readonly eventSourceOptions?: unknown;
+  readonly stats?: unknown;
   request(...args: any[]): any;
   stream(...args: any[]): any;
   pipeline(...args: any[]): any;
@@ -24,16 +24,19 @@ export type AgentClass = new (options?: any) => AgentLike;
 /** `legacy`: onConnect, onHeaders ... (undici up to 7). `modern`: onRequestStart, onResponseStart ... (undici 8). */
 export type Generation = 'legacy' | 'modern';
 
+const PLACES = [NODE_26, NODE_20];
+
+let ofNode: AgentClass | undefined;
+
 /**
- * The Agent class inside Node, which is to be had only from the global dispatcher.
+ * The Agent class inside Node, which is to be had only from the global dispatcher. When another dispatcher has been in
+ * its place since before Node's undici was loaded, the Agent class of that one.
  *
- * @throws Error `ERR_INVALID_STATE` when the global dispatcher has been replaced by something without an Agent in it
+ * @throws Error `ERR_INVALID_STATE` when there is no Agent in it
  */
 export function nodeAgent(): AgentClass {
-  // Reading this loads Node's undici, which then sets its global dispatcher.
-  void globalThis.Headers;
-  const globals = globalThis as unknown as Record<symbol, unknown>;
-  const Agent = findAgent(globals[NODE_26]) ?? findAgent(globals[NODE_20]);
+  ofNode ??= agentInGlobal(isOfNode) ?? loadedAgent();
+  const Agent = ofNode ?? agentInGlobal();
   if (Agent) return Agent;
   throw Object.assign(
     new Error(
@@ -41,6 +44,43 @@ export function nodeAgent(): AgentClass {
     ),
     { code: 'ERR_INVALID_STATE' },
   );
+}
+
+/** HTTP/2 unless told otherwise: as the Agent has it, or as Node's, if it stands for that one. */
+export function offersH2(Agent: AgentClass, generation: Generation, standsForNodes: boolean): boolean {
+  if (standsForNodes && Agent !== ofNode) return Number.parseInt(process.versions['undici'] ?? '', 10) >= 8;
+  return generation === 'modern';
+}
+
+/** An undici that was loaded first is in the place of Node's Agent. So the places are empty while Node's is loaded. */
+function loadedAgent(): AgentClass | undefined {
+  const before = PLACES.map((place) => [place, dispatcherIn(mainGlobal, place)] as const);
+  const taken = before.filter(([, dispatcher]) => dispatcher !== undefined);
+  for (const [place] of taken) putDispatcher(mainGlobal, place, undefined);
+  try {
+    loadNodeUndici();
+    return agentInGlobal(isOfNode);
+  } finally {
+    for (const [place, dispatcher] of taken) putDispatcher(mainGlobal, place, dispatcher);
+  }
+}
+
+function agentInGlobal(test: (Agent: AgentClass) => boolean = () => true): AgentClass | undefined {
+  for (const place of PLACES) {
+    const Agent = findAgent(dispatcherIn(mainGlobal, place));
+    if (Agent && test(Agent)) return Agent;
+  }
+  return undefined;
+}
+
+/** Whose code is it? The error of a wrong option tells, in its stack. */
+function isOfNode(Agent: AgentClass): boolean {
+  try {
+    new Agent({ factory: null }).destroy().catch(() => {});
+    return false;
+  } catch (error) {
+    return String((error as Error | undefined)?.stack).includes('node:internal/deps/undici');
+  }
 }
 
 /** An environment agent or a wrapper holds its Agent in a symbol property. */
@@ -57,54 +97,49 @@ function findAgent(value: unknown, depth = 0): AgentClass | undefined {
   return undefined;
 }
 
-const generations = new WeakMap<AgentClass, Generation>();
-
-/**
- * Which of the two error methods does a destroyed Agent call? No request, no version string.
- *
- * @throws TypeError `ERR_INVALID_ARG_TYPE` when it calls neither: that is no Agent of undici
- */
+/** @throws as {@link checkAgent} */
 export function generationOf(Agent: AgentClass): Generation {
-  let generation = generations.get(Agent);
-  if (generation) return generation;
-  if (typeof Agent === 'function' && typeof Agent.prototype?.dispatch === 'function') {
-    const probe = new Agent();
-    void probe.destroy();
-    // Without onRequestStart, which would make undici 7 wrap the handler.
-    probe.dispatch(PROBE, {
-      onError: () => (generation = 'legacy'),
-      onResponseError: () => (generation = 'modern'),
-    });
-  }
-  if (!generation) {
-    throw Object.assign(new TypeError('Agent is not the Agent class of undici 5.28 to 8'), {
-      code: 'ERR_INVALID_ARG_TYPE',
-    });
-  }
-  generations.set(Agent, generation);
-  return generation;
+  return checkAgent(Agent, {});
 }
 
-const PROBE = { origin: 'http://localhost', path: '/', method: 'GET' };
-
 /**
- * undici checks pool and client options at the first request only. Here a throw-away Agent, which connects to
- * nothing, is given one at once.
+ * The generation of an Agent: which of the two error methods does it call? And does it take these options, which undici checks at the first
+ * request only? A throw-away Agent is given one whose path cannot be read: so it ends before undici publishes it or
+ * connects. Then, for what is only like an Agent, one after its end.
  *
- * @throws undici's InvalidArgumentError, `UND_ERR_INVALID_ARG`
+ * @throws TypeError `ERR_INVALID_ARG_TYPE` for what is no Agent of undici; undici's InvalidArgumentError,
+ * `UND_ERR_INVALID_ARG`, for the options
  */
-export function checkAgentOptions(Agent: AgentClass, options: object): void {
-  const probe = new Agent({ ...options, connect: () => {} });
+export function checkAgent(Agent: AgentClass, options: AgentOptions): Generation {
+  let generation: Generation | undefined;
   let failed: unknown;
-  const handler: ModernHandler = {
-    onRequestStart() {},
-    onResponseStart() {},
-    onResponseData() {},
-    onResponseEnd() {},
-    onResponseError: (_, error) => (failed = error),
+  const checked = new Error('the options are valid');
+  const unreadable = {
+    origin: 'http://localhost',
+    method: 'GET',
+    maxRedirections: 0,
+    get path(): string {
+      throw checked;
+    },
   };
-  probe.dispatch(PROBE, generationOf(Agent) === 'modern' ? handler : new LegacyOverModern(handler));
-  const invalid = failed;
-  void probe.destroy();
-  if (invalid) throw invalid;
+  // Without onRequestStart, which would make undici 7 wrap the handler.
+  const failing =
+    (of: Generation) =>
+    (...args: unknown[]): void => {
+      generation = of;
+      failed = args.at(-1);
+    };
+  const handler = { onError: failing('legacy'), onResponseError: failing('modern') };
+  if (typeof Agent === 'function' && typeof Agent.prototype?.dispatch === 'function') {
+    // Factory and interceptors are the caller's code, and would see this request.
+    const probe = new Agent({ ...options, factory: undefined, interceptors: undefined, connect: () => {} });
+    probe.dispatch(unreadable, handler);
+    if (failed !== undefined && failed !== checked) throw failed;
+    probe.destroy().catch(() => {});
+    if (!generation) probe.dispatch(unreadable, handler);
+    if (generation) return generation;
+  }
+  throw Object.assign(new TypeError('Agent is not the Agent class of undici 5.28 to 8'), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  });
 }

@@ -2,7 +2,7 @@
 
 import { EventEmitter } from 'node:events';
 import type { ProxyRoute, SocksClient } from '@socksify/core';
-import { checkAgentOptions, generationOf, nodeAgent } from './agent.ts';
+import { checkAgent, nodeAgent, offersH2 } from './agent.ts';
 import type { AgentLike, Generation } from './agent.ts';
 import { connectorOver, socksClient } from './connector.ts';
 import type { ConnectorCallback, ConnectorTarget } from './connector.ts';
@@ -73,9 +73,8 @@ export class SocksDispatcher extends EventEmitter {
     const { pool, connector } = divideOptions(options);
     this.#client = socksClient(proxy, connector);
     const Agent = options.Agent ?? nodeAgent();
-    this.#generation = generationOf(Agent);
-    this.#allowH2 = pool.allowH2 ?? this.#generation === 'modern';
-    if (!pool.factory) checkAgentOptions(Agent, { ...pool, allowH2: this.#allowH2 });
+    this.#generation = checkAgent(Agent, pool);
+    this.#allowH2 = pool.allowH2 ?? offersH2(Agent, this.#generation, !options.Agent);
     const { maxOrigins, ...poolOptions } = pool;
 
     const resume = typeof proxy !== 'function';

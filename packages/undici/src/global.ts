@@ -1,19 +1,39 @@
-// The global dispatcher, in both places where some undici looks for it.
+// The global dispatcher, in every place where some undici looks for it.
 
 import { SocksDispatcher } from './dispatcher.ts';
+import { dispatcherIn, loadNodeUndici, mainGlobal, NODE_20, NODE_26, putDispatcher } from './main-global.ts';
 import { checkRuntime } from './runtime.ts';
-import { NODE_20, NODE_26 } from './symbols.ts';
+
+/** A global object and a symbol. In a vm context, the copies of undici that are loaded there read another global. */
+type Place = readonly [global: object, symbol: symbol];
+
+const GLOBALS = [...new Set([mainGlobal, globalThis])];
+const PLACES: readonly Place[] = GLOBALS.flatMap((global): Place[] => [
+  [global, NODE_20],
+  [global, NODE_26],
+]);
+
+/** What one call of setGlobalDispatcher put in its places, and what was there before. */
+interface Installation {
+  readonly dispatcher: unknown;
+  readonly before: readonly unknown[];
+}
+
+/** Those that have not been undone, in the order of their calls. */
+const installations: Installation[] = [];
 
 /**
  * Makes `dispatcher` the default of Node's own `fetch` and of every copy of undici, whatever its version.
  *
  * The returned function puts back what was there before (where there was nothing, a dispatcher that connects directly),
- * unless someone else has set one since. Undo nested calls in reverse order.
+ * unless someone else has set one since. Several calls can be undone in any order. In a vm context (Jest, vitest's
+ * `vmThreads`) Node's fetch belongs to all contexts of the process or thread, and so does this: undo it after the tests.
  *
  * @param dispatcher a SocksDispatcher, or what its `compose` returned
  * @throws TypeError `ERR_INVALID_ARG_TYPE` for what is no dispatcher; Error `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` on
- * Bun and Deno, which ignore it; Error `ERR_INVALID_STATE` when it did not take effect, or when an undici is loaded
- * that looks for its dispatcher in a place unknown here
+ * Bun and Deno, which ignore it; Error `ERR_INVALID_STATE` when it did not take effect, when the global `fetch` or
+ * `Headers` has been replaced by one that is not undici's, or when an undici is loaded that looks for its dispatcher in
+ * a place unknown here
  * @example
  * const undo = setGlobalDispatcher(new SocksDispatcher('socks5://127.0.0.1:1080'));
  * await fetch('https://example.com/');
@@ -28,30 +48,64 @@ export function setGlobalDispatcher(dispatcher: {
       code: 'ERR_INVALID_ARG_TYPE',
     });
   }
-  // Reading this loads Node's undici, which sets its own default first, so that undo has something to put back.
-  void globalThis.Headers;
-  const before = [NODE_20, NODE_26].map(
-    (symbol) => [symbol, Object.getOwnPropertyDescriptor(globalThis, symbol)] as const,
+  // Node's undici sets its own default when it is loaded; do that first, so that undo has something to put back.
+  loadNodeUndici();
+  for (const global of GLOBALS) if (global === mainGlobal || 'fetch' in global) checkFetch(global);
+  const installation = { dispatcher, before: PLACES.map(current) };
+  installations.push(installation);
+  for (const [global, symbol] of PLACES) putDispatcher(global, symbol, dispatcher);
+  const missed = missedPlace(dispatcher);
+  if (missed === undefined) return () => undo(installation);
+  undo(installation);
+  throw invalidState(missed);
+}
+
+function undo(installation: Installation): void {
+  const index = installations.indexOf(installation);
+  if (index === -1) return;
+  installations.splice(index, 1);
+  const later = installations.slice(index);
+  for (const [i, place] of PLACES.entries()) {
+    const { dispatcher, before } = installation;
+    // A later call that found this dispatcher here is to put back what this one found.
+    const heir = later.find((other) => other.before[i] === dispatcher);
+    if (heir) (heir.before as unknown[])[i] = before[i];
+    else if (current(place) === dispatcher) putDispatcher(...place, before[i] ?? direct());
+  }
+}
+
+/** Every undici looks into its place at every request. Undefined: into one that holds the dispatcher now. */
+function missedPlace(dispatcher: unknown): string | undefined {
+  const others = GLOBALS.flatMap((global) =>
+    Object.getOwnPropertySymbols(global)
+      .filter(({ description }) => description?.startsWith('undici.globalDispatcher.'))
+      .map((symbol): Place => [global, symbol]),
   );
-  const undo = (): void => {
-    for (const [symbol, descriptor] of before) {
-      if (current(symbol) !== dispatcher) continue;
-      put(symbol, descriptor === undefined ? direct() : descriptor.value);
-    }
-  };
-  for (const [symbol] of before) put(symbol, dispatcher);
-  // Every undici fills its place when it is loaded, Node's own has done so above, and looks into it at every request.
-  // So all of them use this dispatcher, unless one has a place that is not known here.
-  const places = Object.getOwnPropertySymbols(globalThis).filter(({ description }) =>
-    description?.startsWith('undici.globalDispatcher.'),
-  );
-  const elsewhere = places.find((symbol) => current(symbol) !== dispatcher);
-  const ofNode = before.some(([, descriptor]) => descriptor !== undefined);
-  if (ofNode && !elsewhere && before.every(([symbol]) => current(symbol) === dispatcher)) return undo;
-  undo();
-  const reason =
-    elsewhere?.description ?? (ofNode ? 'globalThis is frozen' : "Node's fetch has been replaced");
-  throw Object.assign(new Error(`the global dispatcher cannot be set for every fetch: ${reason}`), {
+  const missed = [...others, ...PLACES].find((place) => current(place) !== dispatcher);
+  return missed && `globalThis[${String(missed[1])}] cannot be set`;
+}
+
+/** Every undici reads `dispatcher` from the options of a request, before anything else happens; no other fetch does. */
+function checkFetch({ fetch, Headers, Response }: typeof globalThis): void {
+  let ofUndici = false;
+  try {
+    const own = new Response().headers instanceof Headers;
+    const options = {
+      get dispatcher(): never {
+        ofUndici = own;
+        throw new Error('no request is meant');
+      },
+    };
+    // Nothing is sent, whatever fetch this is: the URL is its own content.
+    Promise.resolve(fetch('data:,', options)).catch(() => {});
+  } catch {
+    // Then it is another fetch, unless it has read the option.
+  }
+  if (!ofUndici) throw invalidState("fetch, Headers or Response is not Node's or undici's any more");
+}
+
+function invalidState(reason: string): Error {
+  return Object.assign(new Error(`the global dispatcher cannot be set for every fetch: ${reason}`), {
     code: 'ERR_INVALID_STATE',
   });
 }
@@ -65,18 +119,6 @@ function direct(): SocksDispatcher | undefined {
   }
 }
 
-function current(symbol: symbol): unknown {
-  return (globalThis as unknown as Record<symbol, unknown>)[symbol];
-}
-
-/** undici's own property is writable but not configurable; a new one stays removable. */
-function put(symbol: symbol, value: unknown): void {
-  if (Object.hasOwn(globalThis, symbol)) Reflect.set(globalThis, symbol, value);
-  else
-    Reflect.defineProperty(globalThis, symbol, {
-      value,
-      writable: true,
-      enumerable: false,
-      configurable: true,
-    });
+function current([global, symbol]: Place): unknown {
+  return dispatcherIn(global, symbol);
 }

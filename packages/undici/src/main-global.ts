@@ -1,0 +1,34 @@
+// The global object that Node's own fetch belongs to, and the two places in it where a global dispatcher lives. In a vm
+// context (Jest, the vmThreads of vitest) `globalThis` is another object, which Node's fetch never reads.
+
+import { runInThisContext } from 'node:vm';
+
+/** Read by Node 20, 22 and 24, and by undici 5, 6 and 7. */
+export const NODE_20: unique symbol = Symbol.for('undici.globalDispatcher.1');
+
+/** Read by Node 26 and undici 8. */
+export const NODE_26: unique symbol = Symbol.for('undici.globalDispatcher.2');
+
+/** The same object as `globalThis`, but for a vm context. */
+export const mainGlobal: typeof globalThis = runInThisContext('globalThis') as typeof globalThis;
+
+/** Properties whose first reading makes Node load its undici. */
+const OF_UNDICI = ['Headers', 'Request', 'Response', 'FormData'] as const;
+
+/**
+ * Makes Node load its undici, which then fills its place unless something is there. Reading one property is enough,
+ * but any of them may have been replaced.
+ */
+export function loadNodeUndici(): void {
+  // A bundler removes a property access whose value is not used; it keeps a call.
+  for (const name of OF_UNDICI) Reflect.get(mainGlobal, name);
+}
+
+export function dispatcherIn(global: object, place: symbol): unknown {
+  return (global as Record<symbol, unknown>)[place];
+}
+
+/** undici's own property is writable, and cannot be removed; a new one can. */
+export function putDispatcher(global: object, place: symbol, dispatcher: unknown): void {
+  Reflect.set(global, place, dispatcher);
+}
