@@ -1,11 +1,16 @@
-// undici's connector contract over a SocksClient. Knows sockets, TLS options and errors; nothing of pools or handlers.
+// undici's connector contract over a SocksClient: sockets, TLS options and errors.
 
 import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
+import timers from 'node:timers';
 import type { ConnectionOptions } from 'node:tls';
+import { inspect, types } from 'node:util';
 import { SessionCache, SocksClient } from '@socksify/core';
-import type { ProxyRoute, SocksOptions } from '@socksify/core';
-import type { Attempt } from './origins.ts';
+import type { Chain, ProxyRoute, SocksOptions } from '@socksify/core';
+import type { Attempt } from './pools.ts';
+
+// Taken at load: tests replace it, and then held-back bytes would never be shown.
+const { setImmediate } = timers;
 
 /** How to reach the proxy. As `SocksOptions` of the core, but for the name of the deadline. */
 export interface AdapterOptions extends Omit<SocksOptions, 'timeout'> {
@@ -18,9 +23,13 @@ export interface AdapterOptions extends Omit<SocksOptions, 'timeout'> {
 export interface SocksConnectorOptions extends AdapterOptions {
   /** TLS to https destinations, as in `tls.connect`: `ca`, `cert`, `key`, `rejectUnauthorized`, `servername` ... */
   tls?: ConnectionOptions;
-  /** Offer HTTP/2 by ALPN. Default false. */
+  /** Offer HTTP/2 by ALPN, after HTTP/1.1. Default false. */
   allowH2?: boolean;
-  /** TLS sessions kept for resumption, one for each destination. Default 100; 0: none. */
+  /** With `allowH2`, offer HTTP/2 before HTTP/1.1. Default false. */
+  preferH2?: boolean;
+  /** HTTP/2 without TLS to http destinations that are known to speak it, as in undici 7 and 8. Default false. */
+  useH2c?: boolean;
+  /** TLS sessions kept for resumption, one for each destination. Default 100; 0: none. Not used with a selector. */
   maxCachedSessions?: number;
 }
 
@@ -53,6 +62,9 @@ export interface SocksConnector {
  * of the destination, and what a selector throws. Call `close()` when the Agent is destroyed in the middle of things:
  * undici does not tell its connector.
  *
+ * A connector sees no requests. So a selector is called once for each connection here, and requests share connections
+ * whatever it would answer them; `SocksDispatcher` calls it for each request.
+ *
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; TypeError for options
  * @example
  * const pool = new Pool('https://example.com', { connect: socksConnector('socks5://127.0.0.1:1080') });
@@ -69,20 +81,28 @@ export function socksConnector(proxy: ProxyRoute, options: SocksConnectorOptions
 export function socksClient(proxy: ProxyRoute, options: AdapterOptions): SocksClient {
   const { connectTimeout, lookup, tcp, auth, pipeline, standby } = options;
   const given = { timeout: connectTimeout, lookup, tcp, auth, pipeline, standby };
-  return new SocksClient(
-    proxy,
-    Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as SocksOptions,
-  );
+  return new SocksClient(proxy, given);
 }
 
+const DEFAULT_TIMEOUT = 30_000;
+
 export interface ConnectorSettings
-  extends Pick<SocksConnectorOptions, 'tcp' | 'tls' | 'allowH2' | 'maxCachedSessions'> {
-  /** Resume TLS sessions. Not over a selector: a ticket would link connections that it keeps apart. */
+  extends Pick<
+    SocksConnectorOptions,
+    'connectTimeout' | 'tcp' | 'tls' | 'allowH2' | 'preferH2' | 'useH2c' | 'maxCachedSessions'
+  > {
+  /** Resume TLS sessions where no chain is given. Not over a selector: a ticket would link what it keeps apart. */
   readonly resume: boolean;
 }
 
-/** Who waits for a connection: a handshake that nobody waits for any more is ended. */
+/** Who a connection is for: an attempt that no request waits for any more is ended. */
 export interface Waiters {
+  readonly name: string;
+  readonly origin: string;
+  readonly chain: Chain | undefined;
+  /** Milliseconds that are gone already. */
+  readonly waited: number;
+  readonly wanted: boolean;
   attempt(): Attempt;
 }
 
@@ -90,11 +110,15 @@ export function connectorOver(
   client: SocksClient,
   settings: ConnectorSettings,
 ): (target: ConnectorTarget, callback: ConnectorCallback, waiters?: Waiters) => void {
-  const { tcp, tls = {}, allowH2 = false, maxCachedSessions = 100, resume } = settings;
-  const ALPNProtocols = allowH2 ? ['h2', 'http/1.1'] : ['http/1.1'];
-  const sessions = new SessionCache(resume && !tls.session ? maxCachedSessions : 0);
+  const { connectTimeout = DEFAULT_TIMEOUT, tcp, tls = {}, maxCachedSessions = 100, resume } = settings;
+  const ALPNProtocols = protocolsOf(settings);
+  const sessions = new SessionCache(tls.session ? 0 : maxCachedSessions);
 
-  const open = async (target: ConnectorTarget, signal: AbortSignal | undefined): Promise<Socket> => {
+  const open = async (
+    target: ConnectorTarget,
+    waiters: Waiters | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Socket> => {
     const { hostname, protocol, localAddress } = target;
     if (target.httpSocket)
       throw new TypeError('a SOCKS connector opens its own connections: httpSocket is not for it');
@@ -104,52 +128,72 @@ export function connectorOver(
       port: Number(target.port || (secure ? 443 : 80)),
       protocol: secure ? 'https:' : 'http:',
     } as const;
+    // An interceptor inside the Agent may send a request elsewhere; the selector was called for this origin alone.
+    const chain = waiters?.origin === `${protocol}//${target.host}` ? waiters.chain : undefined;
     const options = {
       ...(signal && { signal }),
+      ...(chain && { chain }),
+      ...(waiters?.waited &&
+        connectTimeout > 0 && { timeout: Math.max(1, Math.ceil(connectTimeout - waiters.waited)) }),
       ...(localAddress && { tcp: { ...tcp, localAddress } }),
     };
-    if (!secure) return (await client.connect(destination, options)).socket;
+    if (!secure) {
+      const { socket } = await client.connect(destination, options);
+      return settings.useH2c ? Object.assign(socket, { alpnProtocol: 'h2' }) : socket;
+    }
 
     const servername = target.servername || tls.servername;
     const sni = servername && isIP(servername) === 0 ? servername : undefined;
-    const key = `${sni ?? ''} ${hostname}:${destination.port}`;
-    const session = sessions.get(key);
-    const { servername: _, ...rest } = tls;
+    const key =
+      chain || resume ? `${waiters?.name ?? ''} ${sni ?? ''} ${hostname}:${destination.port}` : undefined;
+    const session = key === undefined ? undefined : sessions.get(key);
+    const { servername: _, ...others } = tls;
     const { socket } = await client.connect(destination, {
       ...options,
       tls: {
-        ...rest,
+        ...others,
         ALPNProtocols,
         ...(sni && { servername: sni }),
         ...(session && { session }),
-        onSocket: (secured) => sessions.watch(key, secured),
+        ...(key !== undefined && { onSocket: (secured) => sessions.watch(key, secured) }),
       },
     });
     return socket;
   };
 
-  const openIfWanted = async (target: ConnectorTarget, waiters: Waiters | undefined): Promise<Socket> => {
+  const connect = async (
+    target: ConnectorTarget,
+    callback: ConnectorCallback,
+    waiters?: Waiters,
+  ): Promise<void> => {
     const attempt = waiters?.attempt();
     let socket: Socket | undefined;
     try {
-      return (socket = await open(target, attempt?.signal));
-    } finally {
-      attempt?.end(socket);
+      socket = await open(target, waiters, attempt?.signal);
+    } catch (error) {
+      attempt?.end();
+      // Ended since nobody waited for it. A request that came meanwhile is in the same queue of undici, and would fail.
+      if (attempt?.signal.aborted && error === attempt.signal.reason && waiters?.wanted) {
+        await connect(target, callback, waiters);
+      } else callback(connectError(error), null);
+      return;
     }
+    attempt?.end(socket);
+    // As undici's connector: what upgrade() and connect() hand out may have no other listener yet.
+    socket.on('error', ignore);
+    holdBack(socket);
+    callback(null, socket);
   };
-
-  return (target, callback, waiters) => {
-    // oxlint-disable promise/no-callback-in-promise -- that is undici's contract
-    openIfWanted(target, waiters).then(
-      (socket) => {
-        holdBack(socket);
-        callback(null, socket);
-      },
-      (error: unknown) => callback(connectError(error), null),
-    );
-    // oxlint-enable promise/no-callback-in-promise
-  };
+  return connect;
 }
+
+/** In undici's order: a server that takes the client's first choice speaks HTTP/1.1, unless told otherwise. */
+function protocolsOf({ allowH2 = false, preferH2 = false }: ConnectorSettings): string[] {
+  if (!allowH2) return ['http/1.1'];
+  return preferH2 ? ['h2', 'http/1.1'] : ['http/1.1', 'h2'];
+}
+
+function ignore(): void {}
 
 /**
  * undici 6, 7 and 8 read a new socket before they write its request. What came in the segment of the proxy's reply
@@ -169,7 +213,11 @@ function holdBack(socket: Socket & { readonly alpnProtocol?: string | false | nu
 /** undici takes these two for signs of its own that the same request can be tried again, and dials for ever. */
 const RECONNECT: ReadonlySet<unknown> = new Set(['UND_ERR_SOCKET', 'UND_ERR_INFO']);
 
-function connectError(error: unknown): Error {
-  if (error instanceof Error && !RECONNECT.has((error as NodeJS.ErrnoException).code)) return error;
-  return new Error(error instanceof Error ? error.message : String(error), { cause: error });
+/** What undici and its consumers take for a final error: an Error, without those codes. */
+export function connectError(error: unknown): Error {
+  if (types.isNativeError(error) || error instanceof Error) {
+    if (!RECONNECT.has((error as NodeJS.ErrnoException).code)) return error;
+    return new Error(error.message, { cause: error });
+  }
+  return new Error(`the connection failed with ${inspect(error)}`, { cause: error });
 }

@@ -1,59 +1,56 @@
 // SocksDispatcher: an Agent of any generation behind one dispatch() that handlers of either generation can use.
 
 import { EventEmitter } from 'node:events';
-import type { ProxyRoute, SocksClient } from '@socksify/core';
+import { inspect } from 'node:util';
+import type { Chain, ProxyRoute, SocksClient } from '@socksify/core';
 import { checkAgent, nodeAgent, offersH2 } from './agent.ts';
-import type { AgentLike, Generation } from './agent.ts';
-import { connectorOver, socksClient } from './connector.ts';
+import type { AgentClass, AgentLike, Generation } from './agent.ts';
+import { connectError, connectorOver, socksClient } from './connector.ts';
 import type { ConnectorCallback, ConnectorTarget } from './connector.ts';
 import { Exchange } from './exchange.ts';
-import { isForm, writeForm } from './form.ts';
 import { bothHandlers, LegacyOverModern, modernHandler } from './handlers.ts';
 import type { Handler } from './handlers.ts';
+import { mainGlobal } from './main-global.ts';
 import { divideOptions } from './options.ts';
 import type { SocksDispatcherOptions } from './options.ts';
-import { Origins } from './origins.ts';
-import type { Origin } from './origins.ts';
+import { Pools } from './pools.ts';
+import type { Pool } from './pools.ts';
+import { cleanOptions, destinationOf } from './request.ts';
+import type { DispatchOptions } from './request.ts';
 import { checkRuntime } from './runtime.ts';
-
-/** What every undici passes to `dispatch`, as far as it matters here. */
-export interface DispatchOptions {
-  origin?: string | URL;
-  path: string;
-  method: string;
-  headers?: any;
-  body?: any;
-  upgrade?: any;
-  allowH2?: any;
-  dispatcher?: any;
-}
+import { undiciError } from './undici-errors.ts';
 
 export type Dispatch = (options: any, handler: any) => boolean;
 
 /** undici's interceptor, of any version. */
 export type Interceptor = (dispatch: any) => any;
 
+// Of Node's own realm: others replace these.
+const { AbortController, performance } = mainGlobal;
+
 const AGENT = Symbol('agent');
 
+type Method = (...args: any[]) => any;
+
+type Stats = Record<string, Record<string, any>>;
+
+const LENT = ['request', 'stream', 'pipeline', 'connect', 'upgrade'] as const;
+
 /** Methods that reach the dispatcher through `this.dispatch` alone, so that they work on a composed view of it. */
-const OVER_DISPATCH: ReadonlySet<unknown> = new Set([
-  'compose',
-  'request',
-  'stream',
-  'pipeline',
-  'connect',
-  'upgrade',
-]);
+const OVER_DISPATCH: ReadonlySet<unknown> = new Set(['compose', ...LENT]);
 
 /**
  * Takes `fetch` and everything of undici through a SOCKS proxy: as `dispatcher` of Node's own `fetch` and `WebSocket`,
  * and of undici 5.28 to 8, whichever Agent it is built on. One serves them all.
  *
- * A failed connection is the `cause` of fetch's TypeError, and the error itself for `undici.request`: match its `code`
- * (`ERR_SOCKS_*`). Does no IO until the first request.
+ * A selector is called once for each request, in the async context of its `dispatch()`, and no request is sent over a
+ * connection that was opened for another answer. A failed connection, and what a selector throws or rejects with, is
+ * the `cause` of fetch's TypeError, and the error itself for `undici.request`: match its `code` (`ERR_SOCKS_*`). Does
+ * no IO until the first request.
  *
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; undici's `UND_ERR_INVALID_ARG` for its
- * own options; Error `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` on Bun and Deno, which would send directly
+ * own options; Error `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` on Bun and Deno, which would send directly; Error
+ * `ERR_INVALID_STATE` without `Agent` where there is no Agent to build on
  * @example
  * const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1080');
  * const response = await fetch('https://example.com/', { dispatcher });
@@ -61,9 +58,15 @@ const OVER_DISPATCH: ReadonlySet<unknown> = new Set([
  */
 export class SocksDispatcher extends EventEmitter {
   readonly #client: SocksClient;
+  readonly #selects: boolean;
+  readonly #Agent: AgentClass;
   readonly #generation: Generation;
-  readonly #allowH2: boolean;
-  readonly #origins: Origins;
+  readonly #h2: boolean;
+  /** Undefined: the Agent follows no redirects. */
+  readonly #maxRedirections: number | undefined;
+  readonly #pools: Pools;
+  /** Requests whose selector has not answered yet, each with what it does then. */
+  readonly #selecting = new Map<Exchange, Promise<void>>();
   #closing: Promise<void> | undefined;
   #destroying: Promise<void> | undefined;
 
@@ -71,51 +74,126 @@ export class SocksDispatcher extends EventEmitter {
     super();
     checkRuntime('SocksDispatcher');
     const { pool, connector } = divideOptions(options);
+    this.#selects = typeof proxy === 'function';
     this.#client = socksClient(proxy, connector);
     const Agent = options.Agent ?? nodeAgent();
-    this.#generation = checkAgent(Agent, pool);
-    this.#allowH2 = pool.allowH2 ?? offersH2(Agent, this.#generation, !options.Agent);
-    const { maxOrigins, ...poolOptions } = pool;
+    this.#Agent = Agent;
+    const generation = checkAgent(Agent, pool);
+    this.#generation = generation;
+    const { useH2c = false, allowH2 = offersH2(Agent, generation, !options.Agent) } = connector;
+    this.#h2 = allowH2 || useH2c;
+    const { maxOrigins, maxRedirections = 0, interceptors, ...others } = pool;
+    // As in undici 5 and 6: interceptors of the caller's take the place of the redirects.
+    this.#maxRedirections =
+      generation === 'modern' || Array.isArray(interceptors?.Agent) ? undefined : maxRedirections;
 
-    const resume = typeof proxy !== 'function';
-    const connectors = [false, true].map((allowH2) =>
-      connectorOver(this.#client, { ...connector, allowH2, resume }),
-    );
-    const build = (allowH2: boolean, origin?: Origin): AgentLike => {
+    const connectors = [
+      { allowH2: false, useH2c: false },
+      { allowH2, useH2c },
+    ].map((protocols) => connectorOver(this.#client, { ...connector, ...protocols, resume: !this.#selects }));
+    const build = (h2: boolean, own?: Pool): AgentLike => {
       const connect = (target: ConnectorTarget, callback: ConnectorCallback): void =>
-        connectors[Number(allowH2)]?.(target, callback, origin);
-      const agent = new Agent({ ...poolOptions, allowH2, connect });
+        connectors[Number(h2)]?.(target, callback, own);
+      const agent = new Agent({ ...others, interceptors, allowH2: h2, useH2c: h2 && useH2c, connect });
       for (const event of ['connect', 'disconnect', 'connectionError', 'drain']) {
         agent.on(event, (...args: unknown[]) => this.emit(event, ...args));
       }
       return agent;
     };
     // What a factory returns is not ours to close.
-    this.#origins = new Origins(build, maxOrigins ?? Infinity, pool.factory !== undefined);
-    // This one serves no origin: it lends its methods, and refuses what comes after the end. Not enumerable; a search
-    // for Node's Agent finds it here when this is the global dispatcher.
-    Object.defineProperty(this, AGENT, { value: build(this.#allowH2) });
+    this.#pools = new Pools(build, maxOrigins ?? Infinity, pool.factory !== undefined);
+    // This one serves no origin: it lends its methods, and refuses wrong arguments and what comes after the end. Not
+    // enumerable; a search for Node's Agent finds it here when this is the global dispatcher.
+    Object.defineProperty(this, AGENT, { value: build(this.#h2) });
   }
 
   /**
-   * Sends a request. `handler` is of either generation of undici.
+   * Sends a request. `handler` is of either generation of undici. `controller.rawHeaders` of a modern one is always
+   * pairs, over HTTP/2 too, where undici 8 gives an object: its first releases read nothing else.
    *
    * @returns false when the origin's pool is busy, as in undici
    */
   dispatch(options: DispatchOptions, handler: Handler): boolean {
-    if (typeof handler !== 'object' || handler === null) throw new TypeError('handler must be an object');
-    const request = cleanOptions(options);
-    const origin = this.#origins.get(request.origin);
-    const exchange = new Exchange(modernHandler(handler), origin);
+    if (!isObject(handler) || !isObject(options))
+      return agentOf(this).dispatch(options, this.#shown(handler));
+    const { maxRedirections = this.#maxRedirections } = options;
+    if (!maxRedirections || this.#maxRedirections === undefined) return this.#dispatchOnce(options, handler);
+    // undici 5 and 6 follow redirects inside their Agent. In front of this dispatcher, each of them is a request here.
+    const pool = {
+      dispatch: (request: DispatchOptions, inner: Handler) => this.#dispatchOnce(request, inner),
+      on: () => pool,
+    };
+    return new this.#Agent({ factory: () => pool }).dispatch(
+      { ...options, maxRedirections },
+      typeof handler.onRequestStart === 'function' ? new LegacyOverModern(handler) : handler,
+    );
+  }
+
+  #dispatchOnce(options: DispatchOptions, handler: Handler): boolean {
+    const exchange = new Exchange(modernHandler(handler));
     if (!exchange.start()) return true;
-    if (!origin) {
-      exchange.onResponseError(null, maxOriginsReached());
+    let request: DispatchOptions;
+    let chain: Chain | Promise<Chain> | undefined;
+    try {
+      request = cleanOptions(options);
+      if (this.#selects && !this.closed) chain = this.#select(request, exchange);
+    } catch (error) {
+      exchange.fail(connectError(error));
+      return true;
+    }
+    if (!(chain instanceof Promise)) {
+      return this.closed
+        ? agentOf(this).dispatch(request, this.#shown(exchange))
+        : this.#send(request, exchange, chain, 0);
+    }
+    this.#selecting.set(exchange, this.#sendWhenSelected(request, exchange, chain));
+    return true;
+  }
+
+  #select(request: DispatchOptions, exchange: Exchange): Chain | Promise<Chain> | undefined {
+    const destination = destinationOf(request.origin);
+    if (!destination) return undefined;
+    const selection = new AbortController();
+    exchange.onUnrouted = () => selection.abort(exchange.reason);
+    return this.#client.select(destination, { signal: selection.signal });
+  }
+
+  async #sendWhenSelected(
+    request: DispatchOptions,
+    exchange: Exchange,
+    selected: Promise<Chain>,
+  ): Promise<void> {
+    const begin = performance.now();
+    let chain: Chain;
+    try {
+      chain = await selected;
+    } catch (error) {
+      exchange.fail(connectError(error));
+      return;
+    } finally {
+      this.#selecting.delete(exchange);
+    }
+    if (!exchange.over) this.#send(request, exchange, chain, performance.now() - begin);
+  }
+
+  /** @param waited milliseconds since the dispatch */
+  #send(request: DispatchOptions, exchange: Exchange, chain: Chain | undefined, waited: number): boolean {
+    const pool = this.#pools.get(request.origin, chain);
+    if (!pool) {
+      exchange.fail(undiciError('MAX_ORIGINS_REACHED'));
       return false;
     }
+    exchange.enter(pool, waited);
     // Requests with `upgrade` are for what HTTP/2 cannot carry.
-    const h2 = this.#allowH2 && !request.upgrade && request.allowH2 !== false;
-    const agent = this.closed ? agentOf(this) : origin.agent(h2);
-    return agent.dispatch(request, this.#generation === 'modern' ? exchange : new LegacyOverModern(exchange));
+    const h2 = this.#h2 && !request.upgrade && request.allowH2 !== false;
+    return pool.agent(h2).dispatch(request, this.#shown(exchange));
+  }
+
+  /** The handler in the only form that the Agent may see. */
+  #shown(handler: Handler): Handler {
+    if (!isObject(handler)) return handler;
+    const modern = handler instanceof Exchange ? handler : modernHandler(handler);
+    return this.#generation === 'modern' ? modern : new LegacyOverModern(modern);
   }
 
   /** A view of this dispatcher with interceptors in front, of whichever undici they come from; the last one first. */
@@ -143,7 +221,11 @@ export class SocksDispatcher extends EventEmitter {
   close(): Promise<void>;
   close(callback: () => void): void;
   close(callback?: () => void): Promise<void> | void {
-    this.#closing ??= this.#destroying ?? this.#closeAll();
+    const agent = agentOf(this);
+    // Like undici: nothing that was destroyed can be closed.
+    if (this.#destroying && !this.#closing) return agent.close(callback) as Promise<never>;
+    if (callback !== undefined && typeof callback !== 'function') throw undiciError('INVALID_ARG');
+    this.#closing ??= this.#closeAll(agent.close());
     return settle(this.#closing, callback);
   }
 
@@ -153,24 +235,28 @@ export class SocksDispatcher extends EventEmitter {
   destroy(error: Error | null, callback: () => void): void;
   destroy(error?: Error | null | (() => void), callback?: () => void): Promise<void> | void {
     const [reason, done] = typeof error === 'function' ? [null, error] : [error ?? null, callback];
+    if (done !== undefined && typeof done !== 'function') throw undiciError('INVALID_ARG');
     this.#destroying ??= this.#destroyAll(reason);
     return settle(this.#destroying, done);
   }
 
-  async #closeAll(): Promise<void> {
-    await Promise.all(this.#agents().map((agent) => agent.close()));
+  async #closeAll(closed: Promise<unknown>): Promise<void> {
+    // Requests that came before are still sent.
+    await Promise.all(this.#selecting.values());
+    await Promise.all([closed, ...this.#pools.agents().map((agent) => agent.close())]);
     await this.#client.close();
   }
 
   async #destroyAll(reason: Error | null): Promise<void> {
     // The Agents first: their requests then fail with this reason, and not with that of the closed client.
-    const ended = this.#agents().map((agent) => agent.destroy(reason));
+    const ended = [agentOf(this), ...this.#pools.agents()].map((agent) => agent.destroy(reason));
+    for (const exchange of this.#selecting.keys()) {
+      if (reason) exchange.fail(reason);
+      // A destroyed Agent refuses everything, with an error of its own.
+      else agentOf(this).dispatch({}, this.#shown(exchange));
+    }
     await this.#client.close();
     await Promise.all(ended);
-  }
-
-  #agents(): AgentLike[] {
-    return [agentOf(this), ...this.#origins.agents()];
   }
 
   /** True after `close()` or `destroy()`. */
@@ -193,32 +279,33 @@ export class SocksDispatcher extends EventEmitter {
     return agentOf(this).eventSourceOptions;
   }
 
+  /** Counts of each origin's connections and requests, as undici 7 and 8 give them; undefined with 5 and 6. */
+  get stats(): any {
+    if (!agentOf(this).stats) return undefined;
+    const sums: Stats = {};
+    for (const { stats } of this.#pools.agents()) {
+      for (const [origin, counts] of Object.entries(stats as Stats)) {
+        for (const [name, count] of Object.entries(counts)) {
+          // `connected` of a Client is no number.
+          (sums[origin] ??= {})[name] = typeof count === 'number' ? (sums[origin][name] ?? 0) + count : count;
+        }
+      }
+    }
+    return sums;
+  }
+
   // undici's own methods, over the dispatch() above. Their types are those of the undici that is installed.
 
   /** As `Dispatcher.request` of the Agent built on. */
-  request(...args: any[]): any {
-    return agentOf(this).request.apply(this, args);
-  }
-
+  declare request: Method;
   /** As `Dispatcher.stream` of the Agent built on. */
-  stream(...args: any[]): any {
-    return agentOf(this).stream.apply(this, args);
-  }
-
+  declare stream: Method;
   /** As `Dispatcher.pipeline` of the Agent built on. */
-  pipeline(...args: any[]): any {
-    return agentOf(this).pipeline.apply(this, args);
-  }
-
+  declare pipeline: Method;
   /** As `Dispatcher.connect` of the Agent built on: an HTTP CONNECT request. */
-  connect(...args: any[]): any {
-    return agentOf(this).connect.apply(this, args);
-  }
-
+  declare connect: Method;
   /** As `Dispatcher.upgrade` of the Agent built on. */
-  upgrade(...args: any[]): any {
-    return agentOf(this).upgrade.apply(this, args);
-  }
+  declare upgrade: Method;
 
   override listeners(event: any): any[] {
     return super.listeners(event);
@@ -234,9 +321,16 @@ export class SocksDispatcher extends EventEmitter {
   }
 
   static {
+    for (const name of LENT) {
+      Object.defineProperty(this.prototype, name, {
+        value(this: SocksDispatcher, ...args: unknown[]): unknown {
+          return agentOf(this)[name].apply(this, args);
+        },
+      });
+    }
     Object.defineProperty(this.prototype, Symbol.for('nodejs.util.inspect.custom'), {
       value(this: SocksDispatcher) {
-        return `SocksDispatcher { closed: ${this.closed}, destroyed: ${this.destroyed} }`;
+        return `SocksDispatcher ${inspect(this.toJSON())}`;
       },
     });
   }
@@ -244,39 +338,12 @@ export class SocksDispatcher extends EventEmitter {
 
 function settle(promise: Promise<void>, callback?: (error?: unknown) => void): Promise<void> | void {
   if (callback === undefined) return promise;
-  if (typeof callback !== 'function') throw new TypeError('callback must be a function');
   // oxlint-disable-next-line promise/no-callback-in-promise -- undici has both forms
   promise.then(() => callback(), callback);
 }
 
-/** As undici 7 and 8 fail it. */
-function maxOriginsReached(): Error {
-  const error = Object.assign(new Error('Maximum allowed origins reached'), {
-    code: 'UND_ERR_MAX_ORIGINS_REACHED',
-  });
-  error.name = 'MaxOriginsReachedError';
-  return error;
-}
-
-/** The options as every Agent takes them: as they come, if possible. */
-function cleanOptions(options: DispatchOptions): DispatchOptions {
-  if (isForm(options.body)) return cleanOptions(writeForm(options, options.body));
-  const headers = collapseContentLength(options.headers);
-  if (options.dispatcher === undefined && headers === options.headers) return options;
-  // undici 8 throws when it finds a dispatcher in them.
-  return { ...options, headers, dispatcher: undefined };
-}
-
-/** The fetch of Node 20 and 22 makes "5, 5" of a content-length that the caller has set too. */
-function collapseContentLength(headers: unknown): unknown {
-  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return headers;
-  for (const name in headers) {
-    if (name.length !== 14 || name.toLowerCase() !== 'content-length') continue;
-    const value: unknown = (headers as Record<string, unknown>)[name];
-    const [, length] = (typeof value === 'string' && /^(\d+)(?:, *\1)+$/.exec(value)) || [];
-    if (length !== undefined) return { ...headers, [name]: length };
-  }
-  return headers;
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
 }
 
 function agentOf(dispatcher: SocksDispatcher): AgentLike {

@@ -1,51 +1,75 @@
 // One request between its consumer and an Agent. The consumer is told of the start at once, not when a connection
-// is there, so that an abort takes effect while a handshake is still going on.
+// is there, so that an abort takes effect while a selector or a handshake is still at work.
 
 import type { Duplex } from 'node:stream';
-import { toPairs } from './handlers.ts';
+import { ProgressOf, toPairs, UNPARSED } from './handlers.ts';
 import type { Controller, ModernHandler, ParsedHeaders, RawHeaders } from './handlers.ts';
-import type { Origin } from './origins.ts';
+import type { Pool } from './pools.ts';
+import { undiciError } from './undici-errors.ts';
+
+/**
+ * `unrouted`: no pool has it yet. `waiting`: in a pool, without a response. `answered`: the response has begun.
+ * `over`: the consumer has been told the end, and hears nothing more.
+ */
+type State = 'unrouted' | 'waiting' | 'answered' | 'over';
 
 /** A modern handler to the Agent, and to the consumer the controller of its request. */
-export class Exchange implements ModernHandler, Controller {
-  aborted = false;
+export class Exchange extends ProgressOf<ModernHandler> implements ModernHandler, Controller {
   paused = false;
   reason: Error | null = null;
   rawHeaders: RawHeaders | null = null;
   rawTrailers: RawHeaders | null = null;
   readonly rawOnly: boolean;
-  readonly #consumer: ModernHandler;
-  readonly #origin: Origin | undefined;
+  /** Called when the request is over before a pool has it. */
+  onUnrouted: (() => void) | undefined;
+  #state: State = 'unrouted';
+  #pool: Pool | undefined;
   #agent: Controller | undefined;
-  #waits = true;
-  #ended = false;
-  #over = false;
 
-  constructor(consumer: ModernHandler, origin: Origin | undefined) {
-    this.#consumer = consumer;
+  constructor(consumer: ModernHandler) {
+    super(consumer);
     this.rawOnly = consumer.rawOnly === true;
-    this.#origin = origin;
-    origin?.enter();
+  }
+
+  get aborted(): boolean {
+    return this.reason !== null;
+  }
+
+  get over(): boolean {
+    return this.#state === 'over';
   }
 
   /** Tells the consumer. True: the request is still wanted, and is to be dispatched. */
   start(): boolean {
     try {
-      this.#consumer.onRequestStart?.(this, undefined);
+      this.next.onRequestStart?.(this, undefined);
     } catch (error) {
-      this.abort(error as Error);
+      this.fail(error as Error);
     }
-    return !this.#over;
+    return !this.over;
+  }
+
+  /** The pool whose Agent gets the request now, after `waited` milliseconds. */
+  enter(pool: Pool, waited: number): void {
+    this.#state = 'waiting';
+    this.#pool = pool;
+    pool.enter(this, waited);
+  }
+
+  /** Tells the consumer that the request has failed. */
+  fail(error: Error): void {
+    if (this.over) return;
+    this.#end();
+    this.next.onResponseError?.(this, error);
   }
 
   // The consumer's side.
 
   abort(reason: Error): void {
-    if (this.aborted || this.#over) return;
-    this.aborted = true;
-    this.reason = reason ?? new DOMException('This operation was aborted', 'AbortError');
+    if (this.aborted || this.over) return;
+    this.reason = reason ?? undiciError('ABORTED');
     if (this.#agent) this.#agent.abort(this.reason);
-    else this.#fail(this.reason);
+    else this.fail(this.reason);
   }
 
   pause(): void {
@@ -59,75 +83,70 @@ export class Exchange implements ModernHandler, Controller {
     this.#agent?.resume();
   }
 
-  // The Agent's side.
+  // The Agent's side. What the consumer throws goes on to the Agent, which answers with onResponseError.
 
   /** A connection is there; again for a request that is sent once more, on another one. */
   onRequestStart(controller: Controller): void {
+    // Thrown: an abort would cost undici the new connection, and the requests behind this one have to dial again.
+    if (this.over) throw this.reason ?? new Error('the request is over');
     this.#agent = controller;
-    if (this.#over) controller.abort(this.reason ?? new Error('the request is over'));
-    else if (this.paused) controller.pause();
+    if (this.#state === 'waiting') this.#pool?.connected(this);
+    if (this.paused) controller.pause();
   }
 
   onRequestUpgrade(controller: Controller, status: number, headers: ParsedHeaders, socket: Duplex): unknown {
-    // From here on its socket, which is the consumer's now, stands for it.
-    this.#end();
+    this.#answered();
     this.rawHeaders = rawPairs(controller.rawHeaders ?? headers);
-    return this.#consumer.onRequestUpgrade?.(this, status, headers, socket);
+    try {
+      const result = this.next.onRequestUpgrade?.(this, status, this.#parsed(headers), socket);
+      // From here on its socket, which is the consumer's now, stands for the request.
+      if (!this.over) this.#end();
+      return result;
+    } catch (error) {
+      // undici 5 and the first releases of 6 destroy the socket then, and tell nobody.
+      this.fail(error as Error);
+      throw error;
+    }
   }
 
   onResponseStart(controller: Controller, status: number, headers: ParsedHeaders, statusText?: string): void {
-    if (this.#over) return;
+    if (this.over) return;
     if (status >= 200) this.#answered();
     this.rawHeaders = rawPairs(controller.rawHeaders ?? headers);
-    this.#consumer.onResponseStart?.(this, status, headers, statusText);
+    this.next.onResponseStart?.(this, status, this.#parsed(headers), statusText);
   }
 
   onResponseData(_: Controller, chunk: Buffer): void {
-    if (!this.#over) this.#consumer.onResponseData?.(this, chunk);
+    if (!this.over) this.next.onResponseData?.(this, chunk);
   }
 
   onResponseEnd(controller: Controller, trailers: ParsedHeaders): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#end();
+    if (this.over) return;
     this.rawTrailers = rawPairs(controller.rawTrailers ?? trailers ?? []);
-    this.#consumer.onResponseEnd?.(this, trailers);
+    // First the consumer: the retry of undici 7 and 8 throws here, and expects the error callback then.
+    this.next.onResponseEnd?.(this, this.#parsed(trailers));
+    if (!this.over) this.#end();
   }
 
   onResponseError(_: Controller | null, error: Error): void {
-    this.#fail(error);
-  }
-
-  onResponseStarted(): unknown {
-    return this.#over ? undefined : this.#consumer.onResponseStarted?.();
-  }
-
-  onBodySent(...args: unknown[]): unknown {
-    return this.#over ? undefined : this.#consumer.onBodySent?.(...args);
-  }
-
-  onRequestSent(): unknown {
-    return this.#over ? undefined : this.#consumer.onRequestSent?.();
+    this.fail(error);
   }
 
   #answered(): void {
-    if (!this.#waits) return;
-    this.#waits = false;
-    this.#origin?.answered(this.aborted);
+    if (this.#state !== 'waiting') return;
+    this.#state = 'answered';
+    this.#pool?.answered(this);
   }
 
   #end(): void {
-    this.#answered();
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#origin?.leave();
+    const unanswered = this.#state === 'waiting';
+    this.#state = 'over';
+    if (this.#pool) this.#pool.leave(this, unanswered && this.aborted);
+    else this.onUnrouted?.();
   }
 
-  #fail(error: Error): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#end();
-    this.#consumer.onResponseError?.(this, error);
+  #parsed(headers: ParsedHeaders): ParsedHeaders {
+    return this.rawOnly ? UNPARSED : headers;
   }
 }
 

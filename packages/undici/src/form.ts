@@ -2,7 +2,6 @@
 // know the FormData class of their own copy alone: another's would leave as the text "[object FormData]".
 
 import { randomUUID } from 'node:crypto';
-import type { DispatchOptions } from './dispatcher.ts';
 
 interface Blobby {
   readonly size: number;
@@ -23,16 +22,19 @@ export function isForm(body: unknown): body is Form {
   );
 }
 
-/** The same request with the form written out: a stream of a known length, unless the headers say otherwise. */
-export function writeForm(options: DispatchOptions, form: Form): DispatchOptions {
+/** The form written out: a stream of a known length, unless the headers say otherwise. */
+export function writeForm(
+  form: Form,
+  given: unknown,
+): { readonly headers: unknown[]; readonly body: AsyncIterable<Uint8Array> } {
   const boundary = `----formdata-${randomUUID()}`;
   const parts = partsOf(form, boundary);
   const length = parts.reduce((sum, part) => sum + (part instanceof Uint8Array ? part.length : part.size), 0);
-  const headers = flatten(options.headers);
+  const headers = flatten(given);
   const names = new Set(headers.map((name, i) => (i % 2 === 0 ? String(name).toLowerCase() : '')));
   if (!names.has('content-type')) headers.push('content-type', `multipart/form-data; boundary=${boundary}`);
   if (!names.has('content-length')) headers.push('content-length', String(length));
-  return { ...options, headers, body: bytesOf(parts) };
+  return { headers, body: bytesOf(parts) };
 }
 
 /*
@@ -44,7 +46,9 @@ export function writeForm(options: DispatchOptions, form: Form): DispatchOptions
  */
 function partsOf(form: Form, boundary: string): (Uint8Array | Blobby)[] {
   const parts: (Uint8Array | Blobby)[] = [];
-  const write = (text: string): void => void parts.push(Buffer.from(text));
+  const write = (text: string): void => {
+    parts.push(Buffer.from(text));
+  };
   for (const [name, value] of form) {
     const head = `--${boundary}\r\nContent-Disposition: form-data; name="${quoted(lines(name))}"`;
     if (typeof value === 'string') {

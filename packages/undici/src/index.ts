@@ -10,7 +10,8 @@ export type {
   SocksConnectorOptions,
 } from './connector.ts';
 export { SocksDispatcher } from './dispatcher.ts';
-export type { DispatchOptions, Interceptor } from './dispatcher.ts';
+export type { Interceptor } from './dispatcher.ts';
 export { setGlobalDispatcher } from './global.ts';
 export type { Handler } from './handlers.ts';
-export type { AgentOptions, SocksDispatcherOptions } from './options.ts';
+export type { AgentOptions, ConnectorOptions, SocksDispatcherOptions } from './options.ts';
+export type { DispatchOptions } from './request.ts';

@@ -36,11 +36,13 @@ export interface AgentOptions {
   clientTtl?: number | null;
   /** Offer HTTP/2 to https origins. Default as the Agent: true for undici 8, false before. */
   allowH2?: boolean;
+  /** HTTP/2 without TLS to http origins. Default false. */
+  useH2c?: boolean;
   maxConcurrentStreams?: number;
   initialWindowSize?: number;
   connectionWindowSize?: number;
   pingInterval?: number;
-  h2Options?: object;
+  h2Options?: { useH2c?: boolean } & object;
   webSocket?: object;
   eventSource?: object;
   /** Where the connection to the proxy comes from. */
@@ -49,9 +51,20 @@ export interface AgentOptions {
   autoSelectFamilyAttemptTimeout?: number;
   maxCachedSessions?: number;
   factory?: (origin: any, options: any) => any;
-  interceptors?: object;
+  interceptors?: { Agent?: unknown } & object;
   /** TLS to the destination, as in `tls.connect`, and how to dial the proxy, as in `net.connect`. */
-  connect?: ConnectionOptions & Partial<TcpNetConnectOpts> & { timeout?: number | null };
+  connect?: ConnectionOptions & Partial<TcpNetConnectOpts> & ConnectorOptions;
+}
+
+/** What undici's `connect` object holds besides the options of Node. These count before those of the same name above. */
+export interface ConnectorOptions {
+  /** Milliseconds. As `connectTimeout`. */
+  timeout?: number | null;
+  allowH2?: boolean;
+  /** Offer HTTP/2 before HTTP/1.1. Default false. */
+  preferH2?: boolean;
+  useH2c?: boolean;
+  maxCachedSessions?: number;
 }
 
 export interface SocksDispatcherOptions extends AgentOptions, AdapterOptions {
@@ -83,23 +96,43 @@ const NOT_TLS: ReadonlySet<string> = new Set([
   'timeout',
   'allowH2',
   'preferH2',
+  'useH2c',
+  'maxCachedSessions',
 ]);
 
+/** @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for what cannot be done through a proxy */
 export function divideOptions(options: SocksDispatcherOptions): {
   readonly pool: AgentOptions;
   readonly connector: SocksConnectorOptions;
 } {
-  const { Agent: _, connect = {}, connectTimeout, standby, lookup, tcp, auth, pipeline, ...pool } = options;
-  const { autoSelectFamily, autoSelectFamilyAttemptTimeout, maxCachedSessions } = pool;
+  const {
+    Agent: _,
+    connect = {},
+    connectTimeout,
+    standby,
+    lookup,
+    tcp,
+    auth,
+    pipeline,
+    ...pool
+  } = pick(options) as SocksDispatcherOptions;
   if (typeof connect !== 'object' || connect === null) {
-    throw Object.assign(
-      new TypeError('connect is an object of TLS options: SocksDispatcher is its own connector'),
-      {
-        code: 'ERR_INVALID_ARG_TYPE',
-      },
+    throw invalidOption(
+      'ERR_INVALID_ARG_TYPE',
+      'connect is an object of TLS options: SocksDispatcher is its own connector',
     );
   }
+  const unix = [pool as { socketPath?: unknown }, connect as { socketPath?: unknown }];
+  if (unix.some(({ socketPath = null }) => socketPath !== null)) {
+    throw invalidOption(
+      'ERR_INVALID_ARG_VALUE',
+      'socketPath: a Unix socket cannot be reached through a proxy',
+    );
+  }
+  const { autoSelectFamily, autoSelectFamilyAttemptTimeout } = pool;
   const dial = pick({ autoSelectFamily, autoSelectFamilyAttemptTimeout, ...connect }, (key) => TCP.has(key));
+  const { allowH2 = pool.allowH2, maxCachedSessions = pool.maxCachedSessions, preferH2 } = connect;
+  const { useH2c = pool.h2Options?.useH2c ?? pool.useH2c } = connect;
   return {
     pool,
     connector: pick({
@@ -108,11 +141,18 @@ export function divideOptions(options: SocksDispatcherOptions): {
       lookup: lookup ?? connect.lookup,
       auth,
       pipeline,
+      allowH2,
+      preferH2,
+      useH2c,
       maxCachedSessions,
       tcp: { ...dial, ...tcp },
       tls: pick(connect, (key) => !TCP.has(key) && !NOT_TLS.has(key)),
     }),
   };
+}
+
+function invalidOption(code: string, message: string): TypeError {
+  return Object.assign(new TypeError(message), { code });
 }
 
 /** The entries that have a value and pass the test. */

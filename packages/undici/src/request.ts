@@ -1,0 +1,48 @@
+// The options of one request, as they come from any undici, made such that the Agents of every undici take them.
+
+import { URL } from 'node:url';
+import type { Destination } from '@socksify/core';
+import { isForm, writeForm } from './form.ts';
+
+/** What every undici passes to `dispatch`, as far as it matters here. */
+export interface DispatchOptions {
+  origin?: string | URL;
+  path: string;
+  method: string;
+  headers?: any;
+  body?: any;
+  upgrade?: any;
+  allowH2?: any;
+  maxRedirections?: any;
+  dispatcher?: any;
+}
+
+/** The options as every Agent takes them: as they come, if possible. */
+export function cleanOptions(options: DispatchOptions): DispatchOptions {
+  if (isForm(options.body)) return cleanOptions({ ...options, ...writeForm(options.body, options.headers) });
+  const headers = collapseContentLength(options.headers);
+  if (options.dispatcher === undefined && headers === options.headers) return options;
+  // undici 8 throws when it finds a dispatcher in them.
+  return { ...options, headers, dispatcher: undefined };
+}
+
+/** The fetch of Node 20 and 22 makes "5, 5" of a content-length that the caller has set too. */
+function collapseContentLength(headers: unknown): unknown {
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return headers;
+  for (const name in headers) {
+    if (name.length !== 14 || name.toLowerCase() !== 'content-length') continue;
+    const value: unknown = (headers as Record<string, unknown>)[name];
+    const [, length] = (typeof value === 'string' && /^(\d+)(?:, *\1)+$/.exec(value)) || [];
+    if (length !== undefined) return { ...headers, [name]: length };
+  }
+  return headers;
+}
+
+/** What a selector is asked for. Undefined for an origin that no Agent takes: that is for undici to refuse. */
+export function destinationOf(origin: string | URL | undefined): Destination | undefined {
+  const text = String(origin ?? '');
+  if (!URL.canParse(text)) return undefined;
+  const { protocol, hostname, port } = new URL(text);
+  if (protocol !== 'http:' && protocol !== 'https:') return undefined;
+  return { host: hostname, port: Number(port) || (protocol === 'https:' ? 443 : 80), protocol };
+}

@@ -1,0 +1,19 @@
+// Errors of undici that arise here, with the name, code and marks by which undici's users tell them apart.
+
+const ERRORS = {
+  ABORTED: ['AbortError', 'Request aborted'],
+  INVALID_ARG: ['InvalidArgumentError', 'invalid callback'],
+  MAX_ORIGINS_REACHED: ['MaxOriginsReachedError', 'Maximum allowed origins reached'],
+} as const;
+
+export function undiciError(kind: keyof typeof ERRORS): Error {
+  const [name, message] = ERRORS[kind];
+  const code = `UND_ERR_${kind}`;
+  const error = Object.assign(new Error(message), { code });
+  error.name = name;
+  // What `instanceof` looks for in undici 7 and 8.
+  for (const mark of ['UND_ERR', code]) {
+    Object.defineProperty(error, Symbol.for(`undici.error.${mark}`), { value: true });
+  }
+  return error;
+}

@@ -1,0 +1,263 @@
+// Which connection attempts an abort ends: those that nobody waits for any more, and no others.
+
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SocksDispatcher } from '../src/index.ts';
+import type { SocksDispatcherOptions } from '../src/index.ts';
+import { agents, undicis } from './cells.ts';
+import { cert, startOrigin } from './origin.ts';
+import type { Origin } from './origin.ts';
+import { startProxy } from './proxy.ts';
+import type { TestProxy } from './proxy.ts';
+
+let proxy: TestProxy;
+let http: Origin;
+let h2: Origin;
+
+beforeAll(async () => {
+  [proxy, http, h2] = await Promise.all([startProxy(), startOrigin(), startOrigin('h2')]);
+});
+afterAll(async () => {
+  await Promise.all([proxy[Symbol.asyncDispose](), http[Symbol.asyncDispose](), h2[Symbol.asyncDispose]()]);
+});
+
+const get = async (url: string, dispatcher: SocksDispatcher, init: RequestInit = {}): Promise<string> =>
+  (await fetch(url, { ...init, dispatcher })).text();
+
+const cells = agents.flatMap(([name, Agent]) =>
+  (['http', 'https'] as const).map((scheme) => [scheme, name, Agent] as const),
+);
+
+describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
+  const options: SocksDispatcherOptions = { Agent, connect: { ca: cert } };
+  const url = (): string => `${scheme}://origin.test:${scheme === 'http' ? http.port : h2.port}/`;
+
+  test('a request that is sent again after an abort, in the same turn, uses the same attempt', async () => {
+    await using gate = await startGate(proxy);
+    const dispatcher = new SocksDispatcher(gate.url, { ...options, connections: 1 });
+    const controller = new AbortController();
+    const again = get(url(), dispatcher, { signal: controller.signal }).catch(() => get(url(), dispatcher));
+    await gate.reached(1);
+    controller.abort();
+    // Two turns later the abort has had its effect.
+    await twoTurns();
+    gate.open();
+    expect(await again).toBe('hello');
+    expect(gate.accepted).toBe(1);
+    await dispatcher.close();
+  });
+
+  test('a request that comes while an attempt is being ended gets a connection after all', async () => {
+    await using gate = await startGate(proxy);
+    const dispatcher = new SocksDispatcher(gate.url, options);
+    for (let microtasks = 0; microtasks < 12; microtasks++) {
+      const controller = new AbortController();
+      const before = gate.accepted;
+      gate.close();
+      const aborted = get(url(), dispatcher, { signal: controller.signal }).catch(
+        (error: Error) => error.name,
+      );
+      await gate.reached(before + 1);
+      controller.abort();
+      expect(await aborted).toBe('AbortError');
+      // The attempt is ended in this turn; its end takes some microtasks.
+      await new Promise((resolve) => setImmediate(resolve));
+      for (let i = 0; i < microtasks; i++) await Promise.resolve();
+      gate.open();
+      expect(await get(url(), dispatcher)).toBe('hello');
+      await dispatcherIdle(dispatcher);
+    }
+    await dispatcher.close();
+
+    async function dispatcherIdle(used: SocksDispatcher): Promise<void> {
+      // A connection that is kept alive would answer the next request without an attempt.
+      const gone = once(used, 'disconnect');
+      for (const socket of gate.sockets) socket.destroy();
+      await gone;
+    }
+  });
+
+  test('parallel aborts end every attempt, and parallel requests after them are answered', async () => {
+    await using gate = await startGate(proxy);
+    const dispatcher = new SocksDispatcher(gate.url, { ...options, connections: 3 });
+    const controller = new AbortController();
+    const aborted = [1, 2, 3, 4, 5].map(() =>
+      get(url(), dispatcher, { signal: controller.signal }).catch((error: Error) => error.name),
+    );
+    await gate.reached(1);
+    controller.abort();
+    expect(new Set(await Promise.all(aborted))).toEqual(new Set(['AbortError']));
+    const pages = [1, 2, 3, 4, 5].map(() => get(url(), dispatcher));
+    gate.open();
+    expect(await Promise.all(pages)).toEqual(['hello', 'hello', 'hello', 'hello', 'hello']);
+    await dispatcher.close();
+  });
+
+  test('one of two requests is aborted: the other one gets its page', async () => {
+    await using gate = await startGate(proxy);
+    const dispatcher = new SocksDispatcher(gate.url, { ...options, connections: 1 });
+    const controller = new AbortController();
+    const first = get(url(), dispatcher, { signal: controller.signal }).catch((error: Error) => error.name);
+    const second = get(url(), dispatcher);
+    await gate.reached(1);
+    controller.abort();
+    expect(await first).toBe('AbortError');
+    await twoTurns();
+    gate.open();
+    expect(await second).toBe('hello');
+    expect(gate.accepted).toBe(1);
+    await dispatcher.close();
+  });
+
+  test('a retry right after AbortSignal.timeout() succeeds', async () => {
+    await using gate = await startGate(proxy);
+    const dispatcher = new SocksDispatcher(gate.url, options);
+    const again = get(url(), dispatcher, { signal: AbortSignal.timeout(20) }).catch((error: Error) => {
+      gate.open();
+      expect(error.name).toBe('TimeoutError');
+      return get(url(), dispatcher);
+    });
+    expect(await again).toBe('hello');
+    await dispatcher.close();
+  });
+
+  test('an abort ends its attempt while another request waits for a response on a connection of its own', async () => {
+    await using gate = await startGate(proxy);
+    gate.open();
+    const site = scheme === 'http' ? http : h2;
+    // Over HTTP/2 one connection serves all, so there is no second attempt.
+    const dispatcher = new SocksDispatcher(gate.url, { ...options, allowH2: false });
+    const hanging = once(site.server, 'hanging');
+    const slow = get(`${url()}hang`, dispatcher);
+    await hanging;
+    gate.close();
+    const controller = new AbortController();
+    const aborted = get(url(), dispatcher, { signal: controller.signal }).catch((error: Error) => error.name);
+    await gate.reached(2);
+    controller.abort();
+    expect(await aborted).toBe('AbortError');
+    await gate.leftOpen(1);
+    site.pending.pop()?.end('late');
+    expect(await slow).toBe('late');
+    await dispatcher.close();
+  });
+});
+
+test.each([...undicis])(
+  'a request that undici sends again on another connection gets one, also after an abort of another request: %s',
+  async (_, { Agent, request }) => {
+    // The first connection is lost after the heads of two requests: undici fails the first one, and repeats the second.
+    const site = createServer((socket) => {
+      let heads = '';
+      socket.on('error', () => {});
+      socket.on('data', (chunk) => {
+        heads += chunk.toString();
+        const page = 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello';
+        if (heads.endsWith('\r\n\r\n') && (lost || heads.includes('/first'))) {
+          heads = '';
+          socket.write(page);
+        } else if (heads.includes('/1') && heads.includes('/2')) site.emit('both', socket);
+      });
+    });
+    let lost = false;
+    site.listen(0, '127.0.0.1');
+    await once(site, 'listening');
+    const origin = `http://any.test:${(site.address() as AddressInfo).port}`;
+    const dispatcher = new SocksDispatcher(proxy.url, { Agent, connections: 1, pipelining: 2 });
+    const controller = new AbortController();
+    const read = (path: string, init: object = {}): Promise<string> =>
+      request(`${origin}${path}`, { dispatcher, blocking: false, ...init })
+        .then(({ body }) => body.text() as Promise<string>)
+        .catch((error: Error) => error.name);
+    // Only on a connection that has answered is a second request sent before the response to the first.
+    expect(await read('/first')).toBe('hello');
+    const both = once(site, 'both') as Promise<[Socket]>;
+    const results = [read('/1'), read('/2')];
+    const [socket] = await both;
+    const third = read('/3', { signal: controller.signal });
+    controller.abort();
+    expect(await third).toBe('AbortError');
+    await twoTurns();
+    lost = true;
+    socket.destroy();
+    expect(await Promise.all(results)).toEqual(['SocketError', 'hello']);
+    await dispatcher.destroy();
+    site.close();
+  },
+);
+
+async function twoTurns(): Promise<void> {
+  for (let i = 0; i < 2; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+interface Gate extends AsyncDisposable {
+  readonly url: string;
+  readonly accepted: number;
+  readonly sockets: ReadonlySet<Socket>;
+  /** Lets connections through to the proxy, those too that wait. */
+  open(): void;
+  close(): void;
+  reached(count: number): Promise<void>;
+  leftOpen(count: number): Promise<void>;
+}
+
+/** In front of a proxy: while it is closed, connections are accepted and nothing is forwarded. */
+async function startGate(to: TestProxy): Promise<Gate> {
+  const sockets = new Set<Socket>();
+  let waiting: (() => void)[] = [];
+  let isOpen = false;
+  let accepted = 0;
+  const server: Server = createServer((socket) => {
+    accepted++;
+    sockets.add(socket);
+    socket.on('error', () => {});
+    socket.on('close', () => {
+      sockets.delete(socket);
+      server.emit('closed');
+    });
+    // Read at once, since a socket that is not read does not tell of its end.
+    const early: Buffer[] = [];
+    const keep = (chunk: Buffer): number => early.push(chunk);
+    socket.on('data', keep);
+    const forward = (): void => {
+      const upstream = connect(to.port, '127.0.0.1');
+      socket.off('data', keep);
+      for (const chunk of early) upstream.write(chunk);
+      upstream.on('error', () => socket.destroy()).on('close', () => socket.destroy());
+      socket.on('close', () => upstream.destroy());
+      socket.pipe(upstream).pipe(socket);
+    };
+    if (isOpen) forward();
+    else waiting.push(forward);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `socks5://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    sockets,
+    get accepted() {
+      return accepted;
+    },
+    open() {
+      isOpen = true;
+      for (const forward of waiting) forward();
+      waiting = [];
+    },
+    close() {
+      isOpen = false;
+    },
+    async reached(count) {
+      for (let now = accepted; now < count; now = accepted) await once(server, 'connection');
+    },
+    async leftOpen(count) {
+      while (sockets.size > count) await once(server, 'closed');
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}

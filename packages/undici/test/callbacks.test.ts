@@ -1,0 +1,181 @@
+// What a consumer throws in a callback: the consumer hears of it as from undici's own Agent, which runs beside.
+
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SocksDispatcher } from '../src/index.ts';
+import type { AgentLike } from '../src/agent.ts';
+import { generationOf } from '../src/agent.ts';
+import { agents, undicis } from './cells.ts';
+import { startProxy } from './proxy.ts';
+import type { TestProxy } from './proxy.ts';
+
+let proxy: TestProxy;
+let site: Server;
+let origin: string;
+
+beforeAll(async () => {
+  proxy = await startProxy();
+  site = createServer((request, response) => {
+    request.resume();
+    request.on('end', () => response.writeHead(200, { trailer: 'x-end' }).end('hello'));
+  });
+  // undici destroys the socket when the consumer throws here.
+  site.on('upgrade', (_, socket) => {
+    socket.on('error', () => {});
+    socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n');
+  });
+  site.listen(0, '127.0.0.1');
+  await once(site, 'listening');
+  origin = `http://127.0.0.1:${(site.address() as AddressInfo).port}`;
+});
+afterAll(async () => {
+  site.closeAllConnections();
+  site.close();
+  await proxy[Symbol.asyncDispose]();
+});
+
+const LEGACY = ['onConnect', 'onHeaders', 'onData', 'onComplete', 'onUpgrade', 'onBodySent', 'onRequestSent'];
+const MODERN = [
+  'onRequestStart',
+  'onResponseStart',
+  'onResponseData',
+  'onResponseEnd',
+  'onRequestUpgrade',
+  'onBodySent',
+  'onRequestSent',
+];
+const ENDS: ReadonlySet<string> = new Set([
+  'onComplete',
+  'onResponseEnd',
+  'onError',
+  'onResponseError',
+  'onUpgrade',
+  'onRequestUpgrade',
+]);
+
+/** The names of the callbacks and the error of the last one, when `thrower` throws. */
+async function callbacks(
+  dispatcher: AgentLike,
+  names: readonly string[],
+  thrower: string,
+): Promise<unknown[]> {
+  const seen: unknown[] = [];
+  const ended = new Promise<void>((resolve) => {
+    const end = (name: string): void => {
+      // What ends by throwing is followed by an error callback.
+      if (ENDS.has(name) && name !== thrower) resolve();
+    };
+    const handler: Record<string, (...args: any[]) => unknown> = {};
+    for (const name of names) {
+      handler[name] = () => {
+        seen.push(name);
+        if (name === thrower) throw new RangeError(`thrown in ${name}`);
+        end(name);
+        return true;
+      };
+    }
+    for (const name of names.includes('onConnect') ? ['onError'] : ['onResponseError']) {
+      handler[name] = (...args) => {
+        seen.push(name, (args.at(-1) as Error).message);
+        end(name);
+      };
+    }
+    const upgrade = /upgrade/i.test(thrower);
+    dispatcher.dispatch(
+      upgrade
+        ? { origin, path: '/', method: 'GET', upgrade: 'echo' }
+        : { origin, path: '/', method: 'POST', body: 'body' },
+      handler,
+    );
+  });
+  await ended;
+  return seen;
+}
+
+describe.each(agents)('through %s', (_, Agent) => {
+  const names = generationOf(Agent) === 'modern' ? MODERN : LEGACY;
+
+  test.each(names)('what the consumer throws in callback %# reaches its error callback', async (thrower) => {
+    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+    const seen = await callbacks(dispatcher, names, thrower);
+    expect(seen).toContain(`thrown in ${thrower}`);
+    await dispatcher.destroy();
+    // After an upgrade, some releases of undici tell nobody.
+    if (/upgrade/i.test(thrower)) return;
+    const own = new Agent();
+    expect(seen).toEqual(await callbacks(own, names, thrower));
+    await own.destroy();
+  });
+
+  test.each([LEGACY, MODERN].flat().filter((name) => !names.includes(name)))(
+    'so does what a consumer of the other generation throws, callback %#',
+    async (thrower) => {
+      const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+      const others = names === MODERN ? LEGACY : MODERN;
+      expect((await callbacks(dispatcher, others, thrower)).at(-1)).toBe(`thrown in ${thrower}`);
+      await dispatcher.destroy();
+    },
+  );
+
+  test('an abort in the last callback changes nothing any more', async () => {
+    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+    const seen: string[] = [];
+    await new Promise<void>((resolve) => {
+      dispatcher.dispatch(
+        { origin, path: '/', method: 'GET' },
+        {
+          onRequestStart() {},
+          onResponseStart() {},
+          onResponseData() {},
+          onResponseEnd(controller) {
+            seen.push('end');
+            controller.abort(new Error('too late'));
+            resolve();
+          },
+          onResponseError: () => seen.push('error'),
+        },
+      );
+    });
+    await dispatcher.close();
+    expect(seen).toEqual(['end']);
+  });
+});
+
+const retrying = [...undicis].filter(([name]) => name === 'undici 7' || name === 'undici 8');
+
+describe.each(retrying)('the retries of %s', (_, copy) => {
+  const RetryAgent = copy.RetryAgent as NonNullable<typeof copy.RetryAgent>;
+  const interceptors = copy.interceptors as NonNullable<typeof copy.interceptors>;
+  const options = { minTimeout: 1, maxTimeout: 1 };
+
+  test.each(
+    agents.flatMap(([name, Agent]) =>
+      [429, 500, 502, 503, 504].map((status) => [status, name, Agent] as const),
+    ),
+  )('after a %s give what comes in the end, through %s', async (status, _name, Agent) => {
+    let requests = 0;
+    const failing = createServer((__, response) => {
+      response.writeHead(requests++ % 2 === 0 ? status : 200).end('a page');
+    });
+    failing.listen(0, '127.0.0.1');
+    await once(failing, 'listening');
+    const url = `http://127.0.0.1:${(failing.address() as AddressInfo).port}/`;
+    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+    for (const retries of [
+      new RetryAgent(dispatcher, options),
+      dispatcher.compose(interceptors.retry(options)),
+    ]) {
+      const { statusCode, body } = await copy.request(url, { dispatcher: retries });
+      expect([statusCode, await body.text()]).toEqual([200, 'a page']);
+      const response = await copy.fetch(url, { dispatcher: retries });
+      expect([response.status, await response.text()]).toEqual([200, 'a page']);
+    }
+    expect(requests).toBe(8);
+    await dispatcher.destroy();
+    failing.closeAllConnections();
+    failing.close();
+  });
+});
