@@ -1,0 +1,251 @@
+// Small things in which a dispatcher is to be like the Agent of undici, which runs beside it where both can be asked.
+
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { createServer as createHttp2Server } from 'node:http2';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Server } from 'node:net';
+import timers from 'node:timers';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { startScript } from '@socksify/server';
+import { afterEach, afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { SocksDispatcher } from '../src/index.ts';
+import type { AgentLike, Handler, SocksDispatcherOptions } from '../src/index.ts';
+import { agents } from './cells.ts';
+import { startOrigin } from './origin.ts';
+import type { Origin } from './origin.ts';
+import { startProxy } from './proxy.ts';
+import type { TestProxy } from './proxy.ts';
+
+let proxy: TestProxy;
+let http: Origin;
+/** Answers an upgrade and a CONNECT, and hands out its side of the socket. */
+let tunnels: Server;
+
+beforeAll(async () => {
+  [proxy, http] = await Promise.all([startProxy(), startOrigin()]);
+  tunnels = createServer();
+  const accept =
+    (head: string) =>
+    (_: unknown, socket: Socket): void => {
+      socket.on('error', () => {});
+      socket.write(`HTTP/1.1 ${head}\r\n\r\n`);
+      tunnels.emit('tunnel', socket);
+    };
+  tunnels.on('upgrade', accept('101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo'));
+  tunnels.on('connect', accept('200 OK'));
+  tunnels.listen(0, '127.0.0.1');
+  await once(tunnels, 'listening');
+});
+afterAll(async () => {
+  tunnels.close();
+  await Promise.all([proxy[Symbol.asyncDispose](), http[Symbol.asyncDispose]()]);
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const portOf = (server: Server): number => (server.address() as AddressInfo).port;
+const failure = (promise: Promise<unknown>): Promise<any> =>
+  promise.then(
+    () => 'no failure',
+    (error: unknown) => error,
+  );
+/** What a call throws, by name and code. */
+const thrown = (call: () => unknown): unknown => {
+  try {
+    call();
+    return 'nothing';
+  } catch (error) {
+    const { name, code } = error as { name: string; code?: string };
+    return [name, code];
+  }
+};
+
+describe.each(agents)('through %s', (name, Agent) => {
+  const dispatchers = (options: SocksDispatcherOptions = {}): [AgentLike, SocksDispatcher] => [
+    new Agent(),
+    new SocksDispatcher(proxy.url, { Agent, ...options }),
+  ];
+
+  test.each(['upgrade', 'connect'] as const)(
+    'a socket from %s() survives a reset without a listener',
+    async (method) => {
+      const [own, dispatcher] = dispatchers();
+      const counts: number[] = [];
+      for (const each of [own, dispatcher]) {
+        const accepted = once(tunnels, 'tunnel') as Promise<[Socket]>;
+        const options = method === 'upgrade' ? { path: '/', protocol: 'echo' } : { path: 'any.test:443' };
+        const { socket } = await each[method]({ origin: `http://127.0.0.1:${portOf(tunnels)}`, ...options });
+        counts.push(socket.listenerCount('error'));
+        const [other] = await accepted;
+        // Waits for the close without a listener for the error that comes before it.
+        const closed = new Promise((resolve) => socket.once('close', resolve));
+        socket.resume();
+        other.resetAndDestroy();
+        await closed;
+      }
+      expect(counts).toEqual([1, 1]);
+      await Promise.all([own.destroy(), dispatcher.destroy()]);
+    },
+  );
+
+  test('wrong arguments are refused with the errors of undici', async () => {
+    const [own, dispatcher] = dispatchers();
+    const handler = (errors: unknown[]): Handler => ({
+      onConnect() {},
+      onHeaders: () => true,
+      onData: () => true,
+      onComplete() {},
+      onError: ({ name: kind, code }: Error & { code?: string }) => errors.push(kind, code),
+      onRequestStart() {},
+      onResponseStart() {},
+      onResponseData() {},
+      onResponseEnd() {},
+      onResponseError: (_, { name: kind, code }: Error & { code?: string }) => errors.push(kind, code),
+    });
+    const outcomes = [own, dispatcher as AgentLike].map((each) => {
+      const errors: unknown[] = [];
+      const calls = [
+        () => each.dispatch({ origin: 'http://any.test', path: '/', method: 'GET' }, null),
+        () => each.dispatch({ origin: 'http://any.test', path: '/', method: 'GET' }, undefined),
+        () => each.dispatch({ origin: 'http://any.test', path: '/', method: 'GET' }, 'handler'),
+        () => each.close(5),
+        () => each.destroy(null, 5),
+        () => each.dispatch(null, handler(errors)),
+        () => each.dispatch(undefined, handler(errors)),
+        () => each.dispatch('options', handler(errors)),
+        () => each.dispatch({ path: '/', method: 'GET' }, handler(errors)),
+        () => each.dispatch({ origin: 'http://any.test', path: 'no slash', method: 'GET' }, handler(errors)),
+        () => each.dispatch({ origin: 'http://any.test', path: '/', method: 5 }, handler(errors)),
+        () =>
+          each.dispatch({ origin: 'http://any.test', path: '/', method: 'GET', headers: 5 }, handler(errors)),
+      ];
+      return [calls.map(thrown), errors];
+    });
+    expect(outcomes[1]).toEqual(outcomes[0]);
+    expect(outcomes[0]?.[1]).toHaveLength(14);
+    await Promise.all([own.destroy(), dispatcher.destroy()]);
+  });
+
+  test('close() after destroy() is refused, and every other order is not', async () => {
+    const [own, dispatcher] = dispatchers();
+    for (const each of [own, dispatcher]) {
+      await each.destroy();
+      expect(await failure(each.close())).toMatchObject({ code: 'UND_ERR_DESTROYED' });
+      await each.destroy();
+    }
+  });
+
+  test('an abort without a reason is a RequestAbortedError', async () => {
+    await using hanging = await startProxy('hang');
+    const dispatcher = new SocksDispatcher(hanging.url, { Agent });
+    const error = await new Promise((resolve) => {
+      dispatcher.dispatch(
+        { origin: 'http://any.test', path: '/', method: 'GET' },
+        {
+          onConnect: (abort) => void nextTurn().then(() => abort()),
+          onHeaders: () => true,
+          onData: () => true,
+          onComplete() {},
+          onError: resolve,
+        },
+      );
+    });
+    expect(error).toMatchObject({ name: 'AbortError', code: 'UND_ERR_ABORTED', message: 'Request aborted' });
+    await hanging.idle();
+    await dispatcher.close();
+  });
+
+  test('stats are there when the Agent has some', async () => {
+    const [own, dispatcher] = dispatchers();
+    const origin = `http://127.0.0.1:${http.port}`;
+    const stats: any[] = [];
+    for (const each of [own, dispatcher]) {
+      const { body } = await each.request({ origin, path: '/', method: 'GET' });
+      await body.text();
+      await nextTurn();
+      stats.push(each.stats);
+    }
+    expect(stats[1]).toEqual(stats[0]);
+    await Promise.all([own.close(), dispatcher.close()]);
+  });
+
+  test('useH2c speaks HTTP/2 to an http origin', async () => {
+    const site = createHttp2Server((_, response) => response.end('hello'));
+    site.listen(0, '127.0.0.1');
+    await once(site, 'listening');
+    for (const options of [{ useH2c: true }, { connect: { useH2c: true } }]) {
+      const dispatcher = new SocksDispatcher(proxy.url, { Agent, ...options });
+      const request = { origin: `http://any.test:${portOf(site)}`, path: '/', method: 'GET' };
+      expect(await (await dispatcher.request(request)).body.text()).toBe('hello');
+      await dispatcher.destroy();
+    }
+    site.close();
+  });
+
+  test('fake timers hang nothing: early bytes, aborts, and origins that go', async () => {
+    const answer = Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly').toString('hex');
+    const server = await startScript([
+      { read: 3 },
+      { send: '0500' },
+      { read: 10 },
+      { send: `0500 0001 7f000001 0050 ${answer}` },
+      { stall: true },
+    ]);
+    await using hanging = await startProxy('hang');
+    // What a module has taken from node:timers stays real; what it looks up when it needs it does not.
+    const { setImmediate: own } = timers;
+    vi.useFakeTimers({ toFake: ['setImmediate', 'clearImmediate'] });
+    timers.setImmediate = globalThis.setImmediate;
+    try {
+      const dispatcher = new SocksDispatcher(server.url('socks5'), { Agent });
+      const { body } = await dispatcher.request({ origin: 'http://127.0.0.1', path: '/', method: 'GET' });
+      expect(await body.text()).toBe('early');
+      const controller = new AbortController();
+      const second = new SocksDispatcher(hanging.url, { Agent });
+      const aborted = failure(
+        second.request({ origin: 'http://any.test', path: '/', method: 'GET', signal: controller.signal }),
+      );
+      await hanging.reached(1);
+      controller.abort();
+      expect(await aborted).toMatchObject({ name: 'AbortError' });
+      await hanging.idle();
+      await Promise.all([dispatcher.destroy(), second.destroy()]);
+    } finally {
+      timers.setImmediate = own;
+      await server.close();
+    }
+  });
+
+  test.each([{ socketPath: '/tmp/some.sock' }, { connect: { socketPath: '/tmp/some.sock' } }])(
+    'a Unix socket as the destination is refused, case %#',
+    (options) => {
+      expect(thrown(() => new SocksDispatcher(proxy.url, { Agent, ...options } as never))).toEqual([
+        'TypeError',
+        'ERR_INVALID_ARG_VALUE',
+      ]);
+    },
+  );
+
+  test('options that are undefined were not given', async () => {
+    const names = [
+      'connect',
+      'Agent',
+      'connectTimeout',
+      'lookup',
+      'tcp',
+      'auth',
+      'pipeline',
+      'standby',
+      'allowH2',
+    ];
+    const none = Object.fromEntries(
+      [...names, 'maxOrigins', 'factory', 'connections'].map((key) => [key, undefined]),
+    );
+    const dispatcher = new SocksDispatcher(proxy.url, { ...none, Agent });
+    const request = { origin: `http://any.test:${http.port}`, path: '/', method: 'GET' };
+    expect([name, await (await dispatcher.request(request)).body.text()]).toEqual([name, 'hello']);
+    await dispatcher.close();
+  });
+});
