@@ -1,61 +1,81 @@
-// An http.Agent for http and https whose sockets are tunnels. Pools, queues and keep-alive are Node's; this file
-// knows how to open a socket for a request, and how to tell Node when that fails.
+// An http.Agent for http and https whose sockets are tunnels. Pools, queues and keep-alive are Node's; this file opens
+// a socket for a request, and tells Node when that fails.
 
+import { AsyncResource } from 'node:async_hooks';
 import type { ClientRequest } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
 import type { AgentOptions as HttpsAgentOptions } from 'node:https';
-import type { LookupFunction, Socket } from 'node:net';
+import { isIP } from 'node:net';
+import type { LookupFunction, Socket, TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connect as startTls } from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { chainKey, SessionCache, SocksClient, SocksError } from '@socksify/core';
-import type { Chain, ClientOptions, ProxyRoute, SecureOptions } from '@socksify/core';
+import type { Chain, ClientOptions, Destination, ProxyRoute, SecureOptions } from '@socksify/core';
 import { Agent } from 'agent-base';
 import type { AgentConnectOpts } from 'agent-base';
-import { Opening } from './opening.ts';
-import { fixPort, isSecure, PORT_UNSET } from './origin.ts';
+import {
+  endRequest,
+  endWithFalsyError,
+  keepSocketAlive,
+  moduleProtocol,
+  nodeAgent,
+  ownCheckMark,
+  timeoutOf,
+} from './node.ts';
+import type { Created, NodeAgent } from './node.ts';
+import { bindConstructor } from './bound-constructor.ts';
+import { checkTimeout, Opening } from './opening.ts';
+import { BothProtocols, standardPort } from './origin.ts';
 import type { OriginOptions } from './origin.ts';
+import { PendingSocket } from './pending.ts';
 
 /** Options of Node's `https.Agent`, and those of a tunnel with the deadline named `connectTimeout`. */
 export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions, 'timeout' | 'lookup'> {
-  /** Milliseconds for a new socket: look-ups, dial, handshake and TLS. Default 30000; 0: none. */
-  connectTimeout?: number;
+  /** Milliseconds for a new socket: a selector's promise, look-ups, dial, handshake and TLS. Default 30000; 0: none. */
+  connectTimeout?: number | undefined;
   /** Makes the agent one for this protocol alone; `http.globalAgent` and `https.globalAgent` have to be. */
-  protocol?: string;
+  protocol?: string | undefined;
   /** The port of a request that names none. Default: that of its protocol. */
-  defaultPort?: number;
+  defaultPort?: number | undefined;
 }
-
-const CHAIN: unique symbol = Symbol('socksify.chain');
 
 /** Of the options of one request, as Node hands them to its agent, what is of interest here. */
-interface RequestOptions extends OriginOptions {
-  readonly host?: string | undefined;
-  readonly socketPath?: string | undefined;
-  readonly family?: number | undefined;
-  readonly localAddress?: string | undefined;
-  readonly lookup?: LookupFunction | undefined;
-  readonly noDelay?: boolean | undefined;
-  [CHAIN]?: Chain;
-}
-type Created = (error: Error | null, socket?: Socket) => void;
-
-/** What Node's Agent has and @types/node does not tell. */
-interface Internals {
-  addRequest(req: ClientRequest, options: object): void;
-  createSocket(req: ClientRequest, options: object, created: Created): void;
-  removeSocket(socket: object, options: object): void;
-  keepSocketAlive(socket: Duplex): boolean;
-  requests: Record<string, ClientRequest[]>;
-  readonly options: HttpsAgentOptions;
-  readonly keepAlive: boolean;
-  readonly keepAliveMsecs: number;
+interface RequestOptions extends OriginOptions, Partial<Omit<TcpNetConnectOpts, 'port'>> {
+  readonly socketPath?: string | null | undefined;
+  readonly timeout?: number | undefined;
+  readonly highWaterMark?: number | undefined;
+  [SELECTED]?: Selected;
+  [OPENING]?: Opening;
 }
 
-/** Node's mark (22 and later) on a request with a `checkServerIdentity` of its own: its socket serves no other. */
-const OWN_CHECK = 'per-request checkServerIdentity';
+/** What a selector chose for one request, and how many milliseconds its promise took. */
+interface Selected {
+  readonly chain: Chain;
+  readonly waited: number;
+}
 
-const base = Agent.prototype as unknown as Internals;
-const https = HttpsAgent.prototype as unknown as Internals;
+/** A request in Node's queue, with what belongs to it and not to the request whose socket made room for it. */
+interface Queued {
+  readonly options: RequestOptions;
+  readonly context: AsyncResource;
+}
+
+const SELECTED: unique symbol = Symbol('socksify.selected');
+const OPENING: unique symbol = Symbol('socksify.opening');
+
+const DEFAULT_CONNECT_TIMEOUT = 30_000;
+
+/** Options for the dial that a request may have, and the agent for all of its requests. */
+const DIAL_OPTIONS = [
+  'family',
+  'localAddress',
+  'localPort',
+  'hints',
+  'highWaterMark',
+  'autoSelectFamily',
+  'autoSelectFamilyAttemptTimeout',
+  'noDelay',
+] as const;
 
 /**
  * Takes `http` and `https` requests through a SOCKS proxy.
@@ -71,119 +91,290 @@ const https = HttpsAgent.prototype as unknown as Internals;
 export class SocksAgent extends Agent {
   #client: SocksClient;
   readonly #newClient: () => SocksClient;
-  readonly #opening = new Map<ClientRequest, Opening>();
+  readonly #connectTimeout: number;
+  readonly #lookup: LookupFunction | undefined;
+  readonly #selects: boolean;
+  readonly #protocol: string | undefined;
+  readonly #both: BothProtocols | undefined;
+  readonly #openings = new Map<ClientRequest, Opening>();
+  readonly #queued = new WeakMap<ClientRequest, Queued>();
   readonly #sessions: SessionCache;
+  /** The request that Node is looking for a socket for, until it opens one. */
+  #adding: ClientRequest | undefined;
 
   constructor(proxy: ProxyRoute, options: SocksAgentOptions = {}) {
-    const { connectTimeout: timeout, lookup, tcp, auth, pipeline, standby, ...agentOptions } = options;
+    const given = withoutUndefined(options);
+    const { connectTimeout, lookup, tcp, auth, pipeline, standby, ...agentOptions } = given;
+    // Node would put the head in the form for an HTTP proxy, with its credentials.
+    delete (agentOptions as { proxyEnv?: unknown }).proxyEnv;
     super(agentOptions);
-    const given = { timeout, lookup, tcp, auth, pipeline, standby };
-    const clientOptions = Object.fromEntries(
-      Object.entries(given).filter(([, value]) => value !== undefined),
-    ) as ClientOptions;
-    this.#newClient = () => new SocksClient(proxy, clientOptions);
+    const { protocol, defaultPort, maxCachedSessions, keepAlive, keepAliveMsecs = 1000 } = given;
+    const clientOptions: ClientOptions = {
+      timeout: connectTimeout,
+      lookup,
+      auth,
+      pipeline,
+      standby,
+      tcp: {
+        ...pick(agentOptions),
+        ...(keepAlive && { keepAlive, keepAliveInitialDelay: keepAliveMsecs }),
+        ...tcp,
+      },
+    };
+    this.#newClient = () => newClient(proxy, clientOptions);
     this.#client = this.#newClient();
-    this.#sessions = new SessionCache(options.maxCachedSessions);
-    // One agent for two protocols: no protocol of its own, and a port that says "none was given".
-    const { protocol, defaultPort = protocol === undefined ? PORT_UNSET : standardPort(protocol) } = options;
-    Object.defineProperties(this, {
-      protocol: { value: protocol, writable: true, configurable: true },
-      defaultPort: { value: defaultPort, writable: true, configurable: true },
-    });
+    this.#connectTimeout = connectTimeout ?? DEFAULT_CONNECT_TIMEOUT;
+    this.#lookup = lookup;
+    this.#selects = typeof proxy === 'function';
+    this.#sessions = new SessionCache(maxCachedSessions);
+    this.#protocol = protocol;
+    const port = defaultPort ?? (protocol === undefined ? undefined : standardPort(protocol === 'https:'));
+    if (port === undefined) this.#both = new BothProtocols(this);
+    else {
+      define(this, 'protocol', protocol);
+      define(this, 'defaultPort', port);
+    }
+    define(this, 'constructor', bindConstructor(new.target, proxy, given));
   }
 
-  /** Without agent-base's search through a stack trace: Node says in the options which module asked. */
-  override isSecureEndpoint(options?: AgentConnectOpts): boolean {
-    return options !== undefined && isSecure(options);
+  /** Without agent-base's search through a stack trace. */
+  override isSecureEndpoint(options: object = {}): boolean {
+    const { secureEndpoint, protocol } = options as OriginOptions;
+    return secureEndpoint ?? (protocol ?? moduleProtocol(options) ?? this.#protocol) === 'https:';
   }
 
-  /** Node's name of a pool, kept apart by proxy and credentials, with none of them readable in it. */
-  override getName(options?: AgentConnectOpts): string {
-    const name = super.getName(options);
-    const chain = (options as RequestOptions | undefined)?.[CHAIN];
-    return chain === undefined ? name : `${name}:${chainKey(chain)}`;
+  /** Node's name of a pool; with a selector, kept apart by its answer, with no credentials readable in it. */
+  override getName(options?: object): string {
+    const name = super.getName(options as AgentConnectOpts);
+    const { [SELECTED]: selected } = (options ?? {}) as RequestOptions;
+    return selected ? `${name}:${chainKey(selected.chain)}` : name;
   }
 
-  addRequest(req: ClientRequest, options: RequestOptions): void {
-    if (Object.is(this.defaultPort, PORT_UNSET)) fixPort(req, options);
+  addRequest(req: ClientRequest, given: object | string, port?: number, localAddress?: string): void {
+    // The second form is an old one of Node.
+    const options: RequestOptions =
+      typeof given === 'string'
+        ? { host: given, port, ...(localAddress !== undefined && { localAddress }) }
+        : given;
+    options.secureEndpoint = this.isSecureEndpoint(options);
+    this.#both?.fixPort(req, options, options.secureEndpoint);
+    if (this.#selects) this.#checkTimeouts(req);
     try {
-      if (options.socketPath !== undefined) {
+      const { socketPath = options.socketPath } = this.options as RequestOptions;
+      if (socketPath) {
         throw new SocksError('ERR_SOCKS_INVALID_DESTINATION', {
           phase: 'input',
           detail: 'a request to a Unix socket (socketPath) cannot go through a proxy',
         });
       }
-      const chain = this.#client.select(destinationOf(options));
-      if (chain instanceof Promise) throw new TypeError('SocksAgent cannot wait for a selector yet');
-      options[CHAIN] = chain;
+      if (this.#selects) {
+        // Node lets the options of the agent win over those of a request.
+        const abort = new AbortController();
+        const chain = this.#client.select(this.#destination({ ...options, ...this.options }), abort);
+        if (chain instanceof Promise) {
+          void this.#waitFor(chain, req, options, abort);
+          return;
+        }
+        options[SELECTED] = { chain, waited: 0 };
+      }
     } catch (error) {
-      fail(req, error as Error);
+      fail(req, error);
       return;
     }
-    base.addRequest.call(this, req, options);
+    this.#add(req, options);
   }
 
-  override createSocket(req: ClientRequest, options: RequestOptions, created: Created): void {
+  /** Until the selector has answered, the request waits as one whose socket is being opened. */
+  async #waitFor(
+    chain: Promise<Chain>,
+    req: ClientRequest,
+    options: RequestOptions,
+    abort: AbortController,
+  ): Promise<void> {
+    const opening = this.#begin(req, undefined, abort);
+    try {
+      const began = performance.now();
+      options[SELECTED] = { chain: await chain, waited: performance.now() - began };
+      this.#add(req, options);
+      // It got a kept socket, or its place in the queue.
+      if (!opening.opens) this.#end(req, opening);
+    } catch (error) {
+      this.#end(req, opening);
+      failOrHangUp(req, opening, error);
+    }
+  }
+
+  #add(req: ClientRequest, options: RequestOptions): void {
+    const outer = this.#adding;
+    this.#adding = req;
+    try {
+      nodeAgent.addRequest.call(this.#node, req, options);
+      if (this.#adding === req && !req.reusedSocket)
+        this.#queued.set(req, { options, context: new AsyncResource('SocksRequest') });
+    } finally {
+      this.#adding = outer;
+    }
+  }
+
+  override createSocket(req: ClientRequest, options: object, created: Created): void {
+    const given = options as RequestOptions;
+    if (this.#adding === req) this.#adding = undefined;
+    const queued = this.#queued.get(req);
+    if (queued === undefined) {
+      this.#open(req, given, given, created);
+      return;
+    }
+    // Node calls this in the async context of another request, with the options of that one's socket.
+    this.#queued.delete(req);
+    queued.context.runInAsyncScope(() => {
+      try {
+        this.#open(req, queued.options, given, created, queued.context);
+      } catch (error) {
+        created(error as Error);
+      }
+    });
+  }
+
+  /** @param place options with the name of the pool in which the socket counts */
+  #open(
+    req: ClientRequest,
+    options: RequestOptions,
+    place: RequestOptions,
+    created: Created,
+    context?: AsyncResource,
+  ): void {
+    const agent = this.#node;
+    const name = this.getName(place);
     // A request that waited in the queue stays first in it until there is a socket, but must not be found twice.
-    const queue = this.#dequeue(req, options);
-    const opening = new Opening(req, this.#timeoutOf(req));
-    this.#opening.set(req, opening);
-    base.createSocket.call(this, req, options, (error, socket) => {
-      opening.end();
-      this.#opening.delete(req);
+    const queued = agent.requests[name]?.[0] === req;
+    if (queued) removeFrom(agent.requests, name, req);
+    const opening = this.#begin(req, context);
+    opening.opens = true;
+    (agent.sockets[name] ??= []).push(opening);
+    agent.totalSocketCount++;
+    const end = (): void => {
+      this.#end(req, opening);
+      agent.totalSocketCount--;
+    };
+    const onCreated: Created = (error, socket) => {
+      end();
       if (!error) {
-        if (queue !== undefined) (this.#internals.requests[queue] ??= []).unshift(req);
+        removeFrom(agent.sockets, name, opening);
+        if (queued) (agent.requests[name] ??= []).unshift(req);
         created(null, socket);
         return;
       }
-      // A request destroyed meanwhile ends as Node ends it; its own reason wins over ours.
-      if (req.destroyed) fail(req, req.aborted && opening.late ? hangUp() : undefined);
+      if (req.destroyed) failOrHangUp(req, opening, error);
       else created(error);
       // The place is free again: the next in the queue gets its turn.
-      this.#internals.removeSocket({ writable: true }, options);
-    });
+      agent.removeSocket(opening, place);
+    };
+    try {
+      this.#checkTimeouts(req);
+      nodeAgent.createSocket.call(agent, req, { ...options, [OPENING]: opening }, onCreated);
+    } catch (error) {
+      end();
+      agent.removeSocket(opening, place);
+      throw error;
+    }
   }
 
-  override async connect(req: ClientRequest, options: RequestOptions): Promise<Socket> {
-    const { family, localAddress, lookup, noDelay } = options;
-    const tcp = {
-      ...(family && { family }),
-      ...(localAddress && { localAddress }),
-      ...(noDelay === false && { noDelay }),
-    };
-    const signal = this.#opening.get(req)?.signal;
-    signal?.throwIfAborted();
-    const { socket } = await this.#client.connect(destinationOf(options), {
-      ...(signal && { signal }),
-      ...(options[CHAIN] && { chain: options[CHAIN] }),
-      ...(lookup && { lookup }),
-      ...(isSecure(options) && { tls: this.#secure(options) }),
-      tcp,
+  #checkTimeouts(req: ClientRequest): void {
+    checkTimeout(timeoutOf(req));
+    checkTimeout(this.options.timeout);
+  }
+
+  #begin(req: ClientRequest, context?: AsyncResource, abort?: AbortController): Opening {
+    const known = this.#openings.get(req);
+    if (known) return known;
+    const opening = new Opening(req, context, abort);
+    opening.arm(timeoutOf(req) || this.options.timeout);
+    this.#openings.set(req, opening);
+    return opening;
+  }
+
+  #end(req: ClientRequest, opening: Opening): void {
+    opening.end();
+    this.#openings.delete(req);
+  }
+
+  /**
+   * A tunnel for these options, which are those of a request. Node's own call gets it by the callback. Any other caller
+   * gets a stream at once, and by the callback when it is connected; for https it is a `TLSSocket`.
+   */
+  override createConnection(
+    options: object = {},
+    callback?: (error: Error | null, stream: Duplex) => void,
+  ): Duplex {
+    const given = options as RequestOptions;
+    const created = callback as Created | undefined;
+    const opening = given[OPENING];
+    if (opening) {
+      this.connect(opening.request, given).then(
+        (socket) => created?.(null, socket),
+        (error: unknown) => created?.((error || new Error(`connect() failed: ${String(error)}`)) as Error),
+      );
+      return undefined as unknown as Duplex;
+    }
+    const secure = this.isSecureEndpoint(given);
+    const pending = new PendingSocket((signal) => this.#connect(given, false, signal));
+    const socket = secure ? secureStream(pending, this.#destination(given), options) : pending;
+    if (created) {
+      socket.once('error', created).once(secure ? 'secureConnect' : 'connect', () => {
+        socket.off('error', created);
+        created(null, socket);
+      });
+    }
+    return socket;
+  }
+
+  /** Opens the tunnel, and TLS in it for https. */
+  override connect(req: ClientRequest | undefined, options: object): Promise<Socket> {
+    const given = options as RequestOptions;
+    const signal = given[OPENING]?.signal;
+    return this.#connect(
+      given,
+      this.isSecureEndpoint(given),
+      signal,
+      (req && timeoutOf(req)) || this.options.timeout,
+    );
+  }
+
+  async #connect(
+    options: RequestOptions,
+    secure: boolean,
+    signal: AbortSignal | undefined,
+    timeout: number | undefined = options.timeout,
+  ): Promise<Socket> {
+    const { chain, waited = 0 } = options[SELECTED] ?? {};
+    const lookup = this.#lookup ? undefined : options.lookup;
+    const { socket } = await this.#client.connect(this.#destination(options), {
+      signal,
+      chain,
+      lookup,
+      tcp: pick(options, this.options),
+      timeout: waited && this.#connectTimeout ? Math.max(1, this.#connectTimeout - waited) : undefined,
+      tls: secure ? this.#secure(options) : undefined,
+      prepare: timeout ? (opened) => void opened.setTimeout(timeout) : undefined,
     });
-    const { keepAlive, keepAliveMsecs } = this.#internals;
-    if (keepAlive) socket.setKeepAlive(true, keepAliveMsecs);
-    const timeout = this.#timeoutOf(req);
-    if (timeout) socket.setTimeout(timeout);
     return socket;
   }
 
   override keepSocketAlive(socket: Duplex): boolean {
-    return https.keepSocketAlive.call(this, socket);
+    return keepSocketAlive.call(this, socket);
   }
 
   /** As Node's: ends all sockets; here also those that are still being opened. The agent stays usable. */
   override destroy(): void {
-    for (const req of this.#opening.keys()) req.destroy();
+    for (const req of this.#openings.keys()) req.destroy();
     void this.#client.close();
     this.#client = this.#newClient();
     super.destroy();
   }
 
   #secure(options: RequestOptions): SecureOptions {
-    const ownCheck = Object.getOwnPropertySymbols(options).find(
-      ({ description }) => description === OWN_CHECK,
-    );
-    const key = this.getName(options as AgentConnectOpts);
+    const ownCheck = ownCheckMark(options);
+    const key = this.getName(options);
     const session = ownCheck ? undefined : this.#sessions.get(key);
     const onSocket = (socket: TLSSocket): void => {
       if (ownCheck) Object.assign(socket, { [ownCheck]: true });
@@ -196,42 +387,75 @@ export class SocksAgent extends Agent {
     return { ...(session && { session }), ...(options as ConnectionOptions), onSocket };
   }
 
-  #timeoutOf(req: ClientRequest): number | undefined {
-    return (req as { timeout?: number }).timeout || this.#internals.options.timeout;
+  #destination(options: RequestOptions): Destination {
+    const secure = this.isSecureEndpoint(options);
+    const { host, port } = options;
+    return {
+      host: host || 'localhost',
+      port: Number(port || port === 0 ? port : standardPort(secure)),
+      protocol: secure ? 'https:' : 'http:',
+    };
   }
 
-  #dequeue(req: ClientRequest, options: RequestOptions): string | undefined {
-    const { requests } = this.#internals;
-    const name = this.getName(options as AgentConnectOpts);
-    if (requests[name]?.[0] !== req) return undefined;
-    requests[name].shift();
-    if (requests[name].length === 0) delete requests[name];
-    return name;
-  }
-
-  get #internals(): Internals {
-    return this as unknown as Internals;
+  get #node(): NodeAgent {
+    return this as unknown as NodeAgent;
   }
 }
 
-function destinationOf(options: RequestOptions): {
-  host: string;
-  port: number;
-  protocol: 'http:' | 'https:';
-} {
-  return {
-    host: options.host ?? 'localhost',
-    port: Number(options.port),
-    protocol: isSecure(options) ? 'https:' : 'http:',
-  };
+function newClient(proxy: ProxyRoute, options: ClientOptions): SocksClient {
+  try {
+    return new SocksClient(proxy, options);
+  } catch (error) {
+    if (error instanceof TypeError) error.message = error.message.replace(/^timeout /, 'connectTimeout ');
+    throw error;
+  }
 }
 
-function standardPort(protocol: string): number {
-  return protocol === 'https:' ? 443 : 80;
+function secureStream(stream: PendingSocket, { host }: Destination, options: ConnectionOptions): TLSSocket {
+  try {
+    // An IP address is no SNI name (RFC 6066 section 3).
+    return startTls({ servername: isIP(host) ? '' : host, ...withoutUndefined(options), socket: stream });
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  }
 }
 
-function fail(req: ClientRequest, error: Error | undefined): void {
-  (req as unknown as { onSocket(socket: null, error?: Error): void }).onSocket(null, error);
+/** The options for the dial, as far as they are given and not those of the agent anyway. */
+function pick(options: RequestOptions, known: RequestOptions = {}): Partial<TcpNetConnectOpts> {
+  const picked: Record<string, unknown> = {};
+  for (const name of DIAL_OPTIONS) {
+    const value = options[name];
+    if (value !== undefined && value !== null && value !== known[name]) picked[name] = value;
+  }
+  return picked;
+}
+
+function withoutUndefined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+function define(agent: object, name: string, value: unknown): void {
+  Object.defineProperty(agent, name, { value, writable: true, configurable: true });
+}
+
+function removeFrom<T>(lists: Record<string, T[]>, name: string, member: T): void {
+  const list = lists[name];
+  const index = list?.indexOf(member) ?? -1;
+  if (index === -1) return;
+  list?.splice(index, 1);
+  if (list?.length === 0) delete lists[name];
+}
+
+function fail(req: ClientRequest, error: unknown): void {
+  if (error || req.destroyed) endRequest(req, error);
+  else endWithFalsyError(req, error);
+}
+
+/** A request destroyed meanwhile ends as Node ends it; its own reason wins over ours. */
+function failOrHangUp(req: ClientRequest, { late }: Opening, error: unknown): void {
+  if (!req.destroyed) fail(req, error);
+  else endRequest(req, req.aborted && late ? hangUp() : undefined);
 }
 
 /** What Node says of a request that was aborted while its socket was connecting. */

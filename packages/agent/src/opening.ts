@@ -1,42 +1,51 @@
-// A request while its socket is being opened. Node tells nobody that such a request was destroyed, and starts no timer
-// for it; so its methods are watched for the while.
+// A request while its socket is being opened. Node neither reports that such a request was destroyed nor starts its
+// timeout, so its `destroy` and `setTimeout` are watched until the socket is open.
 
+import { AsyncResource } from 'node:async_hooks';
+import { EventEmitter } from 'node:events';
 import type { ClientRequest } from 'node:http';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
+import { silenceTimeout } from './node.ts';
 
-/** The listener by which Node passes the timeout of a socket on to its request; there is one at most. */
-interface Internals {
-  readonly timeoutCb: (() => void) | null;
-}
+/** Node cuts off what is longer, and says so in a warning. */
+const MAX_TIMEOUT = 2 ** 31 - 1;
 
-export class Opening {
-  readonly #req: ClientRequest;
-  readonly #abort = new AbortController();
-  readonly #restore: (() => void)[] = [];
-  #timer: NodeJS.Timeout | undefined;
-  #begun = false;
+const openings = new WeakMap<ClientRequest, Opening>();
+/** For each prototype of requests, one that inherits from it and watches the two methods. */
+const watching = new WeakMap<object, object>();
+
+/** Stands in `agent.sockets` for the socket to come: it counts there, and `agent.destroy()` destroys it. */
+export class Opening extends EventEmitter {
+  readonly connecting = true;
+  readonly writable = true;
   /** The request was destroyed at a time when Node would have given it a connecting socket. */
   late = false;
+  /** A socket is being opened; before, a selector has not answered yet. */
+  opens = false;
+  readonly #req: ClientRequest;
+  readonly #abort: AbortController;
+  readonly #context: AsyncResource;
+  readonly #prototype: object;
+  #timer: NodeJS.Timeout | undefined;
+  #begun = false;
+  #timedOut = false;
 
-  /** @param timeout milliseconds until the request emits `timeout`, as it does when Node connects; 0 or none: never */
-  constructor(req: ClientRequest, timeout: number | undefined) {
+  /** @param context the async context of the request, for its events */
+  constructor(req: ClientRequest, context?: AsyncResource, abort: AbortController = new AbortController()) {
+    super();
     this.#req = req;
-    if (req.destroyed) this.#abort.abort();
+    this.#abort = abort;
+    this.#context = context ?? new AsyncResource('SocksOpening');
+    if (req.destroyed) abort.abort();
     process.nextTick(() => (this.#begun = true));
-    const destroy = req.destroy.bind(req);
-    const setReqTimeout = req.setTimeout.bind(req);
-    this.#replace('destroy', (error) => {
-      this.late ||= this.#begun && !req.destroyed;
-      destroy(error);
-      this.#abort.abort();
-      return req;
-    });
-    this.#replace('setTimeout', (milliseconds, callback) => {
-      setReqTimeout(milliseconds, callback);
-      this.#arm(milliseconds);
-      return req;
-    });
-    this.#arm(timeout);
+    openings.set(req, this);
+    // Another prototype for a while, not properties of its own: those make it a slow object for the rest of its life.
+    this.#prototype = Object.getPrototypeOf(req) as object;
+    Object.setPrototypeOf(req, watched(this.#prototype));
+  }
+
+  get request(): ClientRequest {
+    return this.#req;
   }
 
   /** Aborted as soon as the request is destroyed. */
@@ -44,35 +53,71 @@ export class Opening {
     return this.#abort.signal;
   }
 
-  end(): void {
-    clearTimeout(this.#timer);
-    for (const restore of this.#restore) restore();
+  get destroyed(): boolean {
+    return this.#req.destroyed;
   }
 
-  #replace<Name extends 'destroy' | 'setTimeout'>(name: Name, watched: ClientRequest[Name]): void {
-    const req = this.#req;
-    const own = Object.getOwnPropertyDescriptor(req, name);
-    req[name] = watched;
-    this.#restore.push(() => {
-      // Whoever has wrapped it meanwhile keeps calling through.
-      if (req[name] !== watched) return;
-      if (own) Object.defineProperty(req, name, own);
-      else Reflect.deleteProperty(req, name);
-    });
+  destroy(error?: Error): this {
+    this.#req.destroy(error);
+    return this;
   }
 
-  #arm(milliseconds: number | undefined): void {
+  onDestroy(wasDestroyed: boolean): void {
+    this.late ||= this.#begun && !wasDestroyed;
+    this.#abort.abort();
+  }
+
+  /**
+   * The request emits `timeout` after so many milliseconds, as it does when Node connects; once, also after a second
+   * call. 0 or none: never.
+   */
+  arm(milliseconds: number | undefined): void {
     clearTimeout(this.#timer);
-    if (!milliseconds) return;
-    this.#timer = setTimeout(() => {
-      const req = this.#req;
-      // A request hears of one timeout only: its socket is not to tell of a second.
-      req.once('socket', (socket: Socket) => {
-        const { timeoutCb } = req as unknown as Internals;
-        if (timeoutCb) socket.off('timeout', timeoutCb);
-      });
-      req.emit('timeout');
-    }, milliseconds);
+    if (!Number.isFinite(milliseconds) || !milliseconds || this.#timedOut) return;
+    this.#timer = setTimeout(this.#onTimeout, Math.min(milliseconds, MAX_TIMEOUT));
     this.#timer.unref();
   }
+
+  readonly #onTimeout = (): void => {
+    const req = this.#req;
+    this.#timedOut = true;
+    req.once('socket', (socket: Socket) => silenceTimeout(req, socket));
+    this.#context.runInAsyncScope(() => req.emit('timeout'));
+  };
+
+  end(): void {
+    clearTimeout(this.#timer);
+    openings.delete(this.#req);
+    if (Object.getPrototypeOf(this.#req) === watched(this.#prototype))
+      Object.setPrototypeOf(this.#req, this.#prototype);
+  }
+}
+
+/** Throws what Node throws when it gives a socket this timeout. */
+export function checkTimeout(milliseconds: unknown): void {
+  if (!milliseconds || (Number.isFinite(milliseconds) && (milliseconds as number) > 0)) return;
+  new Socket().setTimeout(milliseconds as number);
+}
+
+function watched(prototype: object): object {
+  const known = watching.get(prototype);
+  if (known) return known;
+  // Looked up at each call: somebody may replace them later.
+  const original = prototype as ClientRequest;
+  const methods: Pick<ClientRequest, 'destroy' | 'setTimeout'> = {
+    destroy(this: ClientRequest, error) {
+      const { destroyed } = this;
+      original.destroy.call(this, error);
+      openings.get(this)?.onDestroy(destroyed);
+      return this;
+    },
+    setTimeout(this: ClientRequest, milliseconds, callback) {
+      original.setTimeout.call(this, milliseconds, callback);
+      openings.get(this)?.arm(milliseconds);
+      return this;
+    },
+  };
+  const created = Object.create(prototype, Object.getOwnPropertyDescriptors(methods)) as object;
+  watching.set(prototype, created);
+  return created;
 }

@@ -1,52 +1,84 @@
 // Which protocol and which port a request means, when one agent serves both http and https.
 
 import type { ClientRequest } from 'node:http';
+import { rewriteHead } from './node.ts';
 
 /**
  * `ClientRequest` takes a missing port from its agent before the agent learns the protocol. This stands for "none
  * given": it is truthy, so that Node keeps it, and equals itself, so that no port gets into the Host header.
  */
-export const PORT_UNSET: number = Number.POSITIVE_INFINITY;
+const PORT_UNSET = Number.POSITIVE_INFINITY;
 
 export interface OriginOptions {
-  readonly secureEndpoint?: boolean | undefined;
+  secureEndpoint?: boolean | undefined;
   readonly protocol?: string | null | undefined;
-  readonly _defaultAgent?: { readonly protocol?: string } | undefined;
   readonly headers?: unknown;
   readonly setHost?: boolean | undefined;
   readonly defaultPort?: number | string | undefined;
   port?: number | string | null | undefined;
 }
 
-/** `https.request` names its own agent as the default one, even for a request that has no protocol. */
-export function isSecure(options: OriginOptions): boolean {
-  return options.secureEndpoint ?? (options.protocol ?? options._defaultAgent?.protocol) === 'https:';
-}
+/**
+ * `protocol` and `defaultPort` of an agent for http and https. It has no protocol. Its default port is 0, which means
+ * "that of the protocol" to code that builds URLs, but PORT_UNSET for `ClientRequest`, on which 0 would be lost. The two
+ * are told apart by order: only `ClientRequest` reads `protocol` and then, once, `defaultPort`. Both can be assigned.
+ */
+export class BothProtocols {
+  #constructing = false;
+  #assigned = false;
 
-/** Puts in the default port, and takes it out of a Host header that Node wrote, as Node does for its own agents. */
-export function fixPort(req: ClientRequest, options: OriginOptions): void {
-  const standard = isSecure(options) ? 443 : 80;
-  if (options.port === PORT_UNSET) {
-    options.port = standard;
-    return;
+  constructor(agent: object) {
+    const assign = (name: string, value: unknown): void => {
+      this.#assigned = true;
+      Object.defineProperty(agent, name, { value, writable: true, configurable: true });
+    };
+    Object.defineProperties(agent, {
+      protocol: {
+        get: () => void (this.#constructing = true),
+        set: (protocol: unknown) => {
+          assign('protocol', protocol);
+        },
+        configurable: true,
+      },
+      defaultPort: {
+        get: () => {
+          const port = this.#constructing ? PORT_UNSET : 0;
+          this.#constructing = false;
+          return port;
+        },
+        set: (port: unknown) => {
+          assign('defaultPort', port);
+        },
+        configurable: true,
+      },
+    });
   }
-  if (Number(options.port) !== standard || options.defaultPort || !hostIsNodes(options)) return;
-  const host = req.getHeader('host');
-  const suffix = `:${options.port}`;
-  if (typeof host === 'string' && host.endsWith(suffix)) writeHost(req, host, host.slice(0, -suffix.length));
+
+  /** Puts in the default port, and takes it out of a Host header that Node wrote, as Node does for its own agents. */
+  fixPort(req: ClientRequest, options: OriginOptions, secure: boolean): void {
+    this.#constructing = false;
+    const standard = standardPort(secure);
+    if (options.port === PORT_UNSET) {
+      options.port = standard;
+      return;
+    }
+    if (this.#assigned || Number(options.port) !== standard || options.defaultPort || !hostIsNodes(options))
+      return;
+    const host = req.getHeader('host');
+    const suffix = `:${options.port}`;
+    if (typeof host === 'string' && host.endsWith(suffix))
+      writeHost(req, host, host.slice(0, -suffix.length));
+  }
 }
 
-/** With `Expect: 100-continue` Node has put the whole head into the outgoing data already. */
+export function standardPort(secure: boolean): number {
+  return secure ? 443 : 80;
+}
+
 function writeHost(req: ClientRequest, from: string, to: string): void {
-  if (!req.headersSent) {
-    req.setHeader('Host', to);
-    return;
-  }
-  const fixed = (head: string): string => head.replace(`\r\nHost: ${from}\r\n`, () => `\r\nHost: ${to}\r\n`);
-  Reflect.set(req, '_header', fixed(String(Reflect.get(req, '_header'))));
-  for (const piece of Reflect.get(req, 'outputData') as { data: string | Buffer }[]) {
-    if (typeof piece.data === 'string') piece.data = fixed(piece.data);
-  }
+  if (req.headersSent)
+    rewriteHead(req, (head) => head.replace(`\r\nHost: ${from}\r\n`, () => `\r\nHost: ${to}\r\n`));
+  else req.setHeader('Host', to);
 }
 
 function hostIsNodes({ headers, setHost }: OriginOptions): boolean {
