@@ -1,0 +1,204 @@
+// SocksAgent where Node and others make or read an agent by themselves: `agent: false`, `defaultPort`, options that are
+// copied from another agent.
+
+import { once } from 'node:events';
+import http from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { inspect } from 'node:util';
+import { CERTIFICATE, startWeb } from '@socksify/origin';
+import type { Web } from '@socksify/origin';
+import { startServer } from '@socksify/server';
+import type { SocksServer } from '@socksify/server';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SocksAgent } from '../src/index.ts';
+import type { SocksAgentOptions } from '../src/index.ts';
+
+const names = { 'origin.test': '127.0.0.1' };
+let web: Web;
+let proxy: SocksServer;
+let other: SocksServer;
+beforeAll(async () => {
+  [web, proxy, other] = await Promise.all([startWeb(), startServer({ names }), startServer({ names })]);
+});
+afterAll(() => Promise.all([web.close(), proxy.close(), other.close()]));
+
+async function answered(req: ClientRequest): Promise<string | undefined> {
+  const [response] = (await once(req, 'response')) as [IncomingMessage];
+  response.resume();
+  await once(req, 'close');
+  return response.headers['x-host'] as string | undefined;
+}
+
+/** Runs with this agent as the global one. */
+async function asGlobal<T>(
+  module: { globalAgent: unknown },
+  agent: SocksAgent,
+  act: () => Promise<T>,
+): Promise<T> {
+  const before = module.globalAgent;
+  module.globalAgent = agent;
+  try {
+    return await act();
+  } finally {
+    module.globalAgent = before;
+    agent.destroy();
+  }
+}
+
+describe.each([
+  ['http', http],
+  ['https', https],
+] as const)('agent: false with a SocksAgent as %s.globalAgent', (protocol, module) => {
+  const options = (): https.RequestOptions => ({ host: 'origin.test', port: web[protocol], agent: false });
+  const make = (server: SocksServer, more: SocksAgentOptions = {}): SocksAgent =>
+    new SocksAgent(server.url('socks5'), { protocol: `${protocol}:`, ca: CERTIFICATE, ...more });
+
+  test('goes through the same proxy, on a connection of its own', async () => {
+    const before = proxy.log.length;
+    await asGlobal(module, make(proxy, { keepAlive: true, maxSockets: 1 }), async () => {
+      await answered(module.get(options()));
+      const req = module.get(options());
+      expect(req.shouldKeepAlive).toBe(false);
+      expect((req as unknown as { agent: object }).agent).toBeInstanceOf(SocksAgent);
+      await answered(req);
+    });
+    expect(proxy.log.length).toBe(before + 2);
+  });
+
+  test('goes through the proxy of the agent that is global now, with several alive', async () => {
+    const counts = (): number[] => [proxy.log.length, other.log.length];
+    const before = counts();
+    const first = make(proxy);
+    await asGlobal(module, make(other), async () => {
+      await asGlobal(module, first, () => answered(module.get(options())));
+      expect(counts()).toEqual([(before[0] ?? 0) + 1, before[1]]);
+      await answered(module.get(options()));
+    });
+    expect(counts()).toEqual([(before[0] ?? 0) + 1, (before[1] ?? 0) + 1]);
+  });
+
+  test('asks the selector of that agent', async () => {
+    const asked: unknown[] = [];
+    const agent = new SocksAgent(
+      (destination) => {
+        asked.push(destination);
+        return Promise.resolve(proxy.url('socks5'));
+      },
+      { protocol: `${protocol}:`, ca: CERTIFICATE },
+    );
+    await asGlobal(module, agent, () => answered(module.get(options())));
+    expect(asked).toEqual([{ host: 'origin.test', port: web[protocol], protocol: `${protocol}:` }]);
+  });
+});
+
+test('the constructor of an agent is hidden, and is that of its class in all but what new makes of nothing', () => {
+  class Special extends SocksAgent {}
+  const agent = new Special('socks5://user:hunter2@127.0.0.1:1', { timeout: 5 });
+  expect(Object.keys(agent)).not.toContain('constructor');
+  expect(agent.constructor.name).toBe('Special');
+  const Bound = agent.constructor as new (...options: unknown[]) => SocksAgent;
+  const made = new Bound();
+  expect(made).toBeInstanceOf(Special);
+  expect(made.options).not.toHaveProperty('timeout');
+  expect(new (made.constructor as typeof Bound)()).toBeInstanceOf(Special);
+  expect(new Bound('socks4://127.0.0.1:1', { timeout: 7 }).options).toHaveProperty('timeout', 7);
+  expect(() => new Bound('http://127.0.0.1:1')).toThrow(
+    expect.objectContaining({ code: 'ERR_SOCKS_INVALID_PROXY' }),
+  );
+  expect(inspect(agent, { depth: 9, showHidden: true })).not.toContain('hunter2');
+});
+
+describe('defaultPort', () => {
+  test('is a number that leaves the port to the protocol in code that builds URLs', () => {
+    const agent = new SocksAgent('socks5://127.0.0.1:1');
+    expect(agent.defaultPort).toBe(0);
+    const url = (protocol: string): string =>
+      new URL(`${protocol}//origin.test${agent.defaultPort ? `:${agent.defaultPort}` : ''}/`).href;
+    for (const protocol of ['https:', 'http:']) {
+      expect(url(protocol)).toBe(`${protocol}//origin.test/`);
+      // A request in between must leave no trace in it.
+      const module = protocol === 'https:' ? https : http;
+      module.get(`${protocol}//origin.test/`, { agent }).on('error', () => {});
+      module.get(`${protocol}//origin.test/`, { agent, defaultPort: 81 }).on('error', () => {});
+    }
+    expect(agent.defaultPort).toBe(0);
+    expect(new SocksAgent('socks5://127.0.0.1:1', { protocol: 'https:' }).defaultPort).toBe(443);
+    expect(new SocksAgent('socks5://127.0.0.1:1', { protocol: 'http:' }).defaultPort).toBe(80);
+    agent.destroy();
+  });
+
+  test('can be assigned, as on an agent of Node', () => {
+    const agent = new SocksAgent('socks5://127.0.0.1:1');
+    agent.defaultPort = 8080;
+    agent.protocol = 'https:';
+    expect([agent.defaultPort, agent.protocol]).toEqual([8080, 'https:']);
+  });
+});
+
+describe('options', () => {
+  test('can be those of another agent, proxyEnv included, which is dropped', async () => {
+    const env = { http_proxy: 'http://user:word@127.0.0.1:1', https_proxy: 'http://127.0.0.1:1' };
+    for (const proxyEnv of [undefined, env]) {
+      const agent = new SocksAgent(proxy.url('socks5'), {
+        ...https.globalAgent.options,
+        protocol: undefined,
+        defaultPort: undefined,
+        proxyEnv,
+      } as SocksAgentOptions);
+      const req = http.get({ host: 'origin.test', port: web.http, agent });
+      expect(await answered(req)).toBe(`origin.test:${web.http}`);
+      expect(req.path).toBe('/');
+      expect(req.getHeader('proxy-authorization')).toBeUndefined();
+      agent.destroy();
+    }
+  });
+
+  test('that are undefined were not given', async () => {
+    const options = { host: undefined, ca: undefined, timeout: undefined, connectTimeout: undefined };
+    const agent = new SocksAgent(proxy.url('socks5'), { ...options, maxCachedSessions: undefined });
+    const req = https.get({
+      host: 'origin.test',
+      port: web.https,
+      agent,
+      ca: CERTIFICATE,
+      checkServerIdentity: undefined,
+    } as object);
+    expect(await answered(req)).toBe(`origin.test:${web.https}`);
+    agent.destroy();
+  });
+
+  test('a bad connectTimeout is called by its name', () => {
+    expect(() => new SocksAgent('socks5://127.0.0.1:1', { connectTimeout: -1 })).toThrow(
+      /^connectTimeout is 0 to 2147483647 milliseconds, not -1$/,
+    );
+  });
+
+  test.each([null, '', undefined])('socketPath: %s was not given', async (socketPath) => {
+    for (const [ofAgent, ofRequest] of [
+      [{ socketPath }, {}],
+      [{}, { socketPath }],
+    ]) {
+      const agent = new SocksAgent(proxy.url('socks5'), ofAgent as object);
+      const req = http.get({ host: 'origin.test', port: web.http, agent, ...ofRequest } as object);
+      expect(await answered(req)).toBe(`origin.test:${web.http}`);
+      agent.destroy();
+    }
+  });
+});
+
+describe('addRequest', () => {
+  test('takes host, port and localAddress one by one, as Node does', async () => {
+    const agent = new SocksAgent(proxy.url('socks5'));
+    const req = new http.ClientRequest({
+      host: 'origin.test',
+      port: web.http,
+      agent: { addRequest: () => {}, defaultPort: 80, protocol: 'http:' } as unknown as http.Agent,
+    });
+    agent.addRequest(req, 'origin.test', web.http, '127.0.0.1');
+    req.end();
+    await answered(req);
+    expect(proxy.log.at(-1)).toMatchObject({ host: 'origin.test', port: web.http });
+    agent.destroy();
+  });
+});
