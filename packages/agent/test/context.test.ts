@@ -1,0 +1,160 @@
+// Every event of a request comes in the async context in which the request was made, also when it waited in the queue.
+
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { once } from 'node:events';
+import http from 'node:http';
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
+import { startWeb } from '@socksify/origin';
+import type { Web } from '@socksify/origin';
+import { startServer } from '@socksify/server';
+import type { SocksServer } from '@socksify/server';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SocksAgent } from '../src/index.ts';
+import type { SocksAgentOptions } from '../src/index.ts';
+
+const store = new AsyncLocalStorage<string>();
+let web: Web;
+let proxy: SocksServer;
+beforeAll(async () => {
+  web = await startWeb();
+  proxy = await startServer({
+    names: { 'origin.test': '127.0.0.1', 'other.test': '127.0.0.1' },
+    allow: ({ host }) => host !== 'refused.test',
+  });
+});
+afterAll(() => Promise.all([web.close(), proxy.close()]));
+
+const EVENTS = ['socket', 'response', 'timeout', 'error', 'close'] as const;
+
+/** `once` would end with the error that comes before. */
+async function closing(req: ClientRequest): Promise<void> {
+  if (!req.closed) await new Promise<void>((resolve) => req.once('close', () => resolve()));
+}
+
+class Recorder {
+  readonly seen: string[] = [];
+  readonly #requests: ClientRequest[] = [];
+
+  send(name: string, agent: Agent, options: http.RequestOptions = {}): ClientRequest {
+    return store.run(name, () => {
+      const req = http.get({ host: 'origin.test', port: web.http, agent, ...options });
+      for (const event of EVENTS) req.on(event, () => this.#note(name, event));
+      req.on('response', (res: IncomingMessage) => {
+        res.resume().on('end', () => this.#note(name, 'end'));
+      });
+      this.#requests.push(req);
+      return req;
+    });
+  }
+
+  #note(name: string, event: string): void {
+    const context = store.getStore();
+    this.seen.push(context === name ? `${name} ${event}` : `${name} ${event} in the context of ${context}`);
+  }
+
+  /** The events, when all requests are over: in the order of the requests. */
+  async all(): Promise<string[]> {
+    await Promise.all(this.#requests.map(closing));
+    return this.seen.toSorted();
+  }
+}
+
+const succeeded = (name: string) => ['close', 'end', 'response', 'socket'].map((e) => `${name} ${e}`);
+const failed = (name: string) => ['close', 'error'].map((event) => `${name} ${event}`);
+
+const LIMITS: Readonly<Record<string, SocksAgentOptions>> = {
+  'maxSockets 1': { maxSockets: 1 },
+  'maxSockets 1 with keep-alive': { maxSockets: 1, keepAlive: true },
+  'maxTotalSockets 1': { maxTotalSockets: 1 },
+};
+
+describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
+  test('requests that succeed', async () => {
+    const agent = new SocksAgent(proxy.url('socks5'), options);
+    const recorder = new Recorder();
+    for (const name of ['a', 'b', 'c']) recorder.send(name, agent);
+    expect(await recorder.all()).toEqual(['a', 'b', 'c'].flatMap(succeeded));
+    agent.destroy();
+  });
+
+  test('requests that are refused, one after the other', async () => {
+    const agent = new SocksAgent(proxy.url('socks5'), options);
+    const recorder = new Recorder();
+    for (const name of ['a', 'b', 'c']) recorder.send(name, agent, { host: 'refused.test' });
+    expect(await recorder.all()).toEqual(['a', 'b', 'c'].flatMap(failed));
+    agent.destroy();
+  });
+
+  test('a request that follows one of another origin', async () => {
+    const agent = new SocksAgent(proxy.url('socks5'), options);
+    const recorder = new Recorder();
+    recorder.send('a', agent, { host: 'refused.test' });
+    recorder.send('b', agent, { host: 'other.test' });
+    recorder.send('c', agent, { host: 'refused.test' });
+    expect(await recorder.all()).toEqual([...failed('a'), ...succeeded('b'), ...failed('c')]);
+    agent.destroy();
+  });
+
+  test('requests that are destroyed by another one while their sockets are being opened', async () => {
+    const agent = new SocksAgent(
+      { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
+      { ...options, lookup: () => {} },
+    );
+    const recorder = new Recorder();
+    const requests = ['a', 'b'].map((name) => recorder.send(name, agent));
+    for (const req of requests) {
+      store.run('somebody', () => req.destroy());
+      await closing(req);
+    }
+    expect(await recorder.all()).toEqual(['a', 'b'].flatMap(failed));
+    agent.destroy();
+  });
+
+  test('timeouts, whoever set them', async () => {
+    const agent = new SocksAgent(
+      { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
+      { ...options, lookup: () => {} },
+    );
+    const recorder = new Recorder();
+    const first = recorder.send('a', agent, { timeout: 20 });
+    const second = recorder.send('b', agent, { timeout: 20 });
+    await once(first, 'timeout');
+    first.destroy();
+    await closing(first);
+    // Now the socket of the second is being opened.
+    store.run('somebody', () => second.setTimeout(30));
+    await once(second, 'timeout');
+    second.destroy();
+    expect(await recorder.all()).toEqual([...failed('a'), 'a timeout', ...failed('b'), 'b timeout']);
+    agent.destroy();
+  });
+});
+
+describe('a selector', () => {
+  test.each([
+    ['that answers at once', (url: string) => url],
+    ['that answers later', (url: string) => new Promise<string>((resolve) => setImmediate(resolve, url))],
+  ])('%s is called in the context of its request, and so are the events', async (_, answer) => {
+    const asked: unknown[] = [];
+    const agent = new SocksAgent(
+      () => {
+        asked.push(store.getStore());
+        return answer(proxy.url('socks5'));
+      },
+      { maxSockets: 1 },
+    );
+    const recorder = new Recorder();
+    for (const name of ['a', 'b', 'c']) recorder.send(name, agent);
+    expect(asked).toEqual(['a', 'b', 'c']);
+    expect(await recorder.all()).toEqual(['a', 'b', 'c'].flatMap(succeeded));
+    agent.destroy();
+  });
+
+  test('that rejects does so in the context of its request', async () => {
+    const agent = new SocksAgent(() => Promise.reject(new Error('mine')));
+    const recorder = new Recorder();
+    for (const name of ['a', 'b']) recorder.send(name, agent);
+    expect(await recorder.all()).toEqual(['a', 'b'].flatMap(failed));
+    agent.destroy();
+  });
+});
