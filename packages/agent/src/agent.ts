@@ -25,7 +25,7 @@ import {
 import type { Created, NodeAgent } from './node.ts';
 import { bindConstructor } from './bound-constructor.ts';
 import { checkTimeout, Opening } from './opening.ts';
-import { BothProtocols, standardPort } from './origin.ts';
+import { fixPort, PORT_UNSET, standardPort } from './origin.ts';
 import type { OriginOptions } from './origin.ts';
 import { PendingSocket } from './pending.ts';
 
@@ -94,8 +94,9 @@ export class SocksAgent extends Agent {
   readonly #connectTimeout: number;
   readonly #lookup: LookupFunction | undefined;
   readonly #selects: boolean;
-  readonly #protocol: string | undefined;
-  readonly #both: BothProtocols | undefined;
+  #protocol: string | undefined;
+  #defaultPort: number | undefined;
+  #constructing = false;
   readonly #openings = new Map<ClientRequest, Opening>();
   readonly #queued = new WeakMap<ClientRequest, Queued>();
   readonly #sessions: SessionCache;
@@ -128,16 +129,39 @@ export class SocksAgent extends Agent {
     this.#selects = typeof proxy === 'function';
     this.#sessions = new SessionCache(maxCachedSessions);
     this.#protocol = protocol;
-    const port = defaultPort ?? (protocol === undefined ? undefined : standardPort(protocol === 'https:'));
-    if (port === undefined) this.#both = new BothProtocols(this);
-    else {
-      define(this, 'protocol', protocol);
-      define(this, 'defaultPort', port);
-    }
-    define(this, 'constructor', bindConstructor(new.target, proxy, given));
+    this.#defaultPort = defaultPort;
+    const value = bindConstructor(new.target, proxy, given);
+    Object.defineProperty(this, 'constructor', { value, writable: true, configurable: true });
   }
 
-  /** Without agent-base's search through a stack trace. */
+  // Undefined in an agent for http and https.
+  override get protocol(): string {
+    this.#constructing = true;
+    return this.#protocol as string;
+  }
+
+  override set protocol(protocol: string | undefined) {
+    if (#protocol in this) this.#protocol = protocol;
+  }
+
+  // 0 in an agent for http and https: "that of the protocol" to code that builds URLs. `ClientRequest` would take 0 for
+  // port 80, so it gets PORT_UNSET; only `ClientRequest` reads `protocol` and then, once, `defaultPort`.
+  override get defaultPort(): number {
+    const unset = this.#constructing ? PORT_UNSET : 0;
+    this.#constructing = false;
+    if (this.#servesBoth) return unset;
+    return this.#defaultPort ?? standardPort(this.#protocol === 'https:');
+  }
+
+  override set defaultPort(port: number) {
+    if (#protocol in this) this.#defaultPort = port;
+  }
+
+  get #servesBoth(): boolean {
+    return this.#protocol === undefined && this.#defaultPort === undefined;
+  }
+
+  // Without agent-base's search through a stack trace.
   override isSecureEndpoint(options: object = {}): boolean {
     const { secureEndpoint, protocol } = options as OriginOptions;
     return secureEndpoint ?? (protocol ?? moduleProtocol(options) ?? this.#protocol) === 'https:';
@@ -157,7 +181,8 @@ export class SocksAgent extends Agent {
         ? { host: given, port, ...(localAddress !== undefined && { localAddress }) }
         : given;
     options.secureEndpoint = this.isSecureEndpoint(options);
-    this.#both?.fixPort(req, options, options.secureEndpoint);
+    this.#constructing = false;
+    if (this.#servesBoth) fixPort(req, options, options.secureEndpoint);
     if (this.#selects) this.#checkTimeouts(req);
     try {
       const { socketPath = options.socketPath } = this.options as RequestOptions;
@@ -433,10 +458,6 @@ function pick(options: RequestOptions, known: RequestOptions = {}): Partial<TcpN
 
 function withoutUndefined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
-}
-
-function define(agent: object, name: string, value: unknown): void {
-  Object.defineProperty(agent, name, { value, writable: true, configurable: true });
 }
 
 function removeFrom<T>(lists: Record<string, T[]>, name: string, member: T): void {

@@ -3,14 +3,7 @@
 import type { ProxyRoute } from '@socksify/core';
 
 /** A new agent has the default pools, as with Node's own agents. */
-const POOL_OPTIONS: ReadonlySet<string> = new Set([
-  'keepAlive',
-  'maxSockets',
-  'maxTotalSockets',
-  'maxFreeSockets',
-  'timeout',
-  'standby',
-]);
+const POOL_OPTION = /^(?:keepAlive|max(?:Total|Free)?Sockets|timeout|standby)$/;
 
 /** The same class, but `new` without arguments takes the route and the other options of this agent. */
 export function bindConstructor<T extends new (...given: never) => object>(
@@ -18,7 +11,7 @@ export function bindConstructor<T extends new (...given: never) => object>(
   route: ProxyRoute,
   options: object,
 ): T {
-  const kept = Object.fromEntries(Object.entries(options).filter(([name]) => !POOL_OPTIONS.has(name)));
+  const kept = Object.fromEntries(Object.entries(options).filter(([name]) => !POOL_OPTION.test(name)));
   const bound: T = new Proxy(agentClass, {
     construct: (target, given, newTarget) =>
       Reflect.construct(

@@ -22,7 +22,7 @@ export class Opening extends EventEmitter {
   late = false;
   /** A socket is being opened; before, a selector has not answered yet. */
   opens = false;
-  readonly #req: ClientRequest;
+  readonly request: ClientRequest;
   readonly #abort: AbortController;
   readonly #context: AsyncResource;
   readonly #prototype: object;
@@ -33,7 +33,7 @@ export class Opening extends EventEmitter {
   /** @param context the async context of the request, for its events */
   constructor(req: ClientRequest, context?: AsyncResource, abort: AbortController = new AbortController()) {
     super();
-    this.#req = req;
+    this.request = req;
     this.#abort = abort;
     this.#context = context ?? new AsyncResource('SocksOpening');
     if (req.destroyed) abort.abort();
@@ -44,21 +44,17 @@ export class Opening extends EventEmitter {
     Object.setPrototypeOf(req, watched(this.#prototype));
   }
 
-  get request(): ClientRequest {
-    return this.#req;
-  }
-
   /** Aborted as soon as the request is destroyed. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
 
   get destroyed(): boolean {
-    return this.#req.destroyed;
+    return this.request.destroyed;
   }
 
   destroy(error?: Error): this {
-    this.#req.destroy(error);
+    this.request.destroy(error);
     return this;
   }
 
@@ -79,7 +75,7 @@ export class Opening extends EventEmitter {
   }
 
   readonly #onTimeout = (): void => {
-    const req = this.#req;
+    const req = this.request;
     this.#timedOut = true;
     req.once('socket', (socket: Socket) => silenceTimeout(req, socket));
     this.#context.runInAsyncScope(() => req.emit('timeout'));
@@ -87,9 +83,9 @@ export class Opening extends EventEmitter {
 
   end(): void {
     clearTimeout(this.#timer);
-    openings.delete(this.#req);
-    if (Object.getPrototypeOf(this.#req) === watched(this.#prototype))
-      Object.setPrototypeOf(this.#req, this.#prototype);
+    openings.delete(this.request);
+    if (Object.getPrototypeOf(this.request) === watched(this.#prototype))
+      Object.setPrototypeOf(this.request, this.#prototype);
   }
 }
 

@@ -7,7 +7,7 @@ import { rewriteHead } from './node.ts';
  * `ClientRequest` takes a missing port from its agent before the agent learns the protocol. This stands for "none
  * given": it is truthy, so that Node keeps it, and equals itself, so that no port gets into the Host header.
  */
-const PORT_UNSET = Number.POSITIVE_INFINITY;
+export const PORT_UNSET: number = Number.POSITIVE_INFINITY;
 
 export interface OriginOptions {
   secureEndpoint?: boolean | undefined;
@@ -18,57 +18,17 @@ export interface OriginOptions {
   port?: number | string | null | undefined;
 }
 
-/**
- * `protocol` and `defaultPort` of an agent for http and https. It has no protocol. Its default port is 0, which means
- * "that of the protocol" to code that builds URLs, but PORT_UNSET for `ClientRequest`, on which 0 would be lost. The two
- * are told apart by order: only `ClientRequest` reads `protocol` and then, once, `defaultPort`. Both can be assigned.
- */
-export class BothProtocols {
-  #constructing = false;
-  #assigned = false;
-
-  constructor(agent: object) {
-    const assign = (name: string, value: unknown): void => {
-      this.#assigned = true;
-      Object.defineProperty(agent, name, { value, writable: true, configurable: true });
-    };
-    Object.defineProperties(agent, {
-      protocol: {
-        get: () => void (this.#constructing = true),
-        set: (protocol: unknown) => {
-          assign('protocol', protocol);
-        },
-        configurable: true,
-      },
-      defaultPort: {
-        get: () => {
-          const port = this.#constructing ? PORT_UNSET : 0;
-          this.#constructing = false;
-          return port;
-        },
-        set: (port: unknown) => {
-          assign('defaultPort', port);
-        },
-        configurable: true,
-      },
-    });
+/** Puts in the default port, and takes it out of a Host header that Node wrote, as Node does for its own agents. */
+export function fixPort(req: ClientRequest, options: OriginOptions, secure: boolean): void {
+  const standard = standardPort(secure);
+  if (options.port === PORT_UNSET) {
+    options.port = standard;
+    return;
   }
-
-  /** Puts in the default port, and takes it out of a Host header that Node wrote, as Node does for its own agents. */
-  fixPort(req: ClientRequest, options: OriginOptions, secure: boolean): void {
-    this.#constructing = false;
-    const standard = standardPort(secure);
-    if (options.port === PORT_UNSET) {
-      options.port = standard;
-      return;
-    }
-    if (this.#assigned || Number(options.port) !== standard || options.defaultPort || !hostIsNodes(options))
-      return;
-    const host = req.getHeader('host');
-    const suffix = `:${options.port}`;
-    if (typeof host === 'string' && host.endsWith(suffix))
-      writeHost(req, host, host.slice(0, -suffix.length));
-  }
+  if (Number(options.port) !== standard || options.defaultPort || !hostIsNodes(options)) return;
+  const host = req.getHeader('host');
+  const suffix = `:${options.port}`;
+  if (typeof host === 'string' && host.endsWith(suffix)) writeHost(req, host, host.slice(0, -suffix.length));
 }
 
 export function standardPort(secure: boolean): number {
