@@ -9,8 +9,13 @@
 // - `abort` and `close` of a request that is aborted in the turn in which it was made come in another order.
 // - A TLS session is kept until a handshake with it fails; https.Agent drops it after any error of its socket. So over
 //   TLS, resets and errors are recorded here with `maxCachedSessions: 0`.
-// - TLS options that Node refuses throw there, and are the request's `error` here.
+// - TLS options that Node refuses throw there, and are the request's `error` here; it is the same error.
+//   With a `servername` that is none, https.Agent leaves the socket open, which is not recorded.
+// - A request that waited for a place in the pool has its events in its own async context here; there in that of the
+//   request that left the place, unless it gets that one's socket. test/context.test.ts has the cases.
+// - `agent: false` keeps the TLS options of the global agent here, and has the defaults of Node there.
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
@@ -27,6 +32,8 @@ import { SocksAgent } from '../src/index.ts';
 
 type Options = RequestOptions & https.RequestOptions & { ALPNProtocols?: string[] };
 
+const context = new AsyncLocalStorage<string>();
+
 /** One run of a scenario: an agent, an origin, and what happens. */
 class Run {
   readonly events: string[] = [];
@@ -42,6 +49,8 @@ class Run {
   }
 
   note(...parts: unknown[]): void {
+    const name = context.getStore();
+    if (name !== undefined && name !== parts[0]) parts.push('in the context of', name);
     this.events.push(parts.map(String).join(' '));
   }
 
@@ -51,6 +60,23 @@ class Run {
     const { Agent } = this.#protocol === 'http' ? http : https;
     this.#agent = this.#proxy === undefined ? new Agent(all) : new SocksAgent(this.#proxy, all);
     return this.#agent;
+  }
+
+  /** As `send()`, in an async context of that name; an event in another context is recorded with that one's name. */
+  sendIn(name: string, options: Options = {}): ClientRequest {
+    return context.run(name, () => this.send(name, options));
+  }
+
+  /** Acts while the agent is the global one of its module. */
+  async asGlobal(options: AgentOptions, act: () => Promise<unknown>): Promise<void> {
+    const module: { globalAgent: http.Agent } = this.#protocol === 'http' ? http : https;
+    const before = module.globalAgent;
+    module.globalAgent = this.agent({ protocol: `${this.#protocol}:`, ...options } as AgentOptions);
+    try {
+      await act();
+    } finally {
+      module.globalAgent = before;
+    }
   }
 
   /** A request whose events are recorded under its name. */
@@ -104,6 +130,9 @@ function describe({ code, message }: NodeJS.ErrnoException): unknown[] {
   const [alert] = /SSL alert number \d+/.exec(message) ?? [];
   return alert ? [alert] : [code, message];
 }
+
+/** @types/node does not declare the count. */
+type CountingAgent = http.Agent & { readonly totalSocketCount: number };
 
 interface Origin {
   readonly port: number;
@@ -615,7 +644,165 @@ const SCENARIOS: readonly Scenario[] = [
     },
   },
 
+  {
+    name: 'names and counts of pools while sockets are being opened, and after',
+    connections: false,
+    async act(run) {
+      const agent = run.agent({ keepAlive: true, maxSockets: 2 }) as CountingAgent;
+      const states: string[] = [];
+      const state = (moment: string): void => {
+        for (const list of ['sockets', 'freeSockets', 'requests'] as const) {
+          for (const [name, members = []] of Object.entries(agent[list]))
+            states.push(
+              `${moment}: ${list} ${name.replaceAll(String(run.origin.port), 'PORT')} ${members.length}`,
+            );
+        }
+        states.push(`${moment}: total ${agent.totalSocketCount}`);
+      };
+      const options = [{}, {}, {}, { host: '127.0.0.1' }, { localAddress: '127.0.0.1', family: 4 }];
+      const sent = options.map((each, i) => run.send(String(i), each));
+      state('at once');
+      await Promise.resolve();
+      state('a turn later');
+      await Promise.all(sent.map(closed));
+      state('in the end');
+      run.events.push(...states);
+      run.events.sort();
+    },
+  },
+  {
+    name: 'counts when sockets are destroyed that are being opened',
+    connections: false,
+    async act(run) {
+      const agent = run.agent({ maxSockets: 1 }) as CountingAgent;
+      const sent = ['a', 'b', 'c'].map((name) => run.send(name));
+      for (const socket of Object.values(agent.sockets).flat()) socket?.destroy();
+      await Promise.all(sent.map(closed));
+      for (const req of sent) await socketClosed(req);
+      run.events.splice(0, Infinity, ...run.events.filter((event) => event !== 'a socket new').toSorted());
+      run.note('total', agent.totalSocketCount, Object.keys(agent.sockets).length);
+    },
+  },
+  {
+    name: 'the async context of every event',
+    unordered: true,
+    async act(run) {
+      run.agent();
+      const sent = ['/', '/hangup', '/partial', '/large', '/close'].map((path) => run.sendIn(path, { path }));
+      const slow = run.sendIn('slow', { path: '/hang', timeout: PATIENCE });
+      slow.on('timeout', () => slow.destroy());
+      const destroyed = run.sendIn('destroyed');
+      context.run('another', () => destroyed.destroy());
+      await Promise.all([...sent, slow, destroyed].map(closed));
+      expect(run.events.filter((event) => event.includes('context'))).toEqual([]);
+    },
+  },
+  {
+    name: 'the async context of every event of requests that wait for a kept socket',
+    async act(run) {
+      run.agent({ maxSockets: 1, keepAlive: true });
+      await Promise.all(['a', 'b', 'c'].map((name) => run.sendIn(name)).map(closed));
+      expect(run.events.filter((event) => event.includes('context'))).toEqual([]);
+    },
+  },
+  {
+    name: 'agent: false with a global agent',
+    async act(run) {
+      await run.asGlobal({ keepAlive: true, maxSockets: 1, timeout: 60_000 }, async () => {
+        const req = run.send('a', { agent: false, ca: CERTIFICATE });
+        const { agent } = req as unknown as {
+          agent: http.Agent & { keepAlive: boolean; options: AgentOptions };
+        };
+        run.note('connection', req.getHeader('connection'), req.shouldKeepAlive);
+        run.note('agent', agent.keepAlive, agent.maxSockets, agent.maxFreeSockets, agent.options.timeout);
+        await closed(req);
+        await run.fetch('b', { agent: false, ca: CERTIFICATE });
+        await run.fetch('c', { agent: undefined });
+      });
+    },
+  },
+  ...(['host', 'port'] as const).map(
+    (name): Scenario => ({
+      name: `the ${name} of the agent counts, not that of the request`,
+      async act(run) {
+        const right = { host: 'localhost', port: run.origin.port };
+        run.agent({ [name]: right[name] });
+        const wrong = { ...right, servername: 'localhost', [name]: name === 'host' ? 'wrong.test' : 1 };
+        const req = await run.fetch('a', wrong);
+        run.note(String(req.getHeader('host')).replace(String(run.origin.port), 'PORT'));
+      },
+    }),
+  ),
+  ...[2 ** 31, 2 ** 32].map(
+    (timeout): Scenario => ({
+      name: `timeouts of ${timeout} milliseconds`,
+      async act(run) {
+        run.agent({ timeout, keepAlive: true });
+        for (const name of ['a', 'b']) await run.fetch(name);
+        const req = run.send('c', { timeout });
+        req.setTimeout(timeout + 1);
+        await closed(req);
+      },
+    }),
+  ),
+  ...(['5000', -1, Infinity, true, [], NaN, ''] as unknown[]).map(
+    (timeout): Scenario => ({
+      name: `a timeout of type ${typeof timeout}: ${String(timeout)}`,
+      connections: false,
+      async act(run) {
+        const attempt = async (act: () => unknown): Promise<void> => {
+          try {
+            await act();
+          } catch (error) {
+            run.note((error as NodeJS.ErrnoException).code, (error as Error).message);
+          }
+        };
+        run.agent({ timeout } as AgentOptions);
+        await attempt(() => run.fetch('a'));
+        run.agent();
+        await attempt(() => run.fetch('b', { timeout } as Options));
+        const req = run.send('c');
+        await attempt(() => req.setTimeout(timeout as number));
+        req.destroy();
+        await closed(req);
+        run.note('done');
+      },
+    }),
+  ),
+
   // TLS.
+  ...Object.entries({
+    ciphers: 'bogus',
+    minVersion: 'x',
+    cert: 'none',
+    key: 'none',
+    pfx: 'none',
+    secureContext: {},
+    ecdhCurve: 'bogus',
+    ALPNProtocols: [5],
+  }).map(
+    ([name, value]): Scenario => ({
+      name: `${name} that Node refuses`,
+      only: 'https',
+      connections: false,
+      async act(run) {
+        const given = { [name]: value };
+        for (const [of, request] of [[given], [{}, given]] as [AgentOptions, Options?][]) {
+          const agent = run.agent(of) as CountingAgent;
+          let failure: unknown;
+          try {
+            [failure] = (await once(run.send('a', request), 'error')) as [Error];
+          } catch (error) {
+            failure = error;
+          }
+          await new Promise(setImmediate);
+          run.events.splice(0, Infinity, ...run.events.filter((event) => !event.startsWith('a ')));
+          const { name: kind, code, message } = failure as NodeJS.ErrnoException;
+          run.note(kind, code, message, agent.totalSocketCount, Object.values(agent.sockets).flat().length);
+        }
+      },
+    }),
+  ),
   {
     name: 'the name of the host is the server name',
     only: 'https',

@@ -147,7 +147,6 @@ const REFUSED: Readonly<Record<string, object>> = {
   'a ca of the wrong type': { ca: 5 },
   'a crl that is none': { crl: 'none' },
   'ALPNProtocols of the wrong type': { ALPNProtocols: [5] },
-  'a servername of the wrong type': { servername: 1 },
   'a secureContext that is none': { secureContext: {} },
   'a curve that does not exist': { ecdhCurve: 'bogus' },
   'sigalgs that do not exist': { sigalgs: 'bogus' },
@@ -178,4 +177,16 @@ describe.each(Object.entries(REFUSED))('%s', (_, options) => {
     nodes.destroy();
     ours.destroy();
   });
+});
+
+// https.Agent itself leaves a socket open then.
+test('a servername of the wrong type: an error, and nothing stays open', async () => {
+  const agent = new SocksAgent(proxy.url('socks5'));
+  expect(await failure(agent, { servername: 1 })).toEqual({
+    name: 'TypeError',
+    code: 'ERR_INVALID_ARG_TYPE',
+  });
+  await proxy.idle();
+  expect(agent).toMatchObject({ totalSocketCount: 0, sockets: {} });
+  agent.destroy();
 });
