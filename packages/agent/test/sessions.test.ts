@@ -1,0 +1,132 @@
+// TLS sessions: resumed within the same origin and the same answer of the selector, however the last connection ended;
+// never across proxies, credentials or TLS options.
+
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import http from 'node:http';
+import https from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { promisify } from 'node:util';
+import type { ProxyChoice } from '@socksify/core';
+import { CERTIFICATE, TLS } from '@socksify/origin';
+import { startServer } from '@socksify/server';
+import type { SocksServer } from '@socksify/server';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { SocksAgent } from '../src/index.ts';
+
+const names = { 'origin.test': '127.0.0.1', 'dual.test': '127.0.0.1' };
+let proxy: SocksServer;
+let other: SocksServer;
+beforeAll(async () => {
+  const options = { names, users: 'any', allowAnonymous: true } as const;
+  [proxy, other] = await Promise.all([startServer(options), startServer(options)]);
+});
+afterAll(() => Promise.all([proxy.close(), other.close()]));
+
+describe.each(['TLSv1.2', 'TLSv1.3'] as const)('with %s', (maxVersion) => {
+  let site: https.Server;
+  let sockets: Socket[];
+  beforeEach(async () => {
+    sockets = [];
+    site = https.createServer({ ...TLS, maxVersion }, (req, res) =>
+      req.resume().on('end', () => res.end('x')),
+    );
+    site.on('connection', (socket: Socket) => sockets.push(socket.on('error', () => {})));
+    site.on('secureConnection', (socket: Socket) => socket.on('error', () => {}));
+    await new Promise<void>((resolve) => site.listen(0, '127.0.0.1', resolve));
+  });
+  afterEach(() => {
+    site.close();
+    site.closeAllConnections();
+  });
+
+  /** One request, whose socket is left as it is; and whether that resumed a session. */
+  const send = async (agent: http.Agent, options: https.RequestOptions = {}) => {
+    const { port } = site.address() as AddressInfo;
+    const req = https.get({ host: 'origin.test', port, agent, ca: CERTIFICATE, ...options });
+    const [res] = (await once(req, 'response')) as [http.IncomingMessage];
+    const socket = req.socket as TLSSocket;
+    const reused = socket.isSessionReused();
+    res.resume();
+    await once(req, 'close');
+    await new Promise(setImmediate);
+    expect(req.reusedSocket).toBe(false);
+    return { socket, resumed: reused };
+  };
+  const resumed = async (agent: http.Agent, options?: https.RequestOptions): Promise<boolean> =>
+    (await send(agent, options)).resumed;
+
+  const ENDINGS: Readonly<Record<string, (socket: Socket, client: Socket) => void>> = {
+    'the server closed the idle connection': (socket) => void socket.end(),
+    'the server reset the idle connection': (socket) => void socket.resetAndDestroy(),
+    'the connection was destroyed with an error here': (_, client) => void client.destroy(new Error('mine')),
+  };
+
+  test.each(Object.entries(ENDINGS))('a session is resumed after %s', async (_, end) => {
+    const agent = new SocksAgent(proxy.url('socks5'), { keepAlive: true });
+    const expected = [false, true, true];
+    for (const [i, value] of expected.entries()) {
+      const sent = await send(agent);
+      expect(sent.resumed).toBe(value);
+      const closed = new Promise<void>((resolve) => sent.socket.once('close', () => resolve()));
+      end(sockets[i] as Socket, sent.socket);
+      await closed;
+    }
+    agent.destroy();
+  });
+
+  test.each<[string, (url: (of: SocksServer, username?: string) => string) => [ProxyChoice, ProxyChoice]]>([
+    ['proxies', (url) => [url(proxy), url(other)]],
+    ['credentials', (url) => [url(proxy, 'alice'), url(proxy, 'bob')]],
+    ['a proxy and a chain', (url) => [url(proxy), [url(other), url(proxy)]]],
+  ])('no session is resumed across %s', async (_, make) => {
+    const choices = make((of, username) =>
+      username === undefined ? of.url('socks5') : of.url('socks5', { username, password: 'x' }),
+    );
+    let choice = choices[0];
+    const agent = new SocksAgent(() => Promise.resolve(choice));
+    expect(await resumed(agent)).toBe(false);
+    [, choice] = choices;
+    expect(await resumed(agent)).toBe(false);
+    for (choice of choices) expect(await resumed(agent)).toBe(true);
+    agent.destroy();
+  });
+
+  test.each<[string, https.RequestOptions]>([
+    ['rejectUnauthorized', { rejectUnauthorized: false }],
+    ['a CA', { ca: [CERTIFICATE, CERTIFICATE] }],
+    ['a client certificate', TLS],
+    ['servername', { servername: 'given.test' }],
+    ['ciphers', { ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256:TLS_AES_128_GCM_SHA256' }],
+    ['host', { host: 'dual.test' }],
+  ])('no session is resumed across another %s', async (_, options) => {
+    const agent = new SocksAgent(proxy.url('socks5'));
+    expect(await resumed(agent)).toBe(false);
+    expect(await resumed(agent, options)).toBe(false);
+    expect(await resumed(agent)).toBe(true);
+    expect(await resumed(agent, options)).toBe(true);
+    agent.destroy();
+  });
+
+  test('a session outlives garbage collection', async () => {
+    const { port } = site.address() as AddressInfo;
+    const script = `
+      import https from 'node:https';
+      import { once } from 'node:events';
+      import { SocksAgent } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
+      const agent = new SocksAgent(() => ({ version: 5, host: '127.0.0.1', port: ${proxy.port}, dns: 'remote' }));
+      for (let i = 0; i < 3; i++) {
+        const req = https.get({ host: 'origin.test', port: ${port}, agent, rejectUnauthorized: false });
+        req.on('response', (res) => res.resume());
+        await once(req, 'response');
+        console.log(req.socket.isSessionReused());
+        if (!req.closed) await once(req, 'close');
+        await new Promise(setImmediate);
+        gc();
+      }`;
+    const args = ['--expose-gc', '--input-type=module', '--eval', script];
+    const { stdout } = await promisify(execFile)(process.execPath, args);
+    expect(stdout.trim().split('\n')).toEqual(['false', 'true', 'true']);
+  });
+});
