@@ -7,10 +7,15 @@ import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 import { dts } from 'rolldown-plugin-dts';
 
-// Editors read the documentation from the declarations, so the code goes without. Names stay, so that traces can be read.
+// Editors read the documentation from the declarations, so the code goes without. Names of functions and classes stay, so
+// that traces can be read; those of variables inside them are shortened.
 const CODE = {
   comments: { jsdoc: false, legal: false },
-  minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
+  minify: {
+    compress: false,
+    mangle: { toplevel: false, keepNames: { function: true, class: true } },
+    codegen: { removeWhitespace: true },
+  },
 };
 
 const here = fileURLToPath(new URL('.', import.meta.url));
