@@ -43,14 +43,13 @@ const OVER_DISPATCH: ReadonlySet<unknown> = new Set(['compose', ...LENT]);
  * Takes `fetch` and everything of undici through a SOCKS proxy: as `dispatcher` of Node's own `fetch` and `WebSocket`,
  * and of undici 5.28 to 8, whichever Agent it is built on. One serves them all.
  *
- * A selector is called once for each request, in the async context of its `dispatch()`, and no request is sent over a
- * connection that was opened for another answer. A failed connection, and what a selector throws or rejects with, is
- * the `cause` of fetch's TypeError, and the error itself for `undici.request`: match its `code` (`ERR_SOCKS_*`). Does
- * no IO until the first request.
+ * A selector is called once for each request, in its async context. No request uses a connection that was opened for
+ * another answer. A failed connection, and what a selector throws, is the `cause` of fetch's TypeError, and the error
+ * itself for `undici.request`: match its `code` (`ERR_SOCKS_*`). Does no IO until the first request.
  *
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; undici's `UND_ERR_INVALID_ARG` for its
  * own options; Error `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` on Bun and Deno, which would send directly; Error
- * `ERR_INVALID_STATE` without `Agent` where there is no Agent to build on
+ * `ERR_INVALID_STATE` where there is no Agent to build on: pass `Agent`
  * @example
  * const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1080');
  * const response = await fetch('https://example.com/', { dispatcher });
