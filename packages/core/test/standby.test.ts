@@ -1,14 +1,16 @@
 // Connections on standby: used by the next tunnel, and let go in silence.
 
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect as dialTcp, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { TLS } from '@socksify/origin';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep, SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { parseProxy, SocksClient } from '../src/index.ts';
-import type { ClientOptions, ProxyRoute, Tunnel } from '../src/index.ts';
+import type { AuthMethod, ClientOptions, ProxyChoice, ProxyRoute, Tunnel } from '../src/index.ts';
+import { GRANTED, IN_ORDER, runProgram, send, startPlay } from './peers.ts';
 
 let port: number;
 const origin = createServer((socket) => socket.on('error', () => {}).pipe(socket));
@@ -194,6 +196,226 @@ test('are kept for the proxies of a selector that gives the same objects', async
   });
   await use(await socks.connect(here()));
   expect(one.log).toHaveLength(2);
+});
+
+describe('are used for equal proxies that a selector makes anew each time', () => {
+  const credentials = { username: 'alice', password: 'secret' };
+  test.each<[string, (server: SocksServer) => ProxyChoice]>([
+    [
+      'objects',
+      ({ port: proxyPort }) => ({
+        version: 5,
+        host: '127.0.0.1',
+        port: proxyPort,
+        dns: 'remote',
+        credentials: { ...credentials },
+      }),
+    ],
+    ['URLs', (server) => server.url('socks5', credentials)],
+    ['URL objects', (server) => new URL(server.url('socks5', credentials))],
+    ['chains', (server) => [server.url('socks5', credentials)]],
+  ])('%s', async (_, choice) => {
+    const server = await proxy({ users: { alice: 'secret' } });
+    const socks = client(() => choice(server), { standby: 1 });
+    await use(await socks.connect(here()));
+    for (let i = 0; i < 3; i++) {
+      const ready = await waiting(server, 1, 4);
+      await use(await socks.connect(here()));
+      expect(ready).toContain(server.log.at(-1)?.remotePort);
+    }
+    expect(server.log).toHaveLength(4);
+  });
+
+  test('but not for another password', async () => {
+    const server = await proxy({ users: { alice: 'secret', bob: 'secret' } });
+    const names = ['alice', 'bob', 'alice'];
+    const socks = client(() => server.url('socks5', { username: names.shift() ?? '', password: 'secret' }), {
+      standby: 1,
+    });
+    for (const user of ['alice', 'bob', 'alice']) {
+      await use(await socks.connect(here()));
+      expect(server.log.at(-1)).toMatchObject({ user });
+      await waiting(server, 1, 4);
+    }
+  });
+});
+
+describe('are opened after a refusal, since a proxy that refuses is a proxy that answers', () => {
+  test.each<[string, string]>([
+    ['socks5', '0505'],
+    ['socks5', '0502'],
+    ['socks4', '005b 0000 00000000'],
+  ])('over %s with %s', async (scheme, refusal) => {
+    const request = scheme === 'socks5' ? [{ read: 3 }, { send: '0500' }, { read: 10 }] : [{ read: 9 }];
+    const server = await startScript([...request, { send: refusal }]);
+    closing.push(() => server.close());
+    const socks = client(server.url(scheme), { standby: 1 });
+    await expect(socks.connect(here())).rejects.toMatchObject({ name: 'SocksError' });
+    await server.connection(1);
+    expect(server.connections).toHaveLength(2);
+  });
+
+  test('not after a refusal of the credentials', async () => {
+    const server = await startScript([{ read: 4 }, { send: '0502' }, { read: 5 }, { send: '0101' }]);
+    closing.push(() => server.close());
+    const socks = client(`socks5://u:p@127.0.0.1:${server.port}`, { standby: 2 });
+    await expect(socks.connect(here())).rejects.toMatchObject({ name: 'SocksError' });
+    for (let turns = 0; turns < 20; turns++) await nextTurn();
+    expect(server.connections).toHaveLength(1);
+  });
+});
+
+describe('a close on the request is an answer', () => {
+  test.each<[string, readonly ScriptStep[]]>([
+    ['without a reply', [{ close: true }]],
+    ['in the middle of the reply', [{ send: '05' }, { close: true }]],
+    ['by a reset behind a part of the reply', [{ send: '0500' }, { delay: 20 }, { reset: true }]],
+  ])('%s: nobody is asked a second time', async (_, ending) => {
+    const refuses = [{ read: 3 }, { send: '0500' }, { read: 10 }, ...ending];
+    const server = await startScript((index) => (index === 0 ? SUCCESS : refuses));
+    closing.push(() => server.close());
+    const socks = client(server.url('socks5'), { standby: 1 });
+    (await socks.connect(here())).socket.destroy();
+    await expect.poll(() => server.connections[1]?.received.length, { interval: 5 }).toBe(3);
+    for (let turns = 0; turns < 10; turns++) await nextTurn();
+    await expect(socks.connect(here())).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED' });
+    expect(server.connections.filter(({ received }) => received.length > 3)).toHaveLength(2);
+  });
+});
+
+test('close() leaves none, at whatever moment it comes', async () => {
+  const server = await proxy({ users: { u: 'p' } });
+  for (let turns = 0; turns < 30; turns++) {
+    const socks = new SocksClient(server.url('socks5', { username: 'u', password: 'p' }), { standby: 2 });
+    const attempt = socks.connect(here()).then(
+      ({ socket }) => socket.destroy(),
+      (error: unknown) => error,
+    );
+    if (turns >= 8) await attempt;
+    for (let turn = 0; turn < turns; turn++) await nextTurn();
+    const closed = performance.now();
+    await socks.close();
+    await attempt;
+    await server.idle();
+    // One that was left would live for four seconds.
+    expect(performance.now() - closed).toBeLessThan(2000);
+  }
+});
+
+describe('keep no process alive', () => {
+  const program = `
+    const [, url, port, kind] = process.argv;
+    const lookup = (host, options, done) => done(null, [{ address: '::1', family: 6 }, { address: '127.0.0.1', family: 4 }]);
+    const client = new core.SocksClient(url, { standby: 2, timeout: 0, lookup });
+    const { socket } = await client.connect({ host: '127.0.0.1', port: Number(port) });
+    socket.destroy();
+    if (kind === 'ready') for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve));
+  `;
+  // The first connection gets its tunnel, and the others hang.
+  const HANGING: [string, readonly ScriptStep[]][] = [
+    ['in the greeting', [{ stall: true }]],
+    ['in the answer to it', [{ read: 3 }, { send: '05' }, { stall: true }]],
+    ['ready', [{ read: 3 }, { send: '0500' }, { stall: true }]],
+  ];
+  const hosts: [string, string][] = [
+    ['an address', '127.0.0.1'],
+    ['a name with two addresses, one of which refuses', 'two.test'],
+  ];
+  test.each(hosts.flatMap(([what, host]) => HANGING.map(([state, steps]) => ({ what, host, state, steps }))))(
+    'while they hang, $state, with a proxy at $what',
+    async ({ host, state, steps }) => {
+      const server = await startScript((index) => (index === 0 ? SUCCESS : steps));
+      closing.push(() => server.close());
+      const url = `socks5://${host}:${server.port}`;
+      expect(await runProgram(program, [url, port, state])).toEqual(IN_ORDER);
+    },
+  );
+
+  test('while TLS to the proxy hangs', async () => {
+    const server = await proxy({ tls: TLS });
+    // Leads to the proxy once, and then accepts and says nothing.
+    let accepted = 0;
+    const gate = createServer((socket) => {
+      socket.on('error', () => {});
+      if (accepted++ > 0) socket.resume();
+      else socket.pipe(dialTcp(server.port, '127.0.0.1').on('error', () => {})).pipe(socket);
+    });
+    closing.push(() => gate.close());
+    await once(gate.listen(0, '127.0.0.1'), 'listening');
+    const source = `
+      const [, proxyPort, port] = process.argv;
+      const proxy = { version: 5, host: '127.0.0.1', port: Number(proxyPort), dns: 'remote', tls: { rejectUnauthorized: false } };
+      const client = new core.SocksClient(proxy, { standby: 2, timeout: 0 });
+      (await client.connect({ host: '127.0.0.1', port: Number(port) })).socket.destroy();
+    `;
+    const { port: gatePort } = gate.address() as AddressInfo;
+    expect(await runProgram(source, [gatePort, port])).toEqual(IN_ORDER);
+  });
+});
+
+// So many turns of promises behind the last step of the method.
+test.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12])(
+  'close() just before or after one is ready leaves none (%d)',
+  async (turns) => {
+    const server = await startPlay(async (socket, read) => {
+      await read(3);
+      send(socket, '0580 aa');
+      await read(10);
+      send(socket, GRANTED);
+    });
+    closing.push(server.close);
+    let [calls, closed] = [0, 0];
+    const close = async (): Promise<void> => {
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      closed = performance.now();
+      await socks.close();
+    };
+    const method: AuthMethod = {
+      id: 0x80,
+      *authenticate() {
+        yield { read: 1, phase: 'authentication' };
+        if (++calls === 2) void close();
+      },
+    };
+    const socks = client(server.url, { standby: 1, auth: [method] });
+    (await socks.connect(here())).socket.destroy();
+    await expect.poll(() => closed, { interval: 5 }).toBeGreaterThan(0);
+    await expect.poll(() => server.open.size, { interval: 5, timeout: 5000 }).toBe(0);
+    // One that was left would live for four seconds.
+    expect(performance.now() - closed).toBeLessThan(2000);
+  },
+);
+
+test('a tunnel from one keeps the process alive, over an encapsulation too', async () => {
+  const frame = (hex: string) => Buffer.from(`000${(hex.length / 2).toString(16)}`.slice(-4) + hex, 'hex');
+  let waits = (): void => {};
+  const ready = new Promise<void>((resolve) => (waits = resolve));
+  const server = await startPlay(async (socket, read, index) => {
+    await read(3);
+    send(socket, '0580');
+    if (index === 1) waits();
+    await read(12);
+    socket.write(frame(GRANTED));
+    // The program is told when one is on standby, and then takes it.
+    if (index === 0) await ready.then(() => setTimeout(() => socket.write(frame('21')), 50));
+    else setTimeout(() => socket.write(frame('68656c6c6f')), 200);
+  });
+  closing.push(server.close);
+  const source = `
+    import { once } from 'node:events';
+    const [, url] = process.argv;
+    const method = { id: 0x80, *authenticate() { return {
+      seal: (data) => Buffer.concat([Buffer.of(0, data.length), data]),
+      *open() { const [, length] = yield { read: 2, phase: 'request' }; return yield { read: length, phase: 'request' }; },
+    }; } };
+    const client = new core.SocksClient(url, { standby: 1, auth: [method] });
+    const first = await client.connect({ host: '127.0.0.1', port: 80 });
+    await once(first.socket, 'data');
+    first.socket.destroy();
+    const { socket } = await client.connect({ host: '127.0.0.1', port: 80 });
+    socket.on('data', (data) => { console.log(String(data)); socket.destroy(); });
+  `;
+  expect(await runProgram(source, [server.url])).toEqual({ ...IN_ORDER, stdout: 'hello\n' });
 });
 
 test.each([-1, 1.5, 1001, Number.NaN])('%d is no number of them', (standby) => {
