@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { invalidOption } from './errors.ts';
 import { checkAuth } from './protocol/method.ts';
 import type { AuthPolicy } from './protocol/method.ts';
+import { isChecked } from './proxy.ts';
 import type { Chain } from './route.ts';
 import type { SecureOptions } from './tunnel/secure.ts';
 
@@ -74,6 +75,10 @@ const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: any) =>
       !socket.readableEncoding &&
       !socket.readableObjectMode,
   ],
+  chain: [
+    'what select() gave',
+    (chain) => chain === 'direct' || (Array.isArray(chain) && chain.length > 0 && chain.every(isChecked)),
+  ],
   tls: ['an object of options of tls.connect', isObject],
   prepare: ['a function', isFunction],
   standby: ['0 to 1000 connections', (n) => Number.isInteger(n) && n >= 0 && n <= 1000],
@@ -91,7 +96,7 @@ export function checkOptions<T extends ConnectOptions>(options: T): T {
     const [meaning, isValid] = CHECKS[name] ?? [];
     if (isValid?.(value) === false) throw invalidOption(`${name} is ${meaning}, not ${describe(value)}`);
   }
-  checkAuth(given.auth ?? 'auto');
+  if (given.auth !== undefined) checkAuth(given.auth);
   return given;
 }
 

@@ -111,6 +111,7 @@ export function parseProxy(url: string | URL): SocksProxy {
 }
 
 const checked = new WeakSet<object>();
+export const isChecked = (proxy: object): boolean => checked.has(proxy);
 
 /** Text or object to a checked, frozen {@link SocksProxy}. */
 export function toProxy(value: ProxyLike): SocksProxy {

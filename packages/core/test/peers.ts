@@ -66,16 +66,16 @@ export interface Ending {
   readonly stderr: string;
 }
 
-const CORE = new URL('../dist/index.js', import.meta.url).href;
+export const CORE: string = new URL('../dist/index.js', import.meta.url).href;
 
 /** Runs a module in a process of its own, with all of core imported as `core`, and `args` in `process.argv.slice(1)`. */
 export async function runProgram(
   source: string,
   args: readonly (string | number)[] = [],
-  limit = 10_000,
+  flags: readonly string[] = [],
 ): Promise<Ending> {
   const code = `import * as core from ${JSON.stringify(CORE)};\n${source}`;
-  const options = ['--unhandled-rejections=strict', '--input-type=module', '-e', code, '--'];
+  const options = [...flags, '--unhandled-rejections=strict', '--input-type=module', '-e', code, '--'];
   const child = spawn(process.execPath, [...options, ...args.map(String)], { stdio: 'pipe' });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
@@ -84,7 +84,7 @@ export async function runProgram(
   const timer = setTimeout(() => {
     ended = false;
     child.kill('SIGKILL');
-  }, limit);
+  }, 10_000);
   const [status] = (await once(child, 'close')) as [number | null];
   clearTimeout(timer);
   return { ended, code: status, stdout, stderr };

@@ -80,10 +80,10 @@ export function checkAuth(auth: unknown): void {
   // One octet counts the methods, and FF means none (RFC 1928 section 3).
   if (ids.length < 1 || ids.length > 255) throw invalidOption('auth lists 1 to 255 methods');
   if (!ids.every((id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= 254)) {
-    throw invalidOption('the id of a method is 0 to 254');
+    throw invalidOption('auth lists methods with an id from 0 to 254');
   }
   if (new Set(ids).size < ids.length) throw invalidOption('auth lists each method once');
   if (!methods.every(({ authenticate: steps }) => typeof steps === 'function')) {
-    throw invalidOption('a method has authenticate()');
+    throw invalidOption('auth lists methods with authenticate()');
   }
 }

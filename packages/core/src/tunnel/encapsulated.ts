@@ -64,7 +64,7 @@ export class EncapsulatedSocket extends Duplex {
     let frames: Uint8Array;
     try {
       frames = await this.#encapsulation.seal(data);
-      if (!(frames instanceof Uint8Array)) throw new TypeError('seal() gives a Uint8Array');
+      if (!ArrayBuffer.isView(frames)) throw new TypeError('seal() gives a Uint8Array');
     } catch (reason) {
       return done(toError(reason));
     }

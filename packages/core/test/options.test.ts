@@ -1,0 +1,249 @@
+// Options: what is not valid is refused by name before any IO, what is undefined was not given. And the peers that are
+// found on a wrong port, with what to use instead.
+
+import { startScript, startServer } from '@socksify/server';
+import type { ScriptedServer, ScriptStep, SocksServer } from '@socksify/server';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { connect, SocksClient } from '../src/index.ts';
+import type { ConnectOptions } from '../src/index.ts';
+import { GRANTED, SUCCESS } from './peers.ts';
+
+const closing: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close();
+});
+
+async function scripted(...steps: readonly ScriptStep[]): Promise<ScriptedServer> {
+  const server = await startScript(steps);
+  closing.push(() => server.close());
+  return server;
+}
+
+const destination = { host: '127.0.0.1', port: 80 };
+
+describe('an option that is not valid', () => {
+  const cases: [string, unknown][] = [
+    ...['5000', -1, Number.NaN, Infinity, 2 ** 31, null, {}, true, 5n].map((value): [string, unknown] => [
+      'timeout',
+      value,
+    ]),
+    ...['x', null, 5, {}, { lookup() {} }].map((value): [string, unknown] => ['lookup', value]),
+    ...['x', null, 5, { family: 9 }, { family: '4' }, { family: -1 }].map((value): [string, unknown] => [
+      'tcp',
+      value,
+    ]),
+    ...['none', null, 5, [], [null], [{ id: 0 }], [{ id: 255, authenticate() {} }], {}].map(
+      (value): [string, unknown] => ['auth', value],
+    ),
+    ...['yes', 1, null, 0].map((value): [string, unknown] => ['pipeline', value]),
+    ...[{}, 'x', null, 5, { aborted: false }].map((value): [string, unknown] => ['signal', value]),
+    ...[{}, 'x', null, 5, [], { read() {} }].map((value): [string, unknown] => ['socket', value]),
+    ...[true, 'x', null, 5].map((value): [string, unknown] => ['tls', value]),
+    ...[true, 'x', null, {}].map((value): [string, unknown] => ['prepare', value]),
+    ...['x', null, 5, {}, [], ['socks5://h'], [{ host: 'h' }], [null]].map((value): [string, unknown] => [
+      'chain',
+      value,
+    ]),
+  ];
+
+  test.each(cases)('%s: %o is refused by name, before anything is dialled', async (name, value) => {
+    const server = await scripted(...SUCCESS);
+    const options = { [name]: value } as ConnectOptions;
+    const expected = {
+      name: 'TypeError',
+      code: 'ERR_INVALID_ARG_VALUE',
+      message: expect.stringContaining(name) as string,
+    };
+    await expect(connect(server.url('socks5'), destination, options)).rejects.toMatchObject(expected);
+    const client = new SocksClient(server.url('socks5'));
+    await expect(client.connect(destination, options)).rejects.toMatchObject(expected);
+    expect(server.connections).toHaveLength(0);
+  });
+
+  test.each(['timeout', 'lookup', 'tcp', 'auth', 'pipeline'])('%s is refused by a constructor', (name) => {
+    expect(() => new SocksClient('socks5://h', { [name]: Symbol('x') as never })).toThrowError(
+      expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
+    );
+  });
+
+  test.each([null, 5, 'x', true])('options that are %o are refused', async (options) => {
+    await expect(connect('socks5://h', destination, options as never)).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARG_VALUE',
+    });
+    expect(() => new SocksClient('socks5://h', options as never)).toThrowError(
+      expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }),
+    );
+  });
+
+  test('is not repeated when it could hold a secret', async () => {
+    const attempt = connect('socks5://h', destination, { tls: 'hunter2', lookup: undefined } as never);
+    await expect(attempt).rejects.not.toThrow('hunter2');
+    await expect(attempt).rejects.toThrow('tls');
+  });
+});
+
+describe('an option of connect() that is undefined leaves that of the client', () => {
+  test('lookup', async () => {
+    const server = await scripted(...SUCCESS);
+    const client = new SocksClient(`socks5://proxy.invalid:${server.port}`, {
+      lookup: (_host, _options, done) => done(null, [{ address: '127.0.0.1', family: 4 }]),
+    });
+    const { socket } = await client.connect(destination, { lookup: undefined });
+    socket.destroy();
+    expect(server.connections).toHaveLength(1);
+  });
+
+  test('auth', async () => {
+    const server = await scripted({ read: 3 }, { send: '05ff' });
+    const client = new SocksClient(`socks5://u:p@127.0.0.1:${server.port}`, { auth: 'required' });
+    await expect(client.connect(destination, { auth: undefined })).rejects.toThrow();
+    expect(server.connections[0]?.received.toString('hex')).toBe('050102');
+  });
+
+  test('timeout', async () => {
+    const server = await scripted({ stall: true });
+    const client = new SocksClient(server.url('socks5'), { timeout: 50 });
+    await expect(client.connect(destination, { timeout: undefined })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_TIMEOUT',
+      message: expect.stringContaining('50 ms') as string,
+    });
+  });
+
+  test('pipeline', async () => {
+    const server = await scripted({ read: 13 }, { send: `0500 ${GRANTED}` });
+    const client = new SocksClient(server.url('socks5'), { pipeline: true });
+    (await client.connect(destination, { pipeline: undefined })).socket.destroy();
+    expect(server.connections[0]?.received.length).toBe(13);
+  });
+
+  test('tcp, and each option in it', async () => {
+    const server = await scripted(...SUCCESS);
+    const client = new SocksClient(server.url('socks5'), { tcp: { localAddress: '127.0.0.7' } });
+    for (const tcp of [
+      undefined,
+      { localAddress: undefined },
+      { keepAlive: true, localAddress: undefined },
+    ]) {
+      const { socket } = await client.connect(destination, { tcp });
+      expect(socket.localAddress).toBe('127.0.0.7');
+      socket.destroy();
+    }
+  });
+
+  test('signal, socket, tls, prepare and chain', async () => {
+    const server = await scripted(...SUCCESS);
+    const none = {
+      signal: undefined,
+      socket: undefined,
+      tls: undefined,
+      prepare: undefined,
+      chain: undefined,
+    };
+    (await new SocksClient(server.url('socks5')).connect(destination, none)).socket.destroy();
+    (await connect(server.url('socks5'), destination, none)).socket.destroy();
+    expect(server.connections).toHaveLength(2);
+  });
+
+  test('and one of the constructor leaves the default', async () => {
+    const server = await scripted(...SUCCESS);
+    const none = {
+      lookup: undefined,
+      auth: undefined,
+      timeout: undefined,
+      tcp: undefined,
+      pipeline: undefined,
+      standby: undefined,
+    };
+    (await new SocksClient(server.url('socks5'), none).connect(destination)).socket.destroy();
+    expect(server.connections).toHaveLength(1);
+  });
+});
+
+describe('on the port is', () => {
+  const HTTP = Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n').toString('hex');
+  const SSH = Buffer.from('SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n').toString('hex');
+  const ALERT = '15 0301 0002 0228';
+
+  test.each<[string, string, readonly ScriptStep[], string, RegExp]>([
+    ['an HTTP proxy', 'socks5', [{ read: 3 }, { send: HTTP }], 'WRONG_PROTOCOL', /HTTP/],
+    ['an HTTP proxy', 'socks4', [{ read: 9 }, { send: HTTP }], 'WRONG_PROTOCOL', /HTTP/],
+    [
+      'an HTTP server that closes',
+      'socks5',
+      [{ read: 3 }, { send: HTTP }, { close: true }],
+      'WRONG_PROTOCOL',
+      /HTTP/,
+    ],
+    [
+      'a TLS server that sends an alert',
+      'socks5',
+      [{ read: 3 }, { send: ALERT }],
+      'WRONG_PROTOCOL',
+      /socks5s:/,
+    ],
+    ['a TLS server that sends an alert', 'socks4a', [{ read: 9 }, { send: ALERT }], 'WRONG_PROTOCOL', /TLS/],
+    [
+      'a TLS server that sends an alert and closes',
+      'socks5',
+      [{ read: 3 }, { send: ALERT }, { close: true }],
+      'WRONG_PROTOCOL',
+      /socks5s:/,
+    ],
+    ['an SSH server', 'socks5', [{ send: SSH }], '(?:WRONG_)?PROTOCOL', /ssh -D/],
+    ['an SSH server', 'socks4', [{ send: SSH }], '(?:WRONG_)?PROTOCOL', /ssh -D/],
+    [
+      'an SSH server that closes',
+      'socks5',
+      [{ send: SSH }, { read: 3 }, { close: true }],
+      '(?:WRONG_)?PROTOCOL',
+      /ssh -D/,
+    ],
+    ['a TLS server that waits for more', 'socks5', [{ stall: true }], 'TIMEOUT', /socks5s:/],
+    ['a shadowsocks server that waits for more', 'socks5', [{ stall: true }], 'TIMEOUT', /shadowsocks/],
+    [
+      'a shadowsocks server that closes',
+      'socks5',
+      [{ read: 3 }, { close: true }],
+      'PROXY_CLOSED',
+      /shadowsocks/,
+    ],
+    [
+      'a shadowsocks server that resets',
+      'socks5',
+      [{ read: 3 }, { reset: true }],
+      'PROXY_CLOSED',
+      /shadowsocks/,
+    ],
+  ])('%s: an error of %s says what to use', async (_, scheme, steps, code, hint) => {
+    const server = await scripted(...steps);
+    const attempt = connect(server.url(scheme), destination, { timeout: 300 });
+    const error = (await attempt.catch((reason: unknown) => reason)) as Error & {
+      code: string;
+      hint: string;
+    };
+    expect(error.code).toMatch(new RegExp(`^ERR_SOCKS_${code}$`));
+    expect(error.hint).toMatch(hint);
+    expect(error.message).toContain(error.hint);
+  });
+
+  describe('a real TLS server', () => {
+    let tls: SocksServer;
+    beforeAll(async () => {
+      tls = await startServer({ tls: (await import('@socksify/origin')).TLS });
+    });
+    afterAll(() => tls.close());
+    test('is named by the error', async () => {
+      const attempt = connect(`socks5://127.0.0.1:${tls.port}`, destination, { timeout: 500 });
+      await expect(attempt).rejects.toMatchObject({ hint: expect.stringContaining('TLS') as string });
+    });
+  });
+
+  test.each<[string, readonly ScriptStep[], RegExp]>([
+    ['a SOCKS server without TLS that waits', [{ stall: true }], /socks5:/],
+    ['a SOCKS server without TLS that answers', [{ read: 5 }, { send: '05ff' }], /socks5:|without TLS/],
+  ])('%s, and socks5s:// says so', async (_, steps, hint) => {
+    const server = await scripted(...steps);
+    const attempt = connect(server.url('socks5s'), destination, { timeout: 300 });
+    await expect(attempt).rejects.toMatchObject({ hint: expect.stringMatching(hint) as string });
+  });
+});
