@@ -180,7 +180,7 @@ describe('core works', () => {
       await module.evaluate();
       context.core = module.namespace;
       await vm.runInContext(${JSON.stringify(`(async () => { ${EXERCISE} 
-        const method = { id: 0x80, *authenticate() { return { seal: (data) => new Uint8Array(data), *open() { return yield { read: 1, phase: 'request' }; } }; } };
+        const method = { id: 0x80, *authenticate() { return { seal: (data) => Buffer.from(data), *open() { return yield { read: 1, phase: 'request' }; } }; } };
         await expectTunnel(connect(sealed, to, { auth: [method] }));
       })()`)}.replace('sealed', JSON.stringify(process.argv[5])), context);
     `;
