@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { chainKey, connect, SocksClient } from '../src/index.ts';
 import type { ProxyChoice, ProxyRoute, SocksProxy } from '../src/index.ts';
 import { checkRoute, selectChain } from '../src/route.ts';
+import { IN_ORDER, runProgram } from './peers.ts';
 
 const HOST = 'echo.test';
 let server: SocksServer;
@@ -116,6 +117,39 @@ test.each<[string, unknown]>([
     (error: unknown) => [error],
   );
   expect(caught).toEqual([reason]);
+});
+
+test('whatever a selector does reaches the caller alone, and not the process', async () => {
+  const source = `
+    const reasons = [new Error('no proxy today'), undefined, null, 'no proxy today', 0];
+    const never = new Promise(() => {});
+    const later = () => new Promise((_, reject) => setTimeout(reject, 20, new Error('too late')));
+    const { connect, SocksClient } = core;
+    const to = { host: '127.0.0.1', port: 9 };
+    const rejection = (attempt) => attempt.then(() => { throw new Error('a tunnel'); }, (reason) => reason);
+    for (const reason of reasons) {
+      for (const select of [() => { throw reason; }, () => Promise.reject(reason), async () => { throw reason; }]) {
+        if ((await rejection(connect(select, to))) !== reason) throw new Error('another reason');
+        if ((await rejection(new SocksClient(select, { standby: 1 }).connect(to))) !== reason) throw new Error('another reason');
+      }
+    }
+    for (const value of [5, null, {}, [], [Promise.resolve('socks5://h')], Symbol('x')]) {
+      for (const select of [() => value, async () => value]) {
+        if ((await rejection(connect(select, to))).code !== 'ERR_SOCKS_INVALID_PROXY') throw new Error(String(value));
+      }
+    }
+    // Rejections that come when nobody waits any more.
+    const controller = new AbortController();
+    const client = new SocksClient(later);
+    const attempts = [connect(later, to, { timeout: 5 }), connect(later, to, { signal: controller.signal }), client.connect(to), client.select(to)];
+    const all = Promise.all(attempts.map(rejection));
+    controller.abort();
+    await client.close();
+    await all;
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    void connect(() => never, to, { timeout: 5 }).catch(() => {});
+  `;
+  expect(await runProgram(source)).toEqual(IN_ORDER);
 });
 
 test('select() answers at once when the selector does', () => {
