@@ -35,9 +35,10 @@ const answer: RequestListener = (request, response) => {
   });
 };
 
-export async function startWeb(): Promise<Web> {
+/** @param listener answers the requests in place of the default, which says hello and echoes what is posted */
+export async function startWeb(listener: RequestListener = answer): Promise<Web> {
   const hits: number[] = [];
-  const servers = [createHttpServer(answer), createHttpsServer(TLS, answer)] as const;
+  const servers = [createHttpServer(listener), createHttpsServer(TLS, listener)] as const;
   for (const server of servers) {
     server.on('connection', ({ remotePort = 0 }) => hits.push(remotePort));
     await new Promise<void>((resolve) => server.listen(0, '::', resolve));

@@ -1,0 +1,114 @@
+// What every test here needs: a site under a name that only the proxy knows, the proxy, and the proof that each
+// connection to the site came from the proxy.
+
+import { execFile } from 'node:child_process';
+import type { RequestListener } from 'node:http';
+import http from 'node:http';
+import https from 'node:https';
+import type { RequestOptions } from 'node:https';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { startWeb } from '@socksify/origin';
+import { startServer } from '@socksify/server';
+import { expect } from 'vitest';
+
+export const NAME = 'origin.test';
+export const CA_FILE: string = here('../../origin/certificate/cert.pem');
+
+export interface Stage extends AsyncDisposable {
+  /** `socks5://127.0.0.1:port` */
+  readonly proxy: string;
+  /** Of the site, ending in a slash. */
+  readonly http: string;
+  readonly https: string;
+  /** The paths that the site was asked for. */
+  readonly paths: readonly string[];
+  /**
+   * The proxy was asked for these destinations (default: for the name of the site) in this order, and the site has had
+   * no other connection.
+   */
+  expectProxied(...asked: readonly ('http' | 'https' | { ip: string })[]): void;
+}
+
+export async function startStage(): Promise<Stage> {
+  const paths: string[] = [];
+  const refused = new Set<string>();
+  const web = await startWeb((request, response) => {
+    paths.push(request.url ?? '');
+    answer(refused, web.https)(request, response);
+  });
+  const server = await startServer({ names: { [NAME]: '127.0.0.1' } });
+  return {
+    proxy: server.url('socks5'),
+    http: `http://${NAME}:${web.http}/`,
+    https: `https://${NAME}:${web.https}/`,
+    paths,
+    expectProxied(...asked) {
+      const expected = asked.map((one) =>
+        typeof one === 'string'
+          ? `5 connect name ${NAME}:${web[one]} 0`
+          : `5 connect ipv4 ${one.ip}:${web.http} 0`,
+      );
+      expect(
+        server.log.map((entry) => {
+          const { form, command, atyp, host, port, reply } = entry;
+          return `${form} ${command} ${atyp} ${host}:${port} ${reply}`;
+        }),
+      ).toEqual(expected);
+      const fromProxy = new Set(server.log.map(({ outgoingPort }) => outgoingPort));
+      expect(new Set(web.hits), 'ports of the connections that the site accepted').toEqual(fromProxy);
+      expect(server.refusals).toEqual([]);
+    },
+    async [Symbol.asyncDispose]() {
+      await server.close();
+      await web.close();
+    },
+  };
+}
+
+/** The site: `/redirect`, `/to-https`, `/gzip`, `/cached`, `/fails-once` and its like, and a greeting for the rest. */
+function answer(refused: Set<string>, secure: number): RequestListener {
+  return (request, response) => {
+    const url = request.url ?? '';
+    if (url === '/redirect') response.writeHead(302, { location: '/' }).end('gone');
+    else if (url === '/to-https')
+      response.writeHead(302, { location: `https://${NAME}:${secure}/` }).end('gone');
+    else if (url === '/gzip') response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync('zipped'));
+    else if (url === '/cached') response.writeHead(200, { 'cache-control': 'max-age=60' }).end('cached');
+    else if (url === '/missing') response.writeHead(404).end('missing');
+    else if (url.startsWith('/fails-once') && !refused.has(url)) {
+      refused.add(url);
+      response.writeHead(503, { 'retry-after': '0' }).end('later');
+    } else
+      response.writeHead(200, { 'content-type': 'text/plain', 'x-host': request.headers.host }).end('hello');
+  };
+}
+
+export function here(path: string): string {
+  return fileURLToPath(new URL(path, import.meta.url));
+}
+
+/** `200 hello` */
+export async function get(
+  url: string,
+  options: RequestOptions & { readonly agents?: object } = {},
+  modules: { readonly http: typeof http; readonly https: typeof https } = { http, https },
+): Promise<string> {
+  const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+    (url.startsWith('https:') ? modules.https : modules.http).get(url, options, resolve).on('error', reject);
+  });
+  return `${response.statusCode} ${await text(response)}`;
+}
+
+/** Runs a program to its end and gives what it printed. */
+export async function run(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  const options = { env: { ...process.env, NO_COLOR: '1', ...env }, maxBuffer: 2 ** 24 };
+  const { stdout } = await promisify(execFile)(command, args, options);
+  return stdout.trim();
+}
