@@ -1,0 +1,101 @@
+// nock 14 and MSW 2 take the place of Node's agents and of fetch. What they mock must not reach the proxy; what they
+// let pass must go through it.
+
+import { CERTIFICATE as ca } from '@socksify/origin';
+import { SocksAgent } from '@socksify/agent';
+import { setGlobalDispatcher, SocksDispatcher } from '@socksify/undici';
+import { http as mock, HttpResponse, passthrough } from 'msw';
+import { setupServer } from 'msw/node';
+import nock from 'nock';
+import { afterEach, describe, expect, test } from 'vitest';
+import { get, startStage } from './stage.ts';
+
+interface Mocks {
+  /** Answers GET requests of this URL with 200 mocked; all others pass. */
+  start(url: string): void;
+  stop(): void;
+}
+
+const msw = setupServer();
+let listening = false;
+
+const libraries: readonly (readonly [string, Mocks])[] = [
+  [
+    'nock',
+    {
+      start(url) {
+        const { origin, pathname } = new URL(url);
+        if (!nock.isActive()) nock.activate();
+        nock(origin, { allowUnmocked: true }).persist().get(pathname).reply(200, 'mocked');
+      },
+      stop() {
+        nock.cleanAll();
+        nock.restore();
+      },
+    },
+  ],
+  [
+    'MSW',
+    {
+      start(url) {
+        msw.use(
+          mock.get(url, () => HttpResponse.text('mocked')),
+          mock.get('*', () => passthrough()),
+        );
+        if (!listening) msw.listen({ onUnhandledRequest: 'error' });
+        listening = true;
+      },
+      stop() {
+        msw.resetHandlers();
+        msw.close();
+        listening = false;
+      },
+    },
+  ],
+];
+
+describe.each(libraries)('%s', (_, mocks) => {
+  const undo: (() => void)[] = [];
+  afterEach(() => {
+    mocks.stop();
+    for (const each of undo.splice(0)) each();
+  });
+
+  test('mocks a request through a SocksAgent, and the proxy sees nothing', async () => {
+    await using stage = await startStage();
+    mocks.start(`${stage.http}mocked`);
+    const agent = new SocksAgent(stage.proxy);
+    expect(await get(`${stage.http}mocked`, { agent })).toBe('200 mocked');
+    stage.expectProxied();
+  });
+
+  test('mocks a request to a URL without a port, through a SocksAgent', async () => {
+    await using stage = await startStage();
+    const agent = new SocksAgent(stage.proxy);
+    for (const url of ['http://origin.test/mocked', 'https://origin.test/mocked']) {
+      mocks.start(url);
+      expect(await get(url, { agent })).toBe('200 mocked');
+    }
+    stage.expectProxied();
+  });
+
+  test('mocks a fetch, and lets the others pass to the global dispatcher', async () => {
+    await using stage = await startStage();
+    undo.push(setGlobalDispatcher(new SocksDispatcher(stage.proxy, { connect: { ca } })));
+    mocks.start(`${stage.http}mocked`);
+    expect(await (await fetch(`${stage.http}mocked`)).text()).toBe('mocked');
+    stage.expectProxied();
+    expect(await (await fetch(stage.http)).text()).toBe('hello');
+    expect(await (await fetch(stage.https)).text()).toBe('hello');
+    stage.expectProxied('http', 'https');
+  });
+
+  test('a dispatcher can be made while the mocks are in place', async () => {
+    await using stage = await startStage();
+    mocks.start(`${stage.http}mocked`);
+    undo.push(setGlobalDispatcher(new SocksDispatcher(stage.proxy)));
+    expect(await (await fetch(`${stage.http}mocked`)).text()).toBe('mocked');
+    expect(await (await fetch(stage.http)).text()).toBe('hello');
+    stage.expectProxied('http');
+  });
+});
