@@ -26,10 +26,10 @@ export interface Stage extends AsyncDisposable {
   /** The paths that the site was asked for. */
   readonly paths: readonly string[];
   /**
-   * The proxy was asked for these destinations (default: for the name of the site) in this order, and the site has had
-   * no other connection.
+   * The proxy was asked for these destinations and no others, in this order, and the site has had no other connection.
+   * `unknown` is the name unknown.test, which does not exist.
    */
-  expectProxied(...asked: readonly ('http' | 'https' | { ip: string })[]): void;
+  expectProxied(...asked: readonly ('http' | 'https' | 'unknown' | { ip: string })[]): void;
 }
 
 export async function startStage(): Promise<Stage> {
@@ -46,18 +46,21 @@ export async function startStage(): Promise<Stage> {
     https: `https://${NAME}:${web.https}/`,
     paths,
     expectProxied(...asked) {
-      const expected = asked.map((one) =>
-        typeof one === 'string'
+      const expected = asked.map((one) => {
+        if (one === 'unknown') return '5 connect name unknown.test:80 4';
+        return typeof one === 'string'
           ? `5 connect name ${NAME}:${web[one]} 0`
-          : `5 connect ipv4 ${one.ip}:${web.http} 0`,
-      );
+          : `5 connect ipv4 ${one.ip}:${web.http} 0`;
+      });
       expect(
         server.log.map((entry) => {
           const { form, command, atyp, host, port, reply } = entry;
           return `${form} ${command} ${atyp} ${host}:${port} ${reply}`;
         }),
       ).toEqual(expected);
-      const fromProxy = new Set(server.log.map(({ outgoingPort }) => outgoingPort));
+      const fromProxy = new Set(
+        server.log.map(({ outgoingPort }) => outgoingPort).filter((port) => port !== undefined),
+      );
       expect(new Set(web.hits), 'ports of the connections that the site accepted').toEqual(fromProxy);
       expect(server.refusals).toEqual([]);
     },
