@@ -46,6 +46,25 @@ describe('superagent', () => {
     expect(`${status} ${body}`).toBe('200 hello');
     stage.expectProxied('http', 'https');
   });
+
+  test('asks for no agent of its own, and goes through the global one then', async () => {
+    await using stage = await startStage();
+    using _ = globalAgents(stage.proxy);
+    for (const url of [stage.http, stage.https]) {
+      const { status, text: body } = await superagent.get(url);
+      expect(`${status} ${body}`).toBe('200 hello');
+    }
+    stage.expectProxied('http', 'https');
+  });
+
+  test('follows redirects through the global agents', async () => {
+    await using stage = await startStage();
+    using _ = globalAgents(stage.proxy);
+    const browser = superagent.agent();
+    expect((await browser.get(`${stage.http}to-https`)).text).toBe('hello');
+    expect((await browser.get(`${stage.http}redirect`)).text).toBe('hello');
+    stage.expectProxied('http', 'https', 'http', 'http');
+  });
 });
 
 describe('follow-redirects', () => {
