@@ -1,6 +1,7 @@
 // nock 14 and MSW 2 take the place of Node's agents and of fetch. What they mock must not reach the proxy; what they
 // let pass must go through it.
 
+import http from 'node:http';
 import { CERTIFICATE as ca } from '@socksify/origin';
 import { SocksAgent } from '@socksify/agent';
 import { setGlobalDispatcher, SocksDispatcher } from '@socksify/undici';
@@ -77,6 +78,44 @@ describe.each(libraries)('%s', (_, mocks) => {
       expect(await get(url, { agent })).toBe('200 mocked');
     }
     stage.expectProxied();
+  });
+
+  test('mocks a request that is given by options, through a SocksAgent', async () => {
+    await using stage = await startStage();
+    mocks.start('http://origin.test/mocked');
+    const agent = new SocksAgent(stage.proxy);
+    const options = { host: 'origin.test', path: '/mocked', agent };
+    const status = await new Promise((resolve, reject) => {
+      http.get(options, (response) => resolve(response.resume().statusCode)).on('error', reject);
+    });
+    expect(status).toBe(200);
+    stage.expectProxied();
+  });
+
+  test('lets http requests pass through a SocksAgent', async () => {
+    await using stage = await startStage();
+    mocks.start(`${stage.http}mocked`);
+    const agent = new SocksAgent(stage.proxy);
+    expect(await get(stage.http, { agent })).toBe('200 hello');
+    stage.expectProxied('http');
+  });
+
+  test('lets https requests pass through a SocksAgent', async () => {
+    await using stage = await startStage();
+    mocks.start(`${stage.https}mocked`);
+    const agent = new SocksAgent(stage.proxy, { ca });
+    expect(await get(stage.https, { agent })).toBe('200 hello');
+    stage.expectProxied('https');
+  });
+
+  test('gives the error of the tunnel to a request that it lets pass', async () => {
+    await using stage = await startStage();
+    mocks.start(`${stage.http}mocked`);
+    const agent = new SocksAgent(stage.proxy);
+    await expect(get('http://unknown.test/', { agent })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_HOST_UNREACHABLE',
+    });
+    stage.expectProxied('unknown');
   });
 
   test('mocks a fetch, and lets the others pass to the global dispatcher', async () => {
