@@ -29,6 +29,7 @@ interface Undici {
     options?: object,
   ) => Promise<{ statusCode: number; headers: Record<string, string>; body: { text(): Promise<string> } }>;
   readonly interceptors: Readonly<Record<string, (options?: object) => (dispatch: any) => any>>;
+  readonly RetryAgent: new (dispatcher: Dispatcher, options?: object) => Dispatcher;
   readonly MockAgent: new (options?: object) => Mock;
   readonly SnapshotAgent?: new (options: object) => Dispatcher & { saveSnapshots(): Promise<void> };
   readonly install?: () => void;
@@ -79,6 +80,25 @@ describe.each(cells)('$name', ({ undici, Agent }) => {
     const { statusCode, body } = await request(`${stage.http}missing`, { dispatcher });
     expect(`${statusCode} ${await body.text()}`).toBe('404 missing');
     stage.expectProxied('http');
+  });
+
+  test('the retry interceptor repeats a request that was answered with 503', async () => {
+    await using stage = await startStage();
+    const retry = interceptors['retry']?.({ minTimeout: 1, maxRetries: 2 });
+    const dispatcher = dispatcherFor(stage.proxy).compose(retry);
+    for (const url of [`${stage.http}fails-once`, `${stage.https}fails-once-too`]) {
+      const { statusCode, body } = await request(url, { dispatcher });
+      expect(`${statusCode} ${await body.text()}`).toBe('200 hello');
+    }
+    expect(stage.paths).toEqual(['/fails-once', '/fails-once', '/fails-once-too', '/fails-once-too']);
+  });
+
+  test('RetryAgent repeats a request that was answered with 503', async () => {
+    await using stage = await startStage();
+    const dispatcher = new undici.RetryAgent(dispatcherFor(stage.proxy), { minTimeout: 1, maxRetries: 2 });
+    const { statusCode, body } = await request(`${stage.http}fails-once`, { dispatcher });
+    expect(`${statusCode} ${await body.text()}`).toBe('200 hello');
+    expect(stage.paths).toEqual(['/fails-once', '/fails-once']);
   });
 
   test('the redirect interceptor follows from http to https', async () => {
