@@ -25,6 +25,10 @@ test('a request that the proxy refuses has one failed span', () => {
   expect(report['http to an unknown name']).toEqual(['CLIENT GET http://unknown.test/ - ERROR']);
 });
 
+test('making a SocksDispatcher makes no span', () => {
+  expect(report['making dispatchers']).toEqual([]);
+});
+
 test('a fetch through a SocksDispatcher has one span, whichever Agent is underneath', () => {
   const names = Object.keys(report).filter((name) => name.startsWith('fetch over '));
   expect(names.length).toBeGreaterThanOrEqual(3);
@@ -37,4 +41,8 @@ test('a fetch that the proxy refuses has one failed span', () => {
   const names = Object.keys(report).filter((name) => name.startsWith('fetch to an unknown name'));
   expect(names.length).toBeGreaterThanOrEqual(3);
   for (const name of names) expect(report[name], name).toEqual(['CLIENT GET http://unknown.test/ - ERROR']);
+});
+
+test('a fetch through the global dispatcher has one span', () => {
+  expect(report['the global dispatcher']).toEqual([`CLIENT GET ${plain} 200 UNSET`]);
 });
