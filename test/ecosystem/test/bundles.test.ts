@@ -5,7 +5,9 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { builtinModules } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { nodeResolve } from '@rollup/plugin-node-resolve';
 import * as esbuild from 'esbuild';
+import { rollup } from 'rollup';
 import { build as viteBuild } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import webpack from 'webpack';
@@ -26,6 +28,12 @@ const FORMATS: readonly Format[] = ['esm', 'cjs'];
 const BUNDLERS: Readonly<Record<string, Bundler>> = {
   esbuild: (input, outfile, format) =>
     esbuild.build({ entryPoints: [input], outfile, format, bundle: true, minify: true, platform: 'node' }),
+
+  async Rollup(input, file, format) {
+    const bundle = await rollup({ input, external: (id) => BUILTINS.has(id), plugins: [nodeResolve()] });
+    await bundle.write({ file, format });
+    await bundle.close();
+  },
 
   async webpack(input, output, format) {
     const compiler = webpack({
