@@ -1,11 +1,15 @@
 // Jest and Vitest run tests in realms of their own (vm contexts, with a DOM or without), where globals are not those that
 // Node's own modules see. Agent and dispatcher have to work there, and the global dispatcher has to reach fetch.
 
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { here, run, startStage } from './stage.ts';
 
 const REALM = here('../programs/realm');
+const JEST = createRequire(import.meta.url).resolve('jest/bin/jest');
 const VITEST = here('../../../node_modules/vitest/vitest.mjs');
 
 interface Results {
@@ -25,12 +29,36 @@ async function expectPassed(
   const output = await runner(files, { PROXY: stage.proxy, SITE: stage.http }).catch(
     (error: { stdout?: string; stderr?: string }) => error.stdout || `${error.stderr}`,
   );
+  if (!output.startsWith('{')) throw new Error(`the runner itself failed: ${output}`);
   const { testResults } = JSON.parse(output) as Results;
   const tests = testResults.flatMap(({ message, assertionResults }) =>
     assertionResults.length > 0 ? assertionResults.map((each) => each.failureMessages.join('\n')) : message,
   );
   expect(tests, 'why each test failed').toEqual(Array.from({ length: 2 * files.length }, () => ''));
   stage.expectProxied(...Array.from({ length: 2 * files.length }, () => 'http' as const));
+}
+
+async function jest(
+  environment: string,
+  files: readonly string[],
+  env: Record<string, string>,
+): Promise<string> {
+  const cache = mkdtempSync(join(tmpdir(), 'socksify-jest-'));
+  const config = JSON.stringify({
+    rootDir: REALM,
+    testEnvironment: environment,
+    transform: {},
+    cacheDirectory: cache,
+    watchman: false,
+  });
+  const options = ['--experimental-vm-modules', '--no-warnings', JEST, '--config', config];
+  const flags = ['--ci', '--json', '--runInBand', '--runTestsByPath'];
+  const paths = files.map((file) => join(REALM, file));
+  try {
+    return await run(process.execPath, [...options, ...flags, ...paths], env);
+  } finally {
+    rmSync(cache, { recursive: true, force: true });
+  }
 }
 
 const vitest = (pool: string, files: readonly string[], env: Record<string, string>): Promise<string> =>
@@ -40,6 +68,17 @@ const vitest = (pool: string, files: readonly string[], env: Record<string, stri
     VITEST: '',
   });
 
-test.each(['forks', 'threads'])('agent and dispatcher work in the %s of Vitest', async (pool) => {
-  await expectPassed((...args) => vitest(pool, ...args), ['agent.test.js', 'fetch.test.js']);
+test.each(['forks', 'threads', 'vmForks', 'vmThreads'])(
+  'agent and dispatcher work in the %s of Vitest',
+  async (pool) => {
+    await expectPassed((...args) => vitest(pool, ...args), ['agent.test.js', 'fetch.test.js']);
+  },
+);
+
+test('agent and dispatcher work in the node environment of Jest', async () => {
+  await expectPassed((...args) => jest('node', ...args), ['agent.test.js', 'fetch.test.js']);
+});
+
+test('agent and dispatcher work in the jsdom environment of Jest, which has no fetch', async () => {
+  await expectPassed((...args) => jest('jsdom', ...args), ['agent.test.js']);
 });
