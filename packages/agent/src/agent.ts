@@ -100,6 +100,8 @@ export class SocksAgent extends Agent {
   readonly #openings = new Map<ClientRequest, Opening>();
   readonly #queued = new WeakMap<ClientRequest, Queued>();
   readonly #sessions: SessionCache;
+  /** For the next selector that answers by a promise; one that answers at once leaves it as it is. */
+  #unusedAbort: AbortController | undefined;
   /** The request that Node is looking for a socket for, until it opens one. */
   #adding: ClientRequest | undefined;
 
@@ -194,9 +196,12 @@ export class SocksAgent extends Agent {
       }
       if (this.#selects) {
         // Node lets the options of the agent win over those of a request.
-        const abort = new AbortController();
-        const chain = this.#client.select(this.#destination({ ...options, ...this.options }), abort);
+        const { host = options.host, port: toPort = options.port } = this.options as RequestOptions;
+        const { secureEndpoint } = options;
+        const abort = (this.#unusedAbort ??= new AbortController());
+        const chain = this.#client.select(this.#destination({ host, port: toPort, secureEndpoint }), abort);
         if (chain instanceof Promise) {
+          this.#unusedAbort = undefined;
           void this.#waitFor(chain, req, options, abort);
           return;
         }
