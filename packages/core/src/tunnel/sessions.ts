@@ -31,8 +31,9 @@ export class SessionCache {
    */
   watch(key: string, socket: TLSSocket): void {
     if (this.#max === 0) return;
-    const onClose = (): void => void this.#sessions.delete(key);
-    socket.once('close', onClose).once('secureConnect', () => socket.off('close', onClose));
+    const drop = (): void => void this.#sessions.delete(key);
+    socket.once('error', drop).once('close', drop);
+    socket.once('secureConnect', () => socket.off('error', drop).off('close', drop));
     socket.on('session', (session) => this.#set(key, session));
   }
 
