@@ -1,0 +1,66 @@
+// Whether a request had its own outcome: its own answer through the route that was chosen for it, or an error that
+// something which was done to it explains.
+
+import { BEHAVIOURS, bodyOf } from './site.js';
+
+/** What the APIs say of a connection that broke. */
+const BROKEN =
+  /^(?:ECONNRESET|EPIPE|ECONNABORTED|UND_ERR_SOCKET|UND_ERR_ABORTED|UND_ERR_RES_CONTENT_LENGTH_MISMATCH|INCOMPLETE|terminated)$/;
+/** And of an adapter that was closed. */
+const ENDED = /^(?:ERR_SOCKS_CLOSED|UND_ERR_DESTROYED|UND_ERR_CLOSED)$/;
+/** And of a request that its caller ended. */
+const ABORTED = /^(?:AbortError|ABORT_ERR|20|UND_ERR_ABORTED|destroyed)$/;
+
+/** The codes of an error and of its causes, or their names, or what they say. */
+export function codesOf(error) {
+  const codes = [];
+  for (let at = error; at && codes.length < 10; at = at.cause) {
+    codes.push(...[at.code, at.name, at.message].filter((code) => code !== undefined).map(String));
+  }
+  return codes;
+}
+
+const some = (codes, pattern) => codes.some((code) => pattern.test(code));
+
+/** @returns what is wrong, or undefined */
+export function judge(request, outcome, { seen }) {
+  if (request.chosen.length > 1) return `its selector was asked ${request.chosen.length} times`;
+  const [choice] = request.chosen;
+  return outcome.error === undefined
+    ? judgeAnswer(request, choice, outcome.answer, seen)
+    : judgeError(request, choice, codesOf(outcome.error), outcome.error);
+}
+
+function judgeAnswer({ id, path, body, behaviour, cancelled }, choice, { status, headers, body: got }, seen) {
+  if (!choice) return 'it was answered, and its selector was never asked';
+  if (choice.fails) return `it was answered, though ${choice.name} was chosen`;
+  if (!BEHAVIOURS[behaviour]) return `it was answered, though its site would ${behaviour}`;
+  if (status !== 200 || headers['x-id'] !== id || headers['x-path'] !== path) {
+    return `it had the answer to ${headers['x-path']} (${status})`;
+  }
+  const through = seen(headers['x-at'], Number(headers['x-port']));
+  if (through !== choice.name) return `it came through ${through}, and ${choice.name} was chosen`;
+  const expected = behaviour === 'big' ? bodyOf(id, 300_000) : body;
+  const whole = cancelled ? expected.subarray(0, got.length) : expected;
+  if (!whole.equals(got)) return `its body has ${got.length} bytes, and ${expected.length} were sent`;
+  return undefined;
+}
+
+function judgeError(request, choice, codes, error) {
+  if (codes.includes('TWICE') || codes.includes('NO OUTCOME')) return codes.join(' ');
+  if (request.aborted && some(codes, ABORTED)) return undefined;
+  // A request that is destroyed before it has a socket hangs up.
+  if ((request.aborted || request.cancelled) && some(codes, BROKEN)) return undefined;
+  if (request.lifeEnded() && (some(codes, ENDED) || some(codes, BROKEN) || some(codes, ABORTED)))
+    return undefined;
+  if (choice?.fails === 'SELECTOR') {
+    const own = `thrown for ${request.id}`;
+    return codes.includes(own) ? undefined : `it failed otherwise than its selector: ${codes.join(' ')}`;
+  }
+  if (request.isImpatient && codes.includes('ERR_SOCKS_TIMEOUT')) return undefined;
+  if (choice?.fails && !choice.endless && codes.includes(choice.fails)) return undefined;
+  if (!BEHAVIOURS[request.behaviour] && some(codes, BROKEN)) return undefined;
+  if (request.disturbed() && (some(codes, BROKEN) || codes.includes('ERR_SOCKS_PROXY_CLOSED')))
+    return undefined;
+  return `it failed for no reason: ${codes.join(' | ')}\n${error?.stack}`;
+}

@@ -1,0 +1,103 @@
+// The routes of the lives, and where each of them shows: every proxy has an address of its own for the site, so that the
+// site sees which one a request came through.
+
+import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { startScript, startServer } from '@socksify/server';
+
+/** All names that the site's certificate has. */
+export const HOSTS = ['origin.test', 'ip6.test', 'dual.test', 'echo.test', 'given.test', 'header.test'];
+const DIRECT = '127.0.0.9';
+
+const namesAt = (address) => Object.fromEntries(HOSTS.map((host) => [host, address]));
+
+export async function startRoutes() {
+  const open = await startServer({ names: namesAt('127.0.0.11') });
+  const closed = await startServer({ names: namesAt('127.0.0.12'), users: { ann: '1', bob: '2' } });
+  const last = await startServer({ names: namesAt('127.0.0.13') });
+  const four = await startServer({ names: namesAt('127.0.0.14') });
+  const refusing = await startServer({ names: namesAt('127.0.0.15'), rules: [{ deny: {} }] });
+  const silent = await startScript([{ stall: true }]);
+  const closing = await startScript([{ read: 1 }, { close: true }]);
+  const servers = [open, closed, last, four, refusing];
+
+  const port = createServer().listen(0, '127.0.0.1');
+  await once(port, 'listening');
+  const dead = `socks5://127.0.0.1:${port.address().port}`;
+  port.close();
+  await once(port, 'close');
+
+  /** Whose connection it is that leaves this port: the port cannot be used again before the next request tells. */
+  const users = new Map();
+  closed.on('request', ({ outgoingPort, user }) => users.set(outgoingPort, user));
+
+  const user = (name, password) => closed.url('socks5', { username: name, password });
+  /**
+   * What a selector can choose, with the code of a request that it is chosen for; none if the request can succeed.
+   * Some never come to an end by themselves.
+   */
+  const choices = {
+    direct: { answer: () => undefined },
+    open: { answer: () => open.url('socks5') },
+    ann: { answer: () => user('ann', '1') },
+    bob: { answer: () => user('bob', '2') },
+    chain: { answer: () => [open.url('socks5'), last.url('socks5')] },
+    four: { answer: () => four.url('socks4a') },
+    wrong: { answer: () => user('ann', 'wrong'), fails: 'ERR_SOCKS_AUTH_FAILED' },
+    refusing: { answer: () => refusing.url('socks5'), fails: 'ERR_SOCKS_NOT_ALLOWED' },
+    dead: { answer: () => dead, fails: 'ERR_SOCKS_PROXY_UNREACHABLE' },
+    closing: { answer: () => closing.url('socks5'), fails: 'ERR_SOCKS_PROXY_CLOSED' },
+    silent: { answer: () => silent.url('socks5'), fails: 'ERR_SOCKS_TIMEOUT', endless: true },
+    nonsense: { answer: () => 'http://proxy.test', fails: 'ERR_SOCKS_INVALID_PROXY' },
+    never: { answer: () => new Promise(() => {}), fails: 'ERR_SOCKS_TIMEOUT', endless: true },
+    throws: { fails: 'SELECTOR' },
+  };
+  /** As often as each is drawn. Those that hold a request up for long are rare. */
+  const weights = {
+    direct: 6,
+    open: 8,
+    ann: 8,
+    bob: 8,
+    chain: 6,
+    four: 6,
+    wrong: 2,
+    refusing: 2,
+    dead: 2,
+    closing: 2,
+    silent: 1,
+    nonsense: 1,
+    never: 1,
+    throws: 2,
+  };
+  const NAMES = { '127.0.0.11': 'open', '127.0.0.13': 'chain', '127.0.0.14': 'four', [DIRECT]: 'direct' };
+
+  return {
+    choices,
+    weights,
+    servers,
+    /** A look-up for direct connections. */
+    lookup: (host, { all }, callback) => {
+      if (!HOSTS.includes(host))
+        callback(Object.assign(new Error(`looked up ${host}`), { code: 'ENOTFOUND' }));
+      else if (all) callback(null, [{ address: DIRECT, family: 4 }]);
+      else callback(null, DIRECT, 4);
+    },
+    /** The choice through which the site was reached, as it sees it. */
+    seen: (address, remotePort) => (address === '127.0.0.12' ? users.get(remotePort) : NAMES[address]),
+    /** Connections that clients have open, to proxies of any kind. */
+    connections: () =>
+      servers.reduce((sum, { connections }) => sum + connections, 0) +
+      [silent, closing].reduce(
+        (sum, { connections }) => sum + connections.filter(({ ended }) => !ended).length,
+        0,
+      ),
+    /** What a long run need not keep, and connections that scripts never close by themselves. */
+    forget() {
+      for (const { log, refusals } of servers) log.length = refusals.length = 0;
+      for (const { connections } of [silent, closing]) {
+        for (const connection of connections.splice(0)) connection.destroy();
+      }
+    },
+    close: () => Promise.all([...servers, silent, closing].map((server) => server.close())),
+  };
+}
