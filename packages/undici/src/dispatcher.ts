@@ -10,7 +10,7 @@ import type { ConnectorCallback, ConnectorTarget } from './connector.ts';
 import { Exchange } from './exchange.ts';
 import { bothHandlers, LegacyOverModern, modernHandler } from './handlers.ts';
 import type { Handler } from './handlers.ts';
-import { mainGlobal } from './main-global.ts';
+import { nodeGlobals } from './main-global.ts';
 import { divideOptions } from './options.ts';
 import type { SocksDispatcherOptions } from './options.ts';
 import { Pools } from './pools.ts';
@@ -26,7 +26,7 @@ export type Dispatch = (options: any, handler: any) => boolean;
 export type Interceptor = (dispatch: any) => any;
 
 // Of Node's own realm: others replace these.
-const { AbortController, performance } = mainGlobal;
+const { AbortController, performance } = nodeGlobals;
 
 const AGENT = Symbol('agent');
 

@@ -12,6 +12,13 @@ export const NODE_26: unique symbol = Symbol.for('undici.globalDispatcher.2');
 /** The same object as `globalThis`, but for a vm context. */
 export const mainGlobal: typeof globalThis = runInThisContext('globalThis') as typeof globalThis;
 
+/**
+ * Read inside the main context: Node ends the process when the getter of one of them is called from another context. Not
+ * of `globalThis`, where a DOM or fake timers may have put others.
+ */
+export const nodeGlobals: Pick<typeof globalThis, 'AbortController' | 'DOMException' | 'performance'> =
+  runInThisContext('({ AbortController, DOMException, performance })') as typeof globalThis;
+
 /** Properties whose first reading makes Node load its undici. */
 const OF_UNDICI = ['Headers', 'Request', 'Response', 'FormData'] as const;
 

@@ -11,11 +11,11 @@ import { URL } from 'node:url';
 import { chainKey } from '@socksify/core';
 import type { Chain } from '@socksify/core';
 import type { AgentLike } from './agent.ts';
-import { mainGlobal } from './main-global.ts';
+import { nodeGlobals } from './main-global.ts';
 
 // Taken at load: tests replace these, and then nobody would ever be told.
 const { setImmediate } = timers;
-const { AbortController, DOMException } = mainGlobal;
+const { AbortController, DOMException } = nodeGlobals;
 
 type Build = (h2: boolean, pool: Pool) => AgentLike;
 
