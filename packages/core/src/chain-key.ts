@@ -11,7 +11,7 @@ let identityCount = 0;
 
 /**
  * Equal for chains of equal proxies, credentials and TLS options; different for all others. The key is a hash with a
- * salt that is made anew in each process: credentials cannot be read or guessed from it.
+ * salt that is made anew in each process, so that nobody can read or guess credentials from it.
  */
 export function chainKey(chain: Chain): string {
   return chain === 'direct' ? 'direct' : chain.map(proxyKey).join('+');
@@ -24,7 +24,7 @@ function proxyKey(proxy: SocksProxy): string {
   const options = Object.entries(reveal(tls)).toSorted(([one], [other]) => (one < other ? -1 : 1));
   const { username, password } = credentials ?? {};
   const value = [version, host, port, path, dns, username, password, proxy.tls && options];
-  // Loaded here, because only a selector needs a key and the module is slow to load.
+  // Loaded here, because the module is slow to load and most programs need no key.
   const { createHmac, randomBytes } = process.getBuiltinModule('node:crypto');
   salt ??= randomBytes(16);
   const key = createHmac('sha256', salt).update(JSON.stringify(value, comparable)).digest('base64url');
@@ -32,7 +32,7 @@ function proxyKey(proxy: SocksProxy): string {
   return key;
 }
 
-/** Functions and objects such as a SecureContext count by their identity, all else by its value. */
+/** Functions, and objects such as a SecureContext, are compared by identity; everything else is compared by value. */
 function comparable(_name: string, value: unknown): unknown {
   if (typeof value === 'bigint') return `${value}n`;
   const isData =

@@ -1,4 +1,4 @@
-// A destination as text becomes one that the wire can carry, or an error: here, once, before any byte is sent.
+// Turns a destination as text into one that SOCKS can carry, or throws: here, once, before any byte is sent.
 
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { domainToASCII } from 'node:url';
@@ -37,10 +37,10 @@ const MAX_LENGTH = 255;
  * that ends in a number, such as `127.1` or `0x7f.1`, is the IPv4 address that the URL Standard reads in it. Other ASCII
  * names are returned unchanged, a trailing dot included.
  *
- * @returns undefined when it is no host
+ * @returns undefined when the value is not a host
  */
 export function parseHost(host: unknown): string | undefined {
-  // Longer ones cannot become short enough, and punycode takes quadratic time.
+  // A longer host cannot become short enough, and punycode takes quadratic time.
   if (typeof host !== 'string' || host.length > MAX_LENGTH) return undefined;
   const bare = host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host;
   if (isIPv6(bare)) return bare.includes('%') ? undefined : bare;
@@ -50,7 +50,7 @@ export function parseHost(host: unknown): string | undefined {
   return name.length >= 1 && name.length <= MAX_LENGTH ? name : undefined;
 }
 
-/** What is wrong with a host that is none. It is not repeated: it may be a URL with a password. */
+/** Says why a value is not a host. It does not repeat the value, which may be a URL with a password. */
 export function hostProblem(host: unknown): string {
   if (typeof host !== 'string') return `the host must be a string, not ${typeName(host)}`;
   const [character] = FORBIDDEN.exec(host) ?? [];
@@ -67,7 +67,7 @@ export function parsePort(port: unknown): number | undefined {
     : undefined;
 }
 
-/** What is wrong with a port that is none. Text is not repeated: it may be a secret. */
+/** Says why a value is not a port. It does not repeat text, which may be a secret. */
 export function portProblem(port: unknown): string {
   const given = typeof port === 'number' ? port : typeof port === 'string' ? 'this string' : typeName(port);
   return `the port must be a number or a string of digits, from 1 to 65535, not ${given}`;
@@ -86,7 +86,7 @@ export function parseDestination(destination: DestinationLike): Destination {
   return protocol === undefined ? { host, port } : { host, port, protocol };
 }
 
-/** For messages about a value of the wrong type, which they do not repeat. */
+/** The type of a value, for messages that must not repeat the value. */
 export function typeName(value: unknown): string {
   return value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value;
 }
@@ -105,7 +105,7 @@ export function printAddress({ host, port }: { readonly host: string; readonly p
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
-/** 0.0.0.x with x not 0: on the wire of SOCKS4 it is the mark of SOCKS4A (SOCKS4A memo). */
+/** 0.0.0.x with x not 0. In a SOCKS4 request such an address is the mark of SOCKS4A (SOCKS4A memo). */
 export function isSocks4aMarker(host: string): boolean {
   return isIPv4(host) && host.startsWith('0.0.0.') && host !== '0.0.0.0';
 }

@@ -1,4 +1,4 @@
-// Every way a tunnel can fail, as one class with a closed set of codes. Knows what a reply byte means;
+// All failures of a tunnel, as one class with a closed set of codes, and the codes that reply bytes stand for. An error
 // never holds a credential.
 
 /** Where in the life of a tunnel an error arose. `input`: before any IO. */
@@ -97,7 +97,7 @@ export class SocksError extends Error {
   readonly destination: string;
   /** What exactly was wrong, such as `REP 0x05`. */
   declare readonly detail?: string;
-  /** The REP byte (RFC 1928 section 6) or the SOCKS4 CD byte; absent when no reply said no. */
+  /** The REP byte (RFC 1928 section 6) or the SOCKS4 CD byte; absent when the proxy sent no refusal. */
   declare readonly reply?: number;
   /** What this behaviour of a server usually means, or what to try. */
   declare readonly hint?: string;

@@ -6,7 +6,10 @@ const SECRET: readonly string[] = ['password', 'key', 'passphrase', 'pfx', 'sess
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** The one visible sign of secret fields. A spread takes it along. A copy by structuredClone or JSON breaks it. */
+/**
+ * Stands for secret fields: the only sign of them that is visible. A spread copies the reference to it. A copy by
+ * structuredClone or JSON has lost the fields.
+ */
 class Hidden {
   readonly names: readonly string[];
   readonly #fields: Fields;
@@ -16,14 +19,14 @@ class Hidden {
     this.#fields = fields;
   }
 
-  // A method: inspect() can be told to call getters.
+  // A method and not a getter, because inspect() has an option that calls getters.
   reveal(): Fields {
     return this.#fields;
   }
 }
 
-// Getters of a prototype are in no copy and no print. inspect() can be told to print those of a prototype too, but not
-// where the constructor is one of the language.
+// Copying and printing leave out the getters of a prototype. inspect() has an option that prints them too, but not
+// those of a prototype whose constructor is built into the language.
 const PROTOTYPE: object = Object.create(Object.prototype, { constructor: { value: Object } });
 for (const name of SECRET) {
   Object.defineProperty(PROTOTYPE, name, {
@@ -33,7 +36,7 @@ for (const name of SECRET) {
   });
 }
 
-/** A frozen copy. Its secret fields can be read, but are no own properties; `hidden` stands for them. */
+/** A frozen copy. Its secret fields can be read, but they are not own properties; `hidden` stands for them. */
 export function hide<T extends object>(value: T): T {
   const fields = Object.entries(value);
   const secret = fields.filter(([name]) => SECRET.includes(name));
@@ -44,8 +47,8 @@ export function hide<T extends object>(value: T): T {
 }
 
 /**
- * A plain copy with all fields that are given, the hidden ones included, of what {@link hide} returned, of a spread of
- * it, or of any other object.
+ * A plain copy of what {@link hide} returned, of a spread of that, or of any other object. It has all fields that are
+ * given, the hidden ones included.
  *
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY` when a copy has lost the hidden fields
  */

@@ -18,21 +18,23 @@ export interface SocksOptions {
   timeout?: number | undefined;
   /**
    * Replaces `dns.lookup` where this side looks a name up: the name of the proxy, the destination with `dns: 'local'`,
-   * the destination of a direct connection. What it answers has to be IP literals.
+   * the destination of a direct connection. It has to answer with IP literals.
    */
   lookup?: LookupFunction | undefined;
   /** How to dial: `localAddress`, `family`, `autoSelectFamily`, `keepAlive` and so on, as in `net.connect`. */
   tcp?: Partial<TcpNetConnectOpts> | undefined;
-  /** Default `auto`: with credentials offer methods 02 and 00. `required` offers 02 alone; a list, just its methods. */
+  /**
+   * Default `auto`: with credentials offer methods 02 and 00. `required` offers 02 alone; a list offers its methods.
+   */
   auth?: AuthPolicy | undefined;
   /**
    * Send greeting, authentication and request of the last hop in one segment (SOCKS5). Default false. The password is
    * then sent before the proxy has sent a byte.
    *
-   * Some servers drop what comes with the greeting, and from here that looks like a slow destination. So a second
-   * attempt, message by message on a connection of its own, begins beside the first when no answer came within a second
-   * or four dial times, whichever is longer, or at once when the proxy closes without an answer or accepts no method.
-   * The first answer wins. A slow destination can therefore see two connections.
+   * Some servers drop what comes with the greeting, and this side cannot tell that from a slow destination. So a second
+   * attempt begins beside the first, message by message and on a new connection. It begins when no answer came within a
+   * second or four dial times, whichever is longer; or at once when the proxy closes without an answer or accepts no
+   * method. The first answer wins. A slow destination can therefore see two connections.
    */
   pipeline?: boolean | undefined;
 }
@@ -45,7 +47,7 @@ export interface ConnectOptions extends SocksOptions {
    * it on failure, invalid input included. Refused for a direct connection.
    */
   socket?: Duplex | undefined;
-  /** What `SocksClient.select()` chose for this destination. Default: the route is asked now. */
+  /** What `SocksClient.select()` chose for this destination. Default: the chain is selected now. */
   chain?: Chain | undefined;
   /** Speak TLS to the destination through the tunnel, with these options; `tunnel.socket` is then a `TLSSocket`. */
   tls?: SecureOptions | undefined;
@@ -57,7 +59,7 @@ export const DEFAULT_TIMEOUT = 30_000;
 const MAX_TIMEOUT = 2 ** 31 - 1;
 const FAMILIES: ReadonlySet<unknown> = new Set([undefined, 0, 4, 6, 'IPv4', 'IPv6']);
 
-/** What each option has to be, and whether a value that was given is that. */
+/** What each option has to be, in words and as a test. */
 const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: any) => boolean]>> = {
   timeout: [`0 to ${MAX_TIMEOUT} milliseconds`, (ms) => Number.isFinite(ms) && ms >= 0 && ms <= MAX_TIMEOUT],
   lookup: ['a function such as dns.lookup', isFunction],
@@ -85,7 +87,7 @@ const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: any) =>
 };
 
 /**
- * The options that were given.
+ * Checks the options, and returns those that were given.
  *
  * @throws TypeError `ERR_INVALID_ARG_VALUE`
  */
@@ -114,7 +116,7 @@ function isFunction(value: unknown): boolean {
   return typeof value === 'function';
 }
 
-/** A short, plain value as it is, else its type: an object or a text may hold a secret. */
+/** The value if it is a number, a boolean or null, else its type: an object or a text may hold a secret. */
 function describe(value: unknown): string {
   return typeof value === 'number' || typeof value === 'boolean' || value === null
     ? String(value)

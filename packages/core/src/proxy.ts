@@ -1,4 +1,4 @@
-// A proxy as text or plain object becomes a frozen, checked SocksProxy. The only place that knows URL schemes.
+// Turns a proxy as text or plain object into a frozen, checked SocksProxy. URL schemes are known here alone.
 
 import { isUtf8 } from 'node:buffer';
 import { isIPv6 } from 'node:net';
@@ -11,7 +11,7 @@ import { hide, reveal } from './hidden.ts';
 /** Username and password of RFC 1929, or the USERID of SOCKS4. Each 0 to 255 bytes of UTF-8. */
 export interface SocksCredentials {
   readonly username: string;
-  /** SOCKS5 only; none is sent as one of zero length. */
+  /** SOCKS5 only. Without a password, one of zero length is sent. */
   readonly password?: string;
 }
 
@@ -33,7 +33,8 @@ export interface SocksProxy {
   readonly tls?: ConnectionOptions;
 }
 
-// URL is a member of ProxyLike, so that TypeScript would take its fields for fields of a proxy object.
+// TypeScript allows in an object literal the fields of every member of a union, and URL is a member of ProxyLike. So a
+// proxy object refuses the fields of URL.
 type FieldOfUrl = Exclude<keyof URL, 'host' | 'port' | 'toString' | 'toJSON'>;
 
 /** A proxy as a caller writes it. Other fields are refused by name; a field that is `undefined` was not given. */
@@ -83,7 +84,7 @@ export function parseProxy(url: string | URL): SocksProxy {
   } catch {
     throw invalidProxy(NO_URL);
   }
-  // In user:password@host, what looks like the scheme is something else; in socks5:host, the host is a path.
+  // In user:password@host, the parser takes the user for a scheme; in socks5:host, it takes the host for a path.
   if (!parsed.href.startsWith(`${parsed.protocol}//`)) throw invalidProxy(NO_URL);
   const scheme = SCHEMES[parsed.protocol];
   if (scheme === undefined) {
@@ -95,7 +96,7 @@ export function parseProxy(url: string | URL): SocksProxy {
   if (unix && (parsed.port || !['', 'localhost'].includes(parsed.hostname))) {
     throw invalidProxy(`a path is for a Unix socket: socks5://localhost/path/to.sock; ${ENCODE}`);
   }
-  // The path is printed, and this one looks like credentials in the wrong place.
+  // Messages print the path, and a path with an @ looks like credentials in the wrong place.
   if (parsed.pathname.includes('@')) {
     throw invalidProxy(`an @ in the path: write it as %40 in the path of a Unix socket; ${ENCODE}`);
   }
@@ -120,7 +121,7 @@ export function toProxy(value: ProxyLike): SocksProxy {
     throw invalidProxy(`a proxy is a URL or an object such as { version: 5, host }, not ${typeName(value)}`);
   }
   if (checked.has(value)) return value as SocksProxy;
-  // Not instanceof: each realm has a URL of its own, and jsdom another one.
+  // `instanceof URL` would miss some: each realm has its own URL class, and so has jsdom.
   if ('href' in value && typeof value.href === 'string') return parseProxy(value);
   refuseUnknownFields(value);
   const { version, host: named, port = DEFAULT_PORT, path, credentials, dns = 'remote', tls } = value;
@@ -131,7 +132,7 @@ export function toProxy(value: ProxyLike): SocksProxy {
   if (path !== undefined && (typeof path !== 'string' || path === '' || path.includes('\0'))) {
     throw invalidProxy('path must be the path of a Unix socket');
   }
-  // A zone is fine here: Node dials the proxy itself, no wire has to carry it.
+  // An IPv6 zone is allowed here: Node dials the proxy itself, and no SOCKS message carries this address.
   const literal = typeof named === 'string' && isIPv6(named);
   const host = path !== undefined ? 'localhost' : literal ? named : parseHost(named);
   if (host === undefined) throw invalidProxy(hostProblem(named));
@@ -166,7 +167,7 @@ const INSTEAD: readonly (readonly [name: RegExp, instead: string])[] = [
 
 function refuseUnknownFields(value: object): void {
   const fields = value as Readonly<Record<string, unknown>>;
-  // A class can have its fields as getters of the prototype.
+  // Object.keys() does not list the getters of a class, so these two names are looked for as well.
   const names = [...Object.keys(fields), 'username', 'password'];
   const unknown = names.find((name) => !FIELDS.includes(name) && fields[name] !== undefined);
   if (unknown === undefined) return;
@@ -174,7 +175,7 @@ function refuseUnknownFields(value: object): void {
   throw invalidProxy(`a proxy object has no field ${printField(unknown)}: write ${instead}`);
 }
 
-/** Text in the place of a name may be a secret. */
+/** The name of a field, if it looks like one: any other text may be a secret. */
 function printField(name: string): string {
   return /^\w{1,40}$/.test(name) ? name : 'of this name';
 }
@@ -215,7 +216,8 @@ function checkField(name: string, value: unknown): asserts value is string {
   if (length > 255) throw invalidCredentials(`the ${name} has ${length} bytes; 255 are the most`);
 }
 
-// As the URL Standard decodes: a bare % stays what it is. Bytes that are not UTF-8 have no string form.
+// As the URL Standard decodes: a % without two hexadecimal digits stays as it is. Bytes that are not UTF-8 have no
+// string form.
 function percentDecode(text: string): string {
   const latin1 = Buffer.from(text)
     .toString('latin1')

@@ -1,4 +1,4 @@
-// From a route, which the caller gives, to the chain of proxies that leads to one destination.
+// Selects, for a route that the caller gives, the chain of proxies that leads to one destination.
 
 import type { Destination } from './destination.ts';
 import { invalidProxy, toProxy } from './proxy.ts';
@@ -9,15 +9,15 @@ export type ProxyChoice = ProxyLike | readonly ProxyLike[] | undefined;
 
 /**
  * Policy: which proxy or chain leads to this destination. `undefined` means a direct connection. Called once for each
- * tunnel, or for each request by the agent and the dispatcher. The wait for a promise counts into the time limit. What
- * the selector throws, or rejects with, reaches that one caller unchanged.
+ * tunnel, or for each request by the agent and the dispatcher. The wait for a promise counts into the time limit. That
+ * one caller gets unchanged what the selector throws or rejects with.
  */
 export type ProxySelector = (destination: Destination) => ProxyChoice | Promise<ProxyChoice>;
 
 /** One proxy, a chain of them (first hop first), or a {@link ProxySelector}. */
 export type ProxyRoute = ProxyLike | readonly ProxyLike[] | ProxySelector;
 
-/** Checked proxies, first hop first; `direct` when a selector wants none. */
+/** Checked proxies, first hop first; `direct` when a selector chose a direct connection. */
 export type Chain = readonly SocksProxy[] | 'direct';
 
 /** A route as far as it can be checked without a destination: a selector is called later. */
@@ -32,7 +32,7 @@ export function checkRoute(route: ProxyRoute): CheckedRoute {
 export function selectChain(route: CheckedRoute, destination: Destination): Chain | Promise<Chain> {
   if (typeof route !== 'function') return route;
   const choice = route(destination);
-  // oxlint-disable-next-line promise/prefer-await-to-then -- a selector that answers at once must not cost a turn
+  // oxlint-disable-next-line promise/prefer-await-to-then -- await would delay the answer of a synchronous selector
   return isPromise(choice) ? Promise.resolve(choice).then(toChosenChain) : toChosenChain(choice);
 }
 

@@ -20,7 +20,7 @@ export function encodeAddress(host: string, port: number): Uint8Array {
   return Uint8Array.of(ATYP.DOMAINNAME, name.length, ...name, port >> 8, port & 0xff);
 }
 
-/** Reads ADDR and PORT behind an ATYP that has been read. Undefined: an ATYP whose length nobody knows. */
+/** Reads ADDR and PORT, after the ATYP has been read. Undefined: the ATYP is unknown, and so is the length of ADDR. */
 export function* readAddress(atyp: number): Steps<Bound | undefined> {
   const length = atyp === ATYP.DOMAINNAME ? (yield { read: 1, phase: 'request' })[0] : OCTETS[atyp];
   if (length === undefined) return undefined;
@@ -49,7 +49,7 @@ function groups(part: string): number[] {
   return part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16));
 }
 
-// Compressed as RFC 5952 asks, again by the URL parser.
+// The URL parser also compresses as RFC 5952 says.
 function printIPv6(bytes: Uint8Array): string {
   const words = Array.from({ length: 8 }, (_, i) =>
     (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16),

@@ -1,5 +1,5 @@
-// The whole handshake of either version, checked before its first byte. For the tunnel, and for people who bring
-// their own transport.
+// The whole handshake of either version of SOCKS. Input is checked before the first byte. For the tunnel, and for
+// callers who have a transport of their own.
 
 import { isIPv6 } from 'node:net';
 import {
@@ -23,7 +23,7 @@ import type { Bound, Hop, Steps } from './step.ts';
 export interface HandshakeOptions {
   /** Default `auto`: with credentials offer 02 and 00. `required` offers 02 alone; a list offers just its methods. */
   readonly auth?: AuthPolicy;
-  /** Send everything in one segment (SOCKS5). Default false: not every server survives it. */
+  /** Send everything in one segment (SOCKS5). Default false: not every server supports it. */
   readonly pipeline?: boolean;
 }
 
@@ -39,7 +39,7 @@ export interface HandshakeOptions {
  * for (let step = steps.next(); !step.done; ) {
  *   if ('write' in step.value) { send(step.value.write); step = steps.next(new Uint8Array()); }
  *   else if ('read' in step.value) step = steps.next(await receiveExactly(step.value.read));
- *   else { await step.value.wait; step = steps.next(new Uint8Array()); } // only methods of your own wait
+ *   else { await step.value.wait; step = steps.next(new Uint8Array()); } // only your own methods yield this
  * }
  */
 export function handshake(
@@ -65,7 +65,7 @@ function* lockStep(hop: Hop, auth: AuthPolicy): Steps<Bound> {
   });
 }
 
-/** Everything before the destination matters. SOCKS4 has no such part. */
+/** Greeting and authentication, which do not depend on the destination. SOCKS4 has neither. */
 export function* negotiate(hop: Hop, auth: AuthPolicy): Steps<Encapsulation | undefined> {
   return hop.proxy.version === 5 ? yield* negotiate5(hop, auth) : undefined;
 }
@@ -74,7 +74,10 @@ export function request(hop: Hop): Steps<Bound> {
   return hop.proxy.version === 5 ? request5(hop) : request4(hop);
 }
 
-/** The last hop decides. SOCKS4 has nothing to send ahead; a method of the caller may have anything to say. */
+/**
+ * True if the last hop can be pipelined. SOCKS4 has one message anyway, and a method of the caller may need any number
+ * of messages.
+ */
 export function canPipeline(hops: readonly Hop[], auth: AuthPolicy): boolean {
   return hops.at(-1)?.proxy.version === 5 && typeof auth === 'string';
 }

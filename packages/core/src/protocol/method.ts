@@ -33,26 +33,26 @@ export interface AuthMethod {
   /** The METHOD value, 0 to 254. */
   readonly id: number;
   /**
-   * The messages behind the METHOD reply. Returning an encapsulation has everything after them wrapped. What it throws
-   * is the `cause` of an `ERR_SOCKS_AUTH_FAILED`, unless it is a SocksError.
+   * The messages after the METHOD reply. If it returns an encapsulation, everything after these messages is wrapped. If
+   * it throws, the error is the `cause` of an `ERR_SOCKS_AUTH_FAILED`; a SocksError is passed on unchanged.
    */
   readonly authenticate: () => Steps<Encapsulation | void>;
 }
 
 /**
- * `auto` offers 02 and 00 when there are credentials; `required` only 02, so that none go unused; a list offers just
- * these methods, in this order, at every hop.
+ * `auto` offers 02 and 00 when there are credentials; `required` offers 02 alone, so that credentials are always used;
+ * a list offers its methods and no others, in this order, at every hop.
  */
 export type AuthPolicy = 'auto' | 'required' | readonly AuthMethod[];
 
 /** No authentication required. */
 export const NONE: AuthMethod = {
   id: 0x00,
-  // oxlint-disable-next-line no-empty-function, require-yield -- there is nothing to say
+  // oxlint-disable-next-line no-empty-function, require-yield -- this method has no messages
   *authenticate() {},
 };
 
-/** 02 only with credentials: some servers choose it whenever it is offered. */
+/** Offers 02 only with credentials, because some servers choose 02 whenever it is offered. */
 export function offeredMethods(hop: Hop, auth: AuthPolicy): readonly AuthMethod[] {
   const { credentials } = hop.proxy;
   if (typeof auth === 'object') return auth;
@@ -61,7 +61,7 @@ export function offeredMethods(hop: Hop, auth: AuthPolicy): readonly AuthMethod[
   return auth === 'required' ? [method] : [method, NONE];
 }
 
-/** Runs a method; whatever it throws leaves as a SocksError. */
+/** Runs a method, and turns whatever it throws into a SocksError. */
 export function* authenticate(hop: Hop, method: AuthMethod): Steps<Encapsulation | undefined> {
   try {
     return (yield* method.authenticate()) ?? undefined;

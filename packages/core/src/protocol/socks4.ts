@@ -1,4 +1,4 @@
-// SOCKS4 and SOCKS4A, after the two memos. One message each way.
+// SOCKS4 and SOCKS4A, after the two memos. One message in each direction.
 
 import { isIPv4 } from 'node:net';
 import { CD } from '../errors.ts';
@@ -32,8 +32,8 @@ export function encodeRequest4({ proxy, destination }: Hop): Uint8Array {
 }
 
 /*
- *     +----+----+---------+-------+     VN is 0, seen as 4 in the wild. CD 90 grants; the rest
- *     | VN | CD | DSTPORT | DSTIP |     is ignored for CONNECT, but belongs to the message.
+ *     +----+----+---------+-------+     VN is 0; some servers send 4. CD 90 grants. The memo ignores
+ *     | VN | CD | DSTPORT | DSTIP |     the rest for CONNECT, but it belongs to the message.
  *     +----+----+---------+-------+
  *     | 1  | 1  |    2    |   4   |
  *     +----+----+---------+-------+

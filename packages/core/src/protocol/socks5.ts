@@ -31,7 +31,7 @@ export function* request5(hop: Hop): Steps<Bound> {
 }
 
 /**
- * All messages in one segment: one method is offered, and the authentication and the request follow unasked.
+ * All messages in one segment: one method is offered, and the authentication and the request follow before any reply.
  * Tor then leaves out the METHOD reply `05 02` and begins with the answer to the credentials.
  */
 export function* pipelined5(hop: Hop): Steps<Bound> {
@@ -69,8 +69,8 @@ function encodeGreeting(methods: readonly number[]): Uint8Array {
 }
 
 /*
- *     +-----+--------+     FF: none is acceptable. One that was not offered is refused: it would
- *     | VER | METHOD |     send credentials to, or leave them out for, a server that never agreed.
+ *     +-----+--------+     FF: none is acceptable. A method that was not offered is refused, so that a
+ *     | VER | METHOD |     server cannot make the client send credentials or leave them out.
  *     +-----+--------+
  */
 function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]: Uint8Array): number {
@@ -122,7 +122,7 @@ function refusal(hop: Hop, rep: number): SocksError {
   return failure(hop, code, { phase: 'request', detail: `REP ${hex(rep)}`, reply: rep, hint });
 }
 
-// REP is a hint: servers have habits of their own.
+// What known servers usually mean by a REP.
 function usualReason({ proxy, destination }: Hop, rep: number): string | undefined {
   if (rep === 0x01 && isName(destination.host))
     return 'microsocks sends this when it cannot resolve the name; tor sends it when the port is closed';

@@ -1,4 +1,4 @@
-// The steps in which a handshake asks for IO, and what both versions of SOCKS share. Does no IO itself.
+// The steps that a handshake yields, for IO that its caller does, and what both versions of SOCKS share.
 
 import { printAddress } from '../destination.ts';
 import type { Destination } from '../destination.ts';
@@ -8,9 +8,9 @@ import { printProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
 
 /**
- * What a handshake needs next: `write` sends these bytes in one piece; `read` receives exactly so many bytes; `wait`,
- * for an authentication method that computes its messages asynchronously, waits for a promise, whose rejection is
- * thrown at the `yield`.
+ * What a handshake needs next: `write` sends these bytes in one piece; `read` receives exactly so many bytes; `wait`
+ * waits for a promise, whose rejection is thrown at the `yield`. `wait` is for authentication methods that compute
+ * their messages asynchronously.
  */
 export type Step =
   | { readonly write: Uint8Array }
@@ -18,8 +18,8 @@ export type Step =
   | { readonly wait: Promise<unknown> };
 
 /**
- * A conversation as a generator: it yields {@link Step}s, is resumed with the bytes of a `read` (after the others with
- * nothing that matters), returns its result, and throws a {@link SocksError}. It never reads beyond the present message.
+ * A conversation as a generator: it yields {@link Step}s, is resumed with the bytes of a `read` (after other steps the
+ * value is ignored), returns its result, and throws a {@link SocksError}. It never reads beyond the present message.
  * When an attempt ends early, the generator is closed, so that its `finally` blocks run.
  */
 export type Steps<Result> = Generator<Step, Result, Uint8Array>;

@@ -25,8 +25,8 @@ export function* userpass(hop: Hop, credentials: SocksCredentials): Steps<void> 
 }
 
 /*
- *     +-----+--------+     STATUS 00 succeeds, any other value fails: it decides before VER does, because tor
- *     | VER | STATUS |     refuses a username with a whole SOCKS5 reply. VER 05 with success is tolerated.
+ *     +-----+--------+     STATUS 00 succeeds, any other value fails. It is checked before VER, because tor
+ *     | VER | STATUS |     refuses a username with a whole SOCKS5 reply. VER 05 with STATUS 00 is accepted.
  *     +-----+--------+
  */
 export function checkStatus(hop: Hop, [ver = 0, status = 0]: Uint8Array): void {

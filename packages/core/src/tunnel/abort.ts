@@ -1,4 +1,5 @@
-// One listener on each AbortSignal, however many attempts it can end: eleven listeners would make Node warn of a leak.
+// One listener on each AbortSignal, shared by all attempts that the signal can end. With eleven listeners Node would
+// warn of a leak.
 
 interface Listening {
   readonly callbacks: Set<() => void>;
@@ -7,7 +8,7 @@ interface Listening {
 
 const signals = new WeakMap<AbortSignal, Listening>();
 
-/** Calls back when the signal aborts, and returns what takes the callback away. */
+/** Calls back when the signal aborts, and returns a function that removes the callback. */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   const { callbacks, stop } = signals.get(signal) ?? listen(signal);
   callbacks.add(callback);

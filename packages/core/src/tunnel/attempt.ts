@@ -7,15 +7,15 @@ import { onAbort } from './abort.ts';
 import { Connection } from './connection.ts';
 import { Progress, SILENCE_HINTS } from './progress.ts';
 
-/** Milliseconds by which a timer is late when the process, not the proxy, was busy. */
+/** Milliseconds. A timer that fires later than this shows that the process was busy. */
 const BUSY = 20;
 
 export class Attempt {
   readonly options: ConnectOptions;
-  /** Nobody waits for the result: nothing that is opened may keep the process alive. */
+  /** No caller waits for the result, so nothing that is opened may keep the process alive. */
   readonly background: boolean;
   readonly progress: Progress;
-  /** The connection to the first proxy that was handed in. */
+  /** The connection to the first proxy, if the caller handed one in. */
   existing: Connection | undefined;
   readonly #stops = new Set<(reason: unknown) => void>();
   #forgetSignal: (() => void) | undefined;
@@ -29,7 +29,7 @@ export class Attempt {
     this.progress = progress;
   }
 
-  /** Starts the time limit, heeds the signal, and takes the socket that was handed in. */
+  /** Starts the time limit, listens to the signal, and takes over the socket that was handed in. */
   begin(): this {
     const { signal, socket, timeout = DEFAULT_TIMEOUT } = this.options;
     if (socket) this.existing = new Connection(socket).belongTo(this);
@@ -48,20 +48,20 @@ export class Attempt {
     if (this.#reason) throw this.#reason.value;
   }
 
-  /** Ends what is under way and everything that begins later, with this reason. */
+  /** Ends all that belongs to the attempt, and all that is added to it later, with this reason. */
   stop(reason: unknown): void {
     this.#reason ??= { value: reason };
     for (const stop of this.#stops) stop(this.#reason.value);
   }
 
-  /** Calls back when the attempt stops, at once if it has; returns what takes the callback away. */
+  /** Calls back when the attempt stops, at once if it has stopped; returns a function that removes the callback. */
   onStop(callback: (reason: unknown) => void): () => void {
     if (this.#reason) callback(this.#reason.value);
     else this.#stops.add(callback);
     return () => this.#stops.delete(callback);
   }
 
-  /** What this promise gives, or the reason for which the attempt stops meanwhile. */
+  /** Settles as the promise does, or rejects with the reason of the attempt if the attempt stops first. */
   race<T>(promise: PromiseLike<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const forget = this.onStop(reject);
@@ -85,12 +85,12 @@ export class Attempt {
     this.#forgetSignal?.();
   }
 
-  /** @param spare milliseconds that a busy process gets back at the most */
+  /** @param spare milliseconds that a busy process gets back at most */
   #startTimer(milliseconds: number, spare: number): void {
     const due = performance.now() + milliseconds;
     this.#timer = setTimeout(() => {
       const late = performance.now() - due;
-      // Timers run before sockets are looked at. When the process was too busy to look at its sockets in time, the
+      // Node runs timers before it looks at sockets. When the process was too busy to look at its sockets in time, the
       // attempt gets back the time that it lost, once; in any case the sockets are looked at before it ends.
       if (late > BUSY && spare > 0) this.#startTimer(Math.min(late, spare), 0);
       else this.#unref(setImmediate(() => this.#timeIsUp()));

@@ -1,4 +1,4 @@
-// A route and its options kept together with the attempts under way, so that closing reaches them.
+// SocksClient: a route, its options, and the attempts under way, so that close() can end them.
 
 import { parseDestination, printAddress } from '../destination.ts';
 import type { Destination, DestinationLike } from '../destination.ts';
@@ -23,7 +23,7 @@ export interface ClientOptions extends SocksOptions {
 }
 
 /**
- * Opens many tunnels along one route, and can end all attempts that are under way.
+ * Opens tunnels for one route, and can end all attempts that are under way.
  *
  * @throws SocksError in the constructor, for a proxy that is not valid; TypeError `ERR_INVALID_ARG_VALUE`, for an option
  * @example
@@ -46,8 +46,8 @@ export class SocksClient {
   }
 
   /**
-   * The chain for this destination, without any IO: a promise only if the selector gives one. For a pool that keeps
-   * chains apart.
+   * Selects the chain for this destination, without any IO. The result is a promise only if the selector returns one.
+   * For pools that keep the connections of different chains apart.
    *
    * @throws what the selector throws. A promise rejects with what the selector rejects with, `signal.reason`,
    * `ERR_SOCKS_TIMEOUT` after the client's `timeout`, or `ERR_SOCKS_CLOSED`
@@ -69,17 +69,17 @@ export class SocksClient {
     }
   }
 
-  /** As the function `connect`; options given here win over those of the client. */
+  /** As the function `connect`. Options that are given here replace those of the client. */
   async connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Tunnel> {
     try {
       const given = checkOptions(options);
       if (this.#closed) {
-        const to = printAddress(parseDestination(destination));
-        throw new SocksError('ERR_SOCKS_CLOSED', { phase: 'input', destination: to });
+        const printed = printAddress(parseDestination(destination));
+        throw new SocksError('ERR_SOCKS_CLOSED', { phase: 'input', destination: printed });
       }
       const tcp = given.tcp && withoutUndefined(given.tcp);
       const settings = { ...this.#options, ...given, tcp: { ...this.#options.tcp, ...tcp } };
-      // What is on standby has been dialled and authenticated with the options of the client.
+      // Standby connections were dialled and authenticated with the options of the client.
       const { lookup, auth, socket } = given;
       const ordinary = !lookup && !auth && !socket && Object.keys(tcp ?? {}).length === 0;
       const standby = ordinary ? this.#standby : undefined;
@@ -91,8 +91,8 @@ export class SocksClient {
   }
 
   /**
-   * Ends every attempt under way with `ERR_SOCKS_CLOSED`, lets go of the connections on standby, and refuses new
-   * tunnels. Open ones are their owners'.
+   * Ends every attempt under way with `ERR_SOCKS_CLOSED`, closes the standby connections, and refuses new tunnels. Open
+   * tunnels belong to their owners and stay open.
    */
   close(): Promise<void> {
     this.#closed = true;

@@ -1,5 +1,5 @@
-// From a route and a destination to an open tunnel. One attempt holds the time limit, the signal and all that is opened,
-// so that whatever fails, wherever, closes all of it.
+// Opens a tunnel for a route and a destination. One attempt holds the time limit, the signal and all that is opened, so
+// that any failure closes all of it.
 
 import type { Socket } from 'node:net';
 import { invalidDestination, isOnion, parseDestination, printAddress } from '../destination.ts';
@@ -26,7 +26,7 @@ import type { Standby } from './standby.ts';
 import { trace } from './trace.ts';
 
 export interface Tunnel {
-  /** Open, with no listener of ours; bytes that came behind the proxy's reply are still to be read. */
+  /** Open, without a listener of this package. Bytes that came behind the reply of the proxy are still in it. */
   readonly socket: Socket;
   /** What the proxy says it is connected from (BND.ADDR, BND.PORT). Information only; often zeros. */
   readonly bound: Bound;
@@ -40,14 +40,15 @@ export interface ClientState {
 }
 
 /**
- * Opens a tunnel to `destination` through one proxy, a chain of proxies (first hop first), or what a selector says.
+ * Opens a tunnel to `destination` through one proxy, a chain of proxies (first hop first), or the route that a selector
+ * chooses.
  *
- * Rejects with a {@link SocksError} and nothing else, but for an abort (`signal.reason`), what a selector or `prepare`
- * throws, what Node throws for TLS or TCP options that it refuses, and the errors of the destination itself: of its TLS,
- * or of a direct connection that a selector chose. Some servers report success before they connect; the failure is then
- * the socket's own error or end.
+ * Rejects with a {@link SocksError}, except for these: an abort rejects with `signal.reason`; what a selector or
+ * `prepare` throws, and what Node throws for TLS or TCP options that it refuses, is passed on; so are errors of the
+ * destination itself, which are those of its TLS or of a direct connection that a selector chose. Some servers report
+ * success before they connect; the failure is then the socket's own error or end.
  *
- * @throws TypeError `ERR_INVALID_ARG_VALUE` (as a rejection), for options that types alone do not keep out
+ * @throws TypeError `ERR_INVALID_ARG_VALUE` (as a rejection), for options that are not valid
  * @example
  * const { socket } = await connect('socks5://127.0.0.1:1080', { host: 'example.com', port: 80 });
  * socket.write('HEAD / HTTP/1.0\r\n\r\n');
@@ -65,11 +66,11 @@ export async function connect(
   }
 }
 
-/** A socket that was handed in is closed after every failure, also one that came before an attempt began. */
+/** Destroys the socket that was handed in. This is needed for failures that come before an attempt owns it. */
 export function destroySocket(options: ConnectOptions): void {
   const { socket } = (options ?? {}) as Partial<ConnectOptions>;
   if (typeof socket?.destroy !== 'function') return;
-  // Also one that was destroyed before: its error may still come.
+  // A socket that is destroyed already gets the listener too: its error may still come.
   socket.on?.('error', () => {});
   if (!socket.destroyed) socket.destroy();
 }
@@ -115,7 +116,10 @@ export async function open(
   }
 }
 
-/** @throws SocksError `ERR_SOCKS_PROXY_CLOSED` when the tunnel failed after the reply; what TLS or a direct dial gives */
+/**
+ * @throws SocksError `ERR_SOCKS_PROXY_CLOSED` when the tunnel failed after the reply; with TLS or a direct connection,
+ * the error itself
+ */
 function release(connection: Connection, chain: Chain, attempt: Attempt): Socket {
   try {
     return connection.release();
@@ -169,7 +173,7 @@ async function openTunnel(
       if (attempt.existing || !concernsAddress(error)) break;
     }
   }
-  // A proxy that refuses a destination is a proxy that answers.
+  // A proxy that refused this destination is working, so standby connections to it are of use.
   if (failed instanceof SocksError && failed.phase === 'request') standby?.fill(chain);
   throw failed;
 }
@@ -193,14 +197,17 @@ async function openNew(hops: readonly Hop[], attempt: Attempt): Promise<Opened> 
   return pipeline && canPipeline(hops, auth) ? openPipelined(hops, attempt) : openHops(hops, attempt);
 }
 
-/** A reset says that the proxy had closed before the request came. An orderly close is how OpenSSH refuses. */
+/**
+ * A reset means that the proxy had closed the connection before the request came. An orderly close is a refusal:
+ * OpenSSH refuses like that.
+ */
 function wasNotReceived(error: unknown): boolean {
   if (!(error instanceof SocksError) || error.code !== 'ERR_SOCKS_PROXY_CLOSED' || error.detail) return false;
   const { code = '' } = (error.cause ?? {}) as NodeJS.ErrnoException;
   return code === 'ECONNRESET' || code === 'EPIPE';
 }
 
-/** Another address can succeed only where the proxy failed to connect to this one. */
+/** True if another address can succeed: only when the proxy failed to connect to this one. */
 function concernsAddress(error: unknown): boolean {
   return error instanceof SocksError && error.phase === 'request' && !NOT_THE_ADDRESS.test(error.code);
 }

@@ -1,5 +1,5 @@
-// A connection with one owner: exact reads, one place that listens for errors, one that destroys. It is the TCP or Unix
-// socket with what is laid over it: TLS, an encapsulation.
+// A connection with one owner: the TCP or Unix socket and all layers over it (TLS, an encapsulation). It gives exact
+// reads, and is the one place that listens for errors and destroys.
 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -20,7 +20,7 @@ export class Connection {
   readonly #layers: Duplex[] = [];
   readonly #onEnd: ((reason: unknown) => void) | undefined;
   #ended: { readonly reason: unknown } | undefined;
-  /** Rejects what is waited for just now; there is one at most. */
+  /** Rejects the present wait. There is one at most. */
   #interrupt: ((reason: unknown) => void) | undefined;
   #leaveAttempt: (() => void) | undefined;
   /** Bytes that have come since the last `write()`. */
@@ -44,21 +44,22 @@ export class Connection {
 
   /** Puts a layer over the present one. */
   wrap(stream: Duplex): void {
-    // The layer above reports why the layer below ends. A listener stays there, so that no error below is uncaught.
+    // The layer above reports why the layer below ended. An empty listener stays on the layer below, so that its error
+    // is never uncaught.
     this.#layers.at(-1)?.on('error', ignore).off('error', this.destroy).off('close', this.#onClose);
     this.#layers.push(stream);
     stream.on('error', this.destroy).on('close', this.#onClose);
     if (stream.destroyed) this.destroy(stream.errored ?? new StreamClosed());
   }
 
-  /** From now on the connection is destroyed when this attempt stops. */
+  /** Makes the connection part of this attempt alone: it is destroyed when the attempt stops. */
   belongTo(attempt: Attempt): this {
     this.#leaveAttempt?.();
     this.#leaveAttempt = attempt.onStop(this.destroy);
     return this;
   }
 
-  /** Idempotent. What is waited for, now or later, rejects with the first reason. */
+  /** Idempotent. The present wait and all later ones reject with the first reason. */
   readonly destroy = (reason: unknown): void => {
     if (this.#ended) return;
     this.#ended = { reason };
@@ -71,7 +72,7 @@ export class Connection {
   readonly #onClose = (): void => this.destroy(new StreamClosed());
 
   /**
-   * Hands the outermost layer over, without a listener of ours.
+   * Hands over the outermost layer, without the listeners of this class.
    *
    * @throws the reason, if the connection has ended meanwhile
    */
@@ -82,7 +83,7 @@ export class Connection {
     return this.stream.off('error', this.destroy).off('close', this.#onClose) as Socket;
   }
 
-  /** A connection that nobody uses keeps no process alive. */
+  /** Sets whether the connection keeps the process alive. A standby connection does not. */
   keepAlive(yes: boolean): void {
     for (const layer of this.#layers as Partial<Socket>[]) layer[yes ? 'ref' : 'unref']?.();
   }
@@ -92,7 +93,10 @@ export class Connection {
     this.stream.write(bytes);
   }
 
-  /** So many bytes, at once if they are there. The rest stays in the stream. A connection that ends first rejects. */
+  /**
+   * Reads so many bytes, without a promise if they have come already. Further bytes stay in the stream. Rejects if the
+   * connection ends first.
+   */
   readExactly(count: number): Uint8Array | Promise<Uint8Array> {
     const bytes = this.#ended ? undefined : this.#read(count);
     return (
@@ -112,7 +116,7 @@ export class Connection {
       const look = (): void => {
         if (this.stream.readableLength > 0) resolve(true);
         else if (this.stream.readableEnded) resolve(false);
-        else this.stream.read(0); // at the end of the stream, this brings 'end'
+        else this.stream.read(0); // at the end of the stream, this causes the event 'end'
       };
       const stop = this.#listen(look);
       look();
@@ -120,7 +124,10 @@ export class Connection {
     });
   }
 
-  /** Waits for one thing. Rejects with the reason for which the connection ends meanwhile. */
+  /**
+   * Waits until `begin` resolves or rejects. `begin` may return a function that removes its listeners. Rejects with the
+   * reason of the connection if the connection ends first.
+   */
   wait<T>(begin: Begin<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#ended) return reject(this.#ended.reason);
@@ -149,7 +156,7 @@ export class Connection {
     });
   }
 
-  /** Ends the wait, and leaves the connection open. */
+  /** Rejects the present wait, and leaves the connection open. */
   interrupt(): void {
     this.#interrupt?.(new Error('interrupted'));
   }

@@ -1,4 +1,4 @@
-// Connections that are not tunnels yet: to a proxy or directly, over TCP or a Unix socket, with TLS to the proxy.
+// Dials a proxy, or a destination directly, over TCP or a Unix socket; then speaks TLS to the proxy if it has to.
 
 import { connect } from 'node:net';
 import type { NetConnectOpts, Socket } from 'node:net';
@@ -37,7 +37,7 @@ export async function secureProxy(
 }
 
 /**
- * Node's own dialling (RFC 8305 over all addresses), without Nagle's delay.
+ * Dials as Node does (all addresses, RFC 8305), without the delay of Nagle's algorithm.
  *
  * @throws the system's own error; TypeError `ERR_INVALID_ARG_VALUE` for options that Node refuses
  */
@@ -70,7 +70,7 @@ export async function dial(
   return connection;
 }
 
-/** @throws the reason, if the attempt has stopped: it may have done so after the connection failed */
+/** @throws the reason of the attempt, if it has stopped, which it may have done after the connection failed */
 function failure(code: SocksErrorCode, cause: unknown, attempt: Attempt): unknown {
   attempt.throwIfStopped();
   const { code: detail } = cause as NodeJS.ErrnoException;

@@ -1,4 +1,4 @@
-// Carries out the steps of a conversation in order. The same for a handshake and for a frame of an encapsulation.
+// Carries out steps in order: those of a handshake, or those that read one frame of an encapsulation.
 
 import type { Steps } from '../protocol/step.ts';
 import type { Connection } from './connection.ts';
@@ -38,11 +38,11 @@ export async function drive<Result>(
   }
 }
 
-/** One that was left in the middle runs its `finally` blocks. One that has returned or thrown does nothing. */
+/** A generator that was left in the middle runs its `finally` blocks. A generator that has ended does nothing. */
 function closeGenerator(steps: Steps<unknown>): void {
   try {
     steps.return(undefined);
   } catch {
-    // The attempt has its reason to end already.
+    // The attempt ends with its first error; this later one is dropped.
   }
 }

@@ -1,4 +1,4 @@
-// A socket behind an authentication method that wraps everything (RFC 1961): frames below, plain bytes above.
+// A stream of plain bytes over a connection of frames, for an authentication method that wraps everything (RFC 1961).
 
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
@@ -6,20 +6,20 @@ import type { Encapsulation } from '../protocol/method.ts';
 import { Connection, StreamClosed } from './connection.ts';
 import { drive } from './drive.ts';
 
-/** Not a `net.Socket`, but with those of its methods that pools and TLS call. */
+/** Not a `net.Socket`, but it has those methods of one that pools and TLS call. */
 export class EncapsulatedSocket extends Duplex {
   readonly #inner: Connection;
   readonly #encapsulation: Encapsulation;
-  /** Set while the reader of this stream is slower than the frames come. */
+  /** Set while the buffer of this stream is full. Calling it continues with the next frame. */
   #resume: (() => void) | undefined;
   #reading = false;
 
   constructor(inner: Duplex, encapsulation: Encapsulation) {
-    // As the socket below: one that ends itself when its peer ends must not stay half open above.
+    // As in the socket below: if that one ends itself when its peer ends, this stream must not stay half open.
     super({ allowHalfOpen: (inner as Partial<Socket>).allowHalfOpen ?? true });
     this.#encapsulation = encapsulation;
     this.#inner = new Connection(inner, (reason) => {
-      // After the end of the stream below, what it brought is still to be read here.
+      // After the end of the stream below, its last frames are still to be read here.
       if (!inner.readableEnded) this.destroy(toError(reason));
     });
     inner.on('timeout', () => this.emit('timeout'));

@@ -1,5 +1,5 @@
-// The handshakes with the proxies of a chain, one after the other: negotiation at every hop, the request to every hop
-// but the last, and the last request, which alone depends on the destination.
+// Performs the handshakes with the proxies of a chain, first hop first: it negotiates with every proxy, and then sends
+// the request for the next hop. Only the last request depends on the destination.
 
 import type { Destination } from '../destination.ts';
 import type { SocksPhase } from '../errors.ts';
@@ -19,7 +19,7 @@ export interface Opened {
   readonly bound: Bound;
 }
 
-/** Each proxy with what it is asked for: the next proxy, the last one the destination. */
+/** Each proxy with what it is asked for: the next proxy, or for the last one the destination. */
 export function toHops(chain: readonly SocksProxy[], destination: Destination): readonly Hop[] {
   return chain.map((proxy, i) => ({ proxy, destination: chain[i + 1] ?? destination }));
 }
@@ -44,7 +44,7 @@ export async function negotiateHops(
   return connection as Connection;
 }
 
-/** The request to the last proxy of the chain, or what `toSteps` gives in its place. */
+/** Sends the request to the last proxy of the chain. `toSteps` can replace the steps of the request. */
 export async function requestTunnel(
   connection: Connection,
   hops: readonly Hop[],
@@ -56,7 +56,7 @@ export async function requestTunnel(
   return { connection, bound: await perform(toSteps(hop), connection, attempt) };
 }
 
-/** The whole handshake, message by message, which every server understands. */
+/** Performs the whole handshake message by message, which every server understands. */
 export async function openHops(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
   return requestTunnel(await negotiateHops(hops, attempt), hops, attempt);
 }

@@ -1,4 +1,4 @@
-// Names that this side resolves: for a proxy that is asked for addresses only (dns: 'local'), and to dial.
+// Resolves names on this side: destinations for proxies with dns: 'local', and names that are dialled.
 
 import { isIP, isIPv4 } from 'node:net';
 import type { LookupFunction } from 'node:net';
@@ -13,8 +13,8 @@ export function needsLookup(hops: readonly Hop[]): boolean {
 }
 
 /**
- * The names of the hops become addresses where they have to. A refused address needs a connection of its own, so this
- * gives the hops once for each combination of addresses, in the order of the look-ups.
+ * Replaces names by addresses in the hops with dns: 'local'. Each address of a name has to be tried on a new
+ * connection. So the result has the hops once for each combination of addresses, in the order of the look-ups.
  */
 export async function resolveHops(
   hops: readonly Hop[],
@@ -59,12 +59,15 @@ async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
   });
 }
 
-/** What a look-up answers is checked as any destination is: an address without a zone, and none that means SOCKS4A. */
+/** Checks an address of a look-up as destinations are checked: it has no zone, and is not the mark of SOCKS4A. */
 function isUsable(address: string, onlyIPv4: boolean): boolean {
   return onlyIPv4 ? isIPv4(address) && !isSocks4aMarker(address) : !address.includes('%');
 }
 
-/** A look-up function may answer with one address even when it is asked for all. What is no address is left out. */
+/**
+ * A look-up function may answer with one address even when it is asked for all. Answers that are not addresses are left
+ * out.
+ */
 function addressesIn(found: unknown): readonly string[] {
   const all: readonly unknown[] = Array.isArray(found) ? found : [{ address: found }];
   return all
@@ -72,7 +75,9 @@ function addressesIn(found: unknown): readonly string[] {
     .filter((text) => isIP(text) !== 0);
 }
 
-/** The look-up for `net.connect`, which throws into the callback of one that answers without an address. */
+/**
+ * Wraps a look-up function for `net.connect`, which would throw inside its callback for an answer without an address.
+ */
 export function lookUpToDial(lookup: LookupFunction): LookupFunction {
   return (host, options, done) => {
     const answer: typeof done = (error, found) => {

@@ -1,5 +1,6 @@
-// The last handshake in one segment. Some servers drop what comes with the greeting, which from here looks like a slow
-// destination; so a second attempt, message by message, begins beside the first when no answer comes.
+// Sends the handshake with the last proxy in one segment. Some servers drop what comes with the greeting, and this side
+// cannot tell that from a slow destination. So a second attempt, message by message, begins beside the first when no
+// answer comes.
 
 import { clearTimeout, setTimeout } from 'node:timers';
 import { SocksError } from '../errors.ts';
@@ -10,14 +11,16 @@ import type { Attempt } from './attempt.ts';
 import { negotiateHops, openHops, requestTunnel } from './hops.ts';
 import type { Opened } from './hops.ts';
 
-/** How long the first attempt is alone: milliseconds at the least, and in times of what it took to connect. */
+/**
+ * How long the first attempt runs alone: at least `least` milliseconds, or `dials` times as long as connecting took.
+ */
 const ALONE = { least: 1000, dials: 4 };
 
-/** Proxies seen to need lock-step, in their printed form, the oldest first. */
+/** Proxies that answered only message by message, in their printed form, the oldest first. */
 const lockStepOnly = new Set<string>();
 const REMEMBERED = 1000;
 
-/** These say that the proxy did not answer the handshake in this form. Any other error is its answer. */
+/** Errors that mean that the proxy never answered. Every other error is its answer. */
 const UNANSWERED: ReadonlySet<string> = new Set([
   'ERR_SOCKS_PROXY_CLOSED',
   'ERR_SOCKS_PROXY_UNREACHABLE',
@@ -41,7 +44,7 @@ export async function openPipelined(hops: readonly Hop[], attempt: Attempt): Pro
   // A socket that was handed in cannot be replaced by a second connection.
   if (attempt.existing) return opening;
 
-  // With everything in one segment one method is offered. Message by message, `auto` can offer another besides.
+  // In one segment, one method is offered. Message by message, `auto` may offer a second one.
   const otherMethods = proxy.credentials !== undefined && attempt.options.auth !== 'required';
   const first = outcomeOf(opening, pipelined, otherMethods);
   const early = await within(alone, first);
@@ -72,7 +75,7 @@ function resultOf(outcome: Outcome): Opened {
   throw outcome.error;
 }
 
-/** The outcome, or undefined when it has not come after so many milliseconds. */
+/** The outcome, or undefined if it does not come within so many milliseconds. */
 async function within(milliseconds: number, outcome: Promise<Outcome>): Promise<Outcome | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const later = new Promise<undefined>((resolve) => {

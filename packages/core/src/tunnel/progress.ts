@@ -1,4 +1,4 @@
-// What an attempt is doing, for the error that ends it, and how long each phase took.
+// Records what an attempt is doing, for the error that ends it, and how long each phase took.
 
 import { printAddress } from '../destination.ts';
 import type { Destination } from '../destination.ts';
@@ -9,9 +9,9 @@ import { printProxy } from '../proxy.ts';
 
 export class Progress {
   phase: SocksPhase = 'input';
-  /** What is asked for just now, and the proxy that is asked, if there is one yet. */
+  /** The destination of the present hop, and its proxy if there is one yet. */
   hop: Partial<Hop>;
-  /** Milliseconds. A phase that is entered again, at the next hop or address, adds up. */
+  /** Milliseconds of each phase, added up over all hops and addresses. */
   readonly durations: Partial<Record<SocksPhase, number>> = {};
   #since = performance.now();
 
@@ -25,7 +25,7 @@ export class Progress {
     this.hop = hop;
   }
 
-  /** An error of what is being done. */
+  /** Makes an error that names the present phase, proxy and destination. */
   failure(
     code: SocksErrorCode,
     details: Omit<SocksErrorDetails, 'phase' | 'proxy' | 'destination'> = {},
@@ -47,7 +47,7 @@ export class Progress {
   }
 }
 
-/** What it usually means when nothing comes in this phase. */
+/** What it usually means when the proxy sends nothing in this phase. */
 export const SILENCE_HINTS: Readonly<Partial<Record<SocksPhase, string>>> = {
   greeting:
     'a port that does not answer may want TLS (use socks5s://) or shadowsocks (use the port of ss-local)',

@@ -1,4 +1,5 @@
-// TLS over a connection: to a proxy, or through the tunnel to the destination. Errors pass as Node gives them.
+// Speaks TLS over a connection: to a proxy, or through the tunnel to the destination. Errors are those of Node,
+// unchanged.
 
 import { isIP, Socket } from 'node:net';
 import tls from 'node:tls';
@@ -59,7 +60,7 @@ export async function secure(
   }
 }
 
-/** Node passes ref() and unref() to the handle of a net.Socket, and not to any other stream below. */
+/** A TLSSocket passes ref() and unref() to the handle of a net.Socket, but not to any other stream below. This does. */
 function passOnRef(secured: TLSSocket, below: Partial<Socket>): void {
   for (const name of ['ref', 'unref'] as const) {
     secured[name] = () => {
@@ -69,7 +70,7 @@ function passOnRef(secured: TLSSocket, below: Partial<Socket>): void {
   }
 }
 
-/** Node's own words, for a transport that closes and tells TLS nothing. */
+/** The error that Node gives when the stream below closes during the handshake. */
 function disconnected(destination: Destination): Error {
   const message = 'Client network socket disconnected before secure TLS connection was established';
   return Object.assign(new Error(message), { code: 'ECONNRESET', ...destination });

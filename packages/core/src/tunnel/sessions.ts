@@ -4,8 +4,8 @@
 import type { TLSSocket } from 'node:tls';
 
 /**
- * TLS sessions, as `https.Agent` keeps them: the newest one for each key, so many keys at most. Nothing but the key
- * keeps destinations, proxies, credentials and TLS options apart.
+ * Keeps TLS sessions as `https.Agent` does: the newest one for each key, for a limited number of keys. Sessions are
+ * kept apart by the key alone, so the key has to tell destinations, proxies, credentials and TLS options apart.
  *
  * @example
  * const session = sessions.get(key);
@@ -26,8 +26,8 @@ export class SessionCache {
   }
 
   /**
-   * Keeps the sessions that this socket, still before its handshake, will be given. The session under this key is
-   * dropped when the handshake fails; not when the connection ends later, however it ends.
+   * Keeps the sessions that this socket receives. Call it before the handshake. When the handshake fails, the session
+   * under this key is dropped. When the connection ends later, the session is kept.
    */
   watch(key: string, socket: TLSSocket): void {
     if (this.#max === 0) return;

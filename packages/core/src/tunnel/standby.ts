@@ -1,4 +1,5 @@
-// Connections to the last proxy of a chain with greeting and authentication done, so that a tunnel costs one round trip.
+// Keeps connections to the last proxy of a chain with greeting and authentication done, so that a tunnel costs one
+// round trip.
 
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers';
 import { chainKey } from '../chain-key.ts';
@@ -9,15 +10,15 @@ import type { Connection } from './connection.ts';
 import { negotiateHops, toHops } from './hops.ts';
 import { needsLookup, resolveHops } from './lookup.ts';
 
-/** Milliseconds. Servers close a connection that asks for nothing; the most impatient one measured, after 5 s. */
+/** Milliseconds. Servers close a connection that sends no request; of those measured, the first one after 5 s. */
 const MAX_AGE = 4000;
 
 type ProxyChain = readonly SocksProxy[];
 
-/** Taken, or ended: it is over. */
+/** `over`: the connection was taken or closed. */
 interface StandbyConnection {
   readonly chain: ProxyChain;
-  /** The attempt that opens it, and to which it belongs until it is taken. */
+  /** The attempt that opens the connection, and owns it until it is taken. */
   readonly attempt: Attempt;
   state: 'opening' | 'ready' | 'reserved' | 'over';
   connection?: Connection;
@@ -37,8 +38,8 @@ export class Standby {
   }
 
   /**
-   * The youngest connection of an equal chain that is ready. It belongs to the caller's attempt from now on. The sockets
-   * are looked at once before, so that one that the proxy has closed just now is not used.
+   * Takes the youngest connection of an equal chain that is ready, and makes it part of the attempt. Before that, Node
+   * gets one chance to look at its sockets, so that a connection that the proxy has just closed is not used.
    */
   async take(chain: ProxyChain, attempt: Attempt): Promise<Connection | undefined> {
     for (;;) {
@@ -55,7 +56,10 @@ export class Standby {
     }
   }
 
-  /** Opens as many as are missing for this chain, in the background. The oldest ones of other chains make room. */
+  /**
+   * Opens the connections that are missing for this chain, in the background. It closes the oldest ones of other chains
+   * if there is no room.
+   */
   fill(chain: ProxyChain): void {
     if (this.#closed) return;
     const others = [...this.#all].filter((one) => !isEqual(one.chain, chain));
@@ -83,10 +87,10 @@ export class Standby {
       one.state = 'ready';
       one.connection.keepAlive(false);
       one.timer = setTimeout(() => this.#end(one), MAX_AGE).unref();
-      // A byte, the end, a failure: none of them belongs to a connection that was not asked for anything.
+      // Whatever comes now (a byte, the end, a failure), the connection is of no use: no request was sent on it.
       await one.connection.hasMore();
     } catch {
-      // The next tunnel finds out for itself, and tells its caller.
+      // The error is dropped. If the proxy keeps failing, the next tunnel reports it to its caller.
     }
     this.#end(one);
   }

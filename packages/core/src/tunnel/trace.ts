@@ -1,4 +1,4 @@
-// What others may watch: diagnostics channels and NODE_DEBUG=socksify. No credential gets here.
+// Reports tunnels to diagnostics channels and NODE_DEBUG=socksify, without credentials.
 
 import { channel } from 'node:diagnostics_channel';
 import type { DebugLogger } from 'node:util';
