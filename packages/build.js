@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 import { dts } from 'rolldown-plugin-dts';
 
-// Editors read the documentation from the declarations, so the code goes without. Names of functions and classes stay, so
-// that traces can be read; those of variables inside them are shortened.
+// Editors read the documentation from the declarations, so the code ships without it. Names of functions and classes
+// stay, so that traces can be read; those of variables inside them are shortened.
 const CODE = {
   comments: { jsdoc: false, legal: false },
   minify: {

@@ -1,5 +1,5 @@
-// Installs what the demo needs (what the root depends on, without what only tests and checks need), builds that, and runs
-// the demo. Where everything is installed, everything is kept.
+// Installs the packages that the demo needs, without those that only tests and checks need; builds them, and runs the
+// demo. If everything is installed already, nothing is removed.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const isComplete = existsSync(`${root}node_modules/vitest`);
 
-// Without --trust-lockfile pnpm looks up the age of every package of the workspace: ten times the download.
+// Without --trust-lockfile pnpm looks up the age of every package of the workspace, which downloads ten times as much.
 run(
   'pnpm',
   'install',

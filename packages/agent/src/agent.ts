@@ -33,13 +33,16 @@ import { PendingSocket } from './pending.ts';
 export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions, 'timeout' | 'lookup'> {
   /** Milliseconds for a new socket: a selector's promise, look-ups, dial, handshake and TLS. Default 30000; 0: none. */
   connectTimeout?: number | undefined;
-  /** Makes the agent one for this protocol alone; `http.globalAgent` and `https.globalAgent` have to be. */
+  /**
+   * The agent serves this protocol alone, as `http.globalAgent` and `https.globalAgent` have to. Default: http and
+   * https.
+   */
   protocol?: string | undefined;
   /** The port of a request that names none. Default: that of its protocol. */
   defaultPort?: number | undefined;
 }
 
-/** Of the options of one request, as Node hands them to its agent, what is of interest here. */
+/** The options of one request, as Node hands them to its agent: those that are used here. */
 interface RequestOptions extends OriginOptions, Partial<Omit<TcpNetConnectOpts, 'port'>> {
   readonly socketPath?: string | null | undefined;
   readonly timeout?: number | undefined;
@@ -54,7 +57,10 @@ interface Selected {
   readonly waited: number;
 }
 
-/** A request in Node's queue, with what belongs to it and not to the request whose socket made room for it. */
+/**
+ * What belongs to a request in Node's queue. Node opens its socket later, with the options and in the async context of
+ * another request.
+ */
 interface Queued {
   readonly options: RequestOptions;
   readonly context: AsyncResource;
@@ -65,7 +71,7 @@ const OPENING: unique symbol = Symbol('socksify.opening');
 
 const DEFAULT_CONNECT_TIMEOUT = 30_000;
 
-/** Options for the dial that a request may have, and the agent for all of its requests. */
+/** Options of the dial. A request can have them, and the agent can have them for all requests. */
 const DIAL_OPTIONS = [
   'family',
   'localAddress',
@@ -78,7 +84,7 @@ const DIAL_OPTIONS = [
 ] as const;
 
 /**
- * Takes `http` and `https` requests through a SOCKS proxy.
+ * Sends `http` and `https` requests through a SOCKS proxy.
  *
  * Errors of the tunnel arrive as the request's `error` event, a `SocksError` with an `ERR_SOCKS_*` code; errors of
  * the destination as they do without a proxy.
@@ -100,15 +106,17 @@ export class SocksAgent extends Agent {
   readonly #openings = new Map<ClientRequest, Opening>();
   readonly #queued = new WeakMap<ClientRequest, Queued>();
   readonly #sessions: SessionCache;
-  /** For the next selector that answers by a promise; one that answers at once leaves it as it is. */
+  /**
+   * Given to each selection, for its signal. Replaced only after a selector that returned a promise: no other uses it.
+   */
   #unusedAbort: AbortController | undefined;
-  /** The request that Node is looking for a socket for, until it opens one. */
+  /** The request for which Node looks for a socket, until it opens a new one. */
   #adding: ClientRequest | undefined;
 
   constructor(proxy: ProxyRoute, options: SocksAgentOptions = {}) {
     const given = withoutUndefined(options);
     const { connectTimeout, lookup, tcp, auth, pipeline, standby, ...agentOptions } = given;
-    // Node would put the head in the form for an HTTP proxy, with its credentials.
+    // With `proxyEnv`, Node would write request heads for an HTTP proxy, with the credentials of that proxy.
     delete (agentOptions as { proxyEnv?: unknown }).proxyEnv;
     super(agentOptions);
     const { protocol, defaultPort, maxCachedSessions, keepAlive, keepAliveMsecs = 1000 } = given;
@@ -146,8 +154,9 @@ export class SocksAgent extends Agent {
     if (#protocol in this) this.#protocol = protocol;
   }
 
-  // 0 in an agent for http and https: "that of the protocol" to code that builds URLs. `ClientRequest` would take 0 for
-  // port 80, so it gets PORT_UNSET; only `ClientRequest` reads `protocol` and then, once, `defaultPort`.
+  // 0 in an agent for http and https: code that builds URLs takes it for the default port of the protocol.
+  // `ClientRequest` would take 0 for port 80, so it gets PORT_UNSET. It is recognised by its reads: `protocol`, and
+  // then, once, `defaultPort`.
   override get defaultPort(): number {
     const unset = this.#constructing ? PORT_UNSET : 0;
     this.#constructing = false;
@@ -163,13 +172,13 @@ export class SocksAgent extends Agent {
     return this.#protocol === undefined && this.#defaultPort === undefined;
   }
 
-  // Without agent-base's search through a stack trace.
+  // Replaces the method of agent-base, which searches a stack trace.
   override isSecureEndpoint(options: object = {}): boolean {
     const { secureEndpoint, protocol } = options as OriginOptions;
     return secureEndpoint ?? (protocol ?? moduleProtocol(options) ?? this.#protocol) === 'https:';
   }
 
-  /** Node's name of a pool; with a selector, kept apart by its answer, with no credentials readable in it. */
+  /** Node's name of a pool. With a selector, the key of its answer is added; no credentials can be read from it. */
   override getName(options?: object): string {
     const name = super.getName(options as AgentConnectOpts);
     const { [SELECTED]: selected } = (options ?? {}) as RequestOptions;
@@ -177,7 +186,7 @@ export class SocksAgent extends Agent {
   }
 
   addRequest(req: ClientRequest, given: object | string, port?: number, localAddress?: string): void {
-    // The second form is an old one of Node.
+    // Old programs call addRequest(req, host, port, localAddress).
     const options: RequestOptions =
       typeof given === 'string'
         ? { host: given, port, ...(localAddress !== undefined && { localAddress }) }
@@ -195,11 +204,14 @@ export class SocksAgent extends Agent {
         });
       }
       if (this.#selects) {
-        // Node lets the options of the agent win over those of a request.
-        const { host = options.host, port: toPort = options.port } = this.options as RequestOptions;
+        // For Node, the options of the agent come before those of a request.
+        const { host = options.host, port: chosenPort = options.port } = this.options as RequestOptions;
         const { secureEndpoint } = options;
         const abort = (this.#unusedAbort ??= new AbortController());
-        const chain = this.#client.select(this.#destination({ host, port: toPort, secureEndpoint }), abort);
+        const chain = this.#client.select(
+          this.#destination({ host, port: chosenPort, secureEndpoint }),
+          abort,
+        );
         if (chain instanceof Promise) {
           this.#unusedAbort = undefined;
           void this.#waitFor(chain, req, options, abort);
@@ -214,7 +226,7 @@ export class SocksAgent extends Agent {
     this.#add(req, options);
   }
 
-  /** Until the selector has answered, the request waits as one whose socket is being opened. */
+  /** Until the selector has answered, Node sees the request as one whose socket is being opened. */
   async #waitFor(
     chain: Promise<Chain>,
     req: ClientRequest,
@@ -226,7 +238,7 @@ export class SocksAgent extends Agent {
       const began = performance.now();
       options[SELECTED] = { chain: await chain, waited: performance.now() - began };
       this.#add(req, options);
-      // It got a kept socket, or its place in the queue.
+      // No socket is being opened for it: it got an idle one, or its place in the queue.
       if (!opening.opens) this.#end(req, opening);
     } catch (error) {
       this.#end(req, opening);
@@ -254,7 +266,8 @@ export class SocksAgent extends Agent {
       this.#open(req, given, given, created);
       return;
     }
-    // Node calls this in the async context of another request, with the options of that one's socket.
+    // Node calls createSocket() for a queued request in the async context of another request, with the options of the
+    // socket of that other request.
     this.#queued.delete(req);
     queued.context.runInAsyncScope(() => {
       try {
@@ -265,7 +278,7 @@ export class SocksAgent extends Agent {
     });
   }
 
-  /** @param place options with the name of the pool in which the socket counts */
+  /** @param place the options that name the pool in which the socket counts */
   #open(
     req: ClientRequest,
     options: RequestOptions,
@@ -275,7 +288,8 @@ export class SocksAgent extends Agent {
   ): void {
     const agent = this.#node;
     const name = this.getName(place);
-    // A request that waited in the queue stays first in it until there is a socket, but must not be found twice.
+    // A request from the queue is taken out of it while its socket is being opened, so that Node does not find it
+    // twice. When there is a socket, it is first in the queue again.
     const queued = agent.requests[name]?.[0] === req;
     if (queued) removeFrom(agent.requests, name, req);
     const opening = this.#begin(req, context);
@@ -296,7 +310,7 @@ export class SocksAgent extends Agent {
       }
       if (req.destroyed) failOrHangUp(req, opening, error);
       else created(error);
-      // The place is free again: the next in the queue gets its turn.
+      // The place in the pool is free again, so Node turns to the next request in the queue.
       agent.removeSocket(opening, place);
     };
     try {
@@ -329,8 +343,9 @@ export class SocksAgent extends Agent {
   }
 
   /**
-   * A tunnel for these options, which are those of a request. Node's own call gets it by the callback. Any other caller
-   * gets a stream at once, and by the callback when it is connected; for https it is a `TLSSocket`.
+   * Opens a tunnel for these options, which are those of a request. Node itself gets the socket by the callback. Any
+   * other caller gets a stream at once, for https a `TLSSocket`; the callback gets the same stream when it is
+   * connected.
    */
   override createConnection(
     options: object = {},
@@ -394,7 +409,7 @@ export class SocksAgent extends Agent {
     return keepSocketAlive.call(this, socket);
   }
 
-  /** As Node's: ends all sockets; here also those that are still being opened. The agent stays usable. */
+  /** Ends all sockets, as Node does, and those that are still being opened. The agent stays usable. */
   override destroy(): void {
     for (const req of this.#openings.keys()) req.destroy();
     void this.#client.close();
@@ -410,7 +425,7 @@ export class SocksAgent extends Agent {
       if (ownCheck) Object.assign(socket, { [ownCheck]: true });
       else this.#sessions.watch(key, socket);
       if (this.listenerCount('keylog') === 0) return;
-      // Node listens only to sockets that it has, and it has this one when the handshake is done.
+      // Node listens for `keylog` only on sockets that it has, and it gets this one after the handshake.
       const onKeylog = (line: Buffer): boolean => this.emit('keylog', line, socket);
       socket.on('keylog', onKeylog).once('secureConnect', () => socket.off('keylog', onKeylog));
     };
@@ -451,7 +466,7 @@ function secureStream(stream: PendingSocket, { host }: Destination, options: Con
   }
 }
 
-/** The options for the dial, as far as they are given and not those of the agent anyway. */
+/** Those options of the dial that are given and differ from those of the agent. */
 function pick(options: RequestOptions, known: RequestOptions = {}): Partial<TcpNetConnectOpts> {
   const picked: Record<string, unknown> = {};
   for (const name of DIAL_OPTIONS) {
@@ -478,13 +493,13 @@ function fail(req: ClientRequest, error: unknown): void {
   else endWithFalsyError(req, error);
 }
 
-/** A request destroyed meanwhile ends as Node ends it; its own reason wins over ours. */
+/** Fails the request. One that was destroyed meanwhile ends as Node ends it, with the error of its own destroy(). */
 function failOrHangUp(req: ClientRequest, { late }: Opening, error: unknown): void {
   if (!req.destroyed) fail(req, error);
   else endRequest(req, req.aborted && late ? hangUp() : undefined);
 }
 
-/** What Node says of a request that was aborted while its socket was connecting. */
+/** The error that Node gives to a request that was aborted while its socket was connecting. */
 function hangUp(): Error {
   return Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' });
 }

@@ -1,8 +1,9 @@
-// What `agent: false` makes of a global agent: Node calls `new agent.constructor()` on it, without arguments.
+// For a request with `agent: false`, Node calls `new agent.constructor()`, without arguments, on the global agent. This
+// file makes that call use the route of the global agent.
 
 import type { ProxyRoute } from '@socksify/core';
 
-/** A new agent has the default pools, as with Node's own agents. */
+/** Options that the new agent does not get: its pools have the defaults, as with Node's own agents. */
 const POOL_OPTION = /^(?:keepAlive|max(?:Total|Free)?Sockets|timeout|standby)$/;
 
 /** The same class, but `new` without arguments takes the route and the other options of this agent. */
@@ -13,11 +14,11 @@ export function bindConstructor<T extends new (...given: never) => object>(
 ): T {
   const kept = Object.fromEntries(Object.entries(options).filter(([name]) => !POOL_OPTION.test(name)));
   const bound: T = new Proxy(agentClass, {
-    construct: (target, given, newTarget) =>
+    construct: (original, given, newTarget) =>
       Reflect.construct(
-        target,
+        original,
         given.length === 0 ? [route, kept] : given,
-        newTarget === bound ? target : newTarget,
+        newTarget === bound ? original : newTarget,
       ) as object,
   });
   return bound;

@@ -21,14 +21,17 @@ export interface NodeAgent {
 /** The methods of Node's own agent, without those of agent-base between it and SocksAgent. */
 export const nodeAgent: NodeAgent = HttpAgent.prototype as unknown as NodeAgent;
 
-/** Public, but `http.Agent` and `https.Agent` differ: only the latter gives up a socket with an own check. */
+/**
+ * Public, but different in `http.Agent` and `https.Agent`: only the latter gives up a socket that a request checked
+ * with a `checkServerIdentity` of its own.
+ */
 export const keepSocketAlive: (this: object, socket: Duplex) => boolean = (
   HttpsAgent.prototype as unknown as { keepSocketAlive: (socket: Duplex) => boolean }
 ).keepSocketAlive;
 
 interface RequestParts {
   onSocket(socket: null, error?: unknown): void;
-  /** Milliseconds, of the option; none that `setTimeout()` sets. */
+  /** Milliseconds, from the `timeout` option. `setTimeout()` does not change it. */
   readonly timeout?: number;
   /** The listener by which Node passes the timeout of a socket on to its request; there is one at most. */
   readonly timeoutCb: (() => void) | null;
@@ -79,7 +82,9 @@ export function moduleProtocol(options: object): string | undefined {
   return (options as { readonly _defaultAgent?: { readonly protocol?: string } })._defaultAgent?.protocol;
 }
 
-/** Node's mark (22 and later) on a request with a `checkServerIdentity` of its own: its socket serves no other. */
+/**
+ * Node's mark (22 and later) on a request with a `checkServerIdentity` of its own: its socket serves no other request.
+ */
 export function ownCheckMark(options: object): symbol | undefined {
   return Object.getOwnPropertySymbols(options).find(
     ({ description }) => description === 'per-request checkServerIdentity',

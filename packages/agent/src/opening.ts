@@ -1,5 +1,5 @@
 // A request while its socket is being opened. Node neither reports that such a request was destroyed nor starts its
-// timeout, so its `destroy` and `setTimeout` are watched until the socket is open.
+// timeout, so its `destroy` and `setTimeout` are wrapped until the socket is open.
 
 import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
@@ -7,11 +7,11 @@ import type { ClientRequest } from 'node:http';
 import { Socket } from 'node:net';
 import { silenceTimeout } from './node.ts';
 
-/** Node cuts off what is longer, and says so in a warning. */
+/** Milliseconds. Node replaces a longer timeout by this one, and prints a warning. */
 const MAX_TIMEOUT = 2 ** 31 - 1;
 
 const openings = new WeakMap<ClientRequest, Opening>();
-/** For each prototype of requests, one that inherits from it and watches the two methods. */
+/** For each prototype of requests, one that inherits from it and wraps the two methods. */
 const watching = new WeakMap<object, object>();
 
 /** Stands in `agent.sockets` for the socket to come: it counts there, and `agent.destroy()` destroys it. */
@@ -20,7 +20,7 @@ export class Opening extends EventEmitter {
   readonly writable = true;
   /** The request was destroyed at a time when Node would have given it a connecting socket. */
   late = false;
-  /** A socket is being opened; before, a selector has not answered yet. */
+  /** True when a socket is being opened, false while the selector has not answered. */
   opens = false;
   readonly request: ClientRequest;
   readonly #abort: AbortController;
@@ -39,7 +39,8 @@ export class Opening extends EventEmitter {
     if (req.destroyed) abort.abort();
     process.nextTick(() => (this.#begun = true));
     openings.set(req, this);
-    // Another prototype for a while, not properties of its own: those make it a slow object for the rest of its life.
+    // The request gets another prototype for a while. Properties of its own would make it a slow object for ever, even
+    // when they are deleted.
     this.#prototype = Object.getPrototypeOf(req) as object;
     Object.setPrototypeOf(req, watched(this.#prototype));
   }
@@ -64,8 +65,8 @@ export class Opening extends EventEmitter {
   }
 
   /**
-   * The request emits `timeout` after so many milliseconds, as it does when Node connects; once, also after a second
-   * call. 0 or none: never.
+   * Makes the request emit `timeout` after so many milliseconds, as it does while Node connects. It emits the event
+   * once, however often this is called. 0 or undefined: never.
    */
   arm(milliseconds: number | undefined): void {
     clearTimeout(this.#timer);
@@ -98,7 +99,7 @@ export function checkTimeout(milliseconds: unknown): void {
 function watched(prototype: object): object {
   const known = watching.get(prototype);
   if (known) return known;
-  // Looked up at each call: somebody may replace them later.
+  // Looked up at each call, because other code may replace the methods later.
   const original = prototype as ClientRequest;
   const methods: Pick<ClientRequest, 'destroy' | 'setTimeout'> = {
     destroy(this: ClientRequest, error) {

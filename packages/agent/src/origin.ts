@@ -4,7 +4,7 @@ import type { ClientRequest } from 'node:http';
 import { rewriteHead } from './node.ts';
 
 /**
- * `ClientRequest` takes a missing port from its agent before the agent learns the protocol. This stands for "none
+ * `ClientRequest` takes a missing port from its agent before the agent learns the protocol. This value stands for "none
  * given": it is truthy, so that Node keeps it, and equals itself, so that no port gets into the Host header.
  */
 export const PORT_UNSET: number = Number.POSITIVE_INFINITY;
@@ -35,10 +35,10 @@ export function standardPort(secure: boolean): number {
   return secure ? 443 : 80;
 }
 
-function writeHost(req: ClientRequest, from: string, to: string): void {
+function writeHost(req: ClientRequest, before: string, after: string): void {
   if (req.headersSent)
-    rewriteHead(req, (head) => head.replace(`\r\nHost: ${from}\r\n`, () => `\r\nHost: ${to}\r\n`));
-  else req.setHeader('Host', to);
+    rewriteHead(req, (head) => head.replace(`\r\nHost: ${before}\r\n`, () => `\r\nHost: ${after}\r\n`));
+  else req.setHeader('Host', after);
 }
 
 function hostIsNodes({ headers, setHost }: OriginOptions): boolean {

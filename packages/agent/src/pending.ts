@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 
 type Done = (error?: Error | null) => void;
 
-/** Emits `connect` and `timeout` as a socket does, and has the methods of one that http uses (below). */
+/** Emits `connect` and `timeout` as a socket does, and has those methods of a socket that http uses (below). */
 export class PendingSocket extends Duplex {
   connecting = true;
   readonly #abort = new AbortController();
@@ -57,7 +57,7 @@ export class PendingSocket extends Duplex {
     done(error);
   }
 
-  /** Node waits for `_construct` before it calls `_destroy`. */
+  /** Aborts at once. Node calls `_destroy` only when `_construct` is done, which may take as long as the handshake. */
   override destroy(error?: Error): this {
     this.#abort.abort(error);
     return super.destroy(error);

@@ -1,15 +1,15 @@
-// Which proxy the environment names for a destination. The one place, besides the command, that reads process.env.
+// Finds the proxy that the environment names for a destination. Besides the command, only this file reads process.env.
 
 import { parseProxy, SocksError } from '@socksify/core';
 import type { ProxySelector, SocksProxy } from '@socksify/core';
 import { parseNoProxy } from './no-proxy.ts';
 
 /**
- * A selector that obeys, in this order: `SOCKS_PROXY`; `http_proxy`/`HTTP_PROXY` or `https_proxy`/`HTTPS_PROXY` by
- * the protocol of the request (`ws:` counts as `http:`, `wss:` as `https:`); `ALL_PROXY`. Of each, the lower-case name
- * comes first, and an empty value counts as none. `NO_PROXY` lists what to reach directly. `HTTP_PROXY` in upper case
- * is ignored where `REQUEST_METHOD` is set: there it may be a request's own `Proxy:` header (CVE-2016-5385). Windows
- * does not distinguish case in these names, so `http_proxy` is ignored with it there.
+ * A selector that obeys, in this order: `SOCKS_PROXY`; `http_proxy`/`HTTP_PROXY` or `https_proxy`/`HTTPS_PROXY` by the
+ * protocol of the request (`ws:` counts as `http:`, `wss:` as `https:`); `ALL_PROXY`. Of each, the lower-case name
+ * comes first, and an empty value counts as none. `NO_PROXY` lists destinations of direct connections. `HTTP_PROXY` in
+ * upper case is ignored where `REQUEST_METHOD` is set: there it may be a request's own `Proxy:` header (CVE-2016-5385).
+ * Windows does not distinguish case in these names, so `http_proxy` is ignored with it there.
  *
  * The environment is read once, now. A value that is no SOCKS URL, such as one of white space only, throws when it
  * would be used, and names its variable; it never turns into a direct connection.
@@ -42,7 +42,7 @@ export function selectorFromEnv(env: NodeJS.ProcessEnv, platform: NodeJS.Platfor
   };
 }
 
-/** Any text: agents and dispatchers of others call the selector too. */
+/** Takes any text, because agents and dispatchers of other packages call the selector too. */
 function kindOf(protocol: string | undefined): 'http' | 'https' | 'other' {
   if (/^(?:https|wss):?$/i.test(protocol ?? '')) return 'https';
   return /^(?:http|ws):?$/i.test(protocol ?? '') ? 'http' : 'other';
@@ -53,7 +53,10 @@ interface Variable {
   readonly value: string;
 }
 
-/** Lower case, upper case, and on Windows any other: `process.env` finds it there, a copy of it does not. */
+/**
+ * The spellings that count: lower case, upper case, and on Windows any other. There `process.env` finds any spelling,
+ * but a copy of it does not.
+ */
 function spellings(env: NodeJS.ProcessEnv, name: string, windows: boolean): string[] {
   const others = windows ? Object.keys(env).filter((key) => key.toLowerCase() === name) : [];
   return [name, name.toUpperCase(), ...others];
@@ -64,7 +67,7 @@ function firstSet(env: NodeJS.ProcessEnv, names: readonly string[]): Variable | 
   return name === undefined ? undefined : { name, value: env[name] ?? '' };
 }
 
-/** Parsed when it is first used, so that a bad value harms nobody else. */
+/** Parses a value when it is first used, so that a bad value fails only the requests that need it. */
 function lazily(variable: Variable | undefined): (() => SocksProxy) | undefined {
   if (variable === undefined) return undefined;
   let proxy: SocksProxy | undefined;

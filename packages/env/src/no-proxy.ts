@@ -1,4 +1,5 @@
-// NO_PROXY, compiled once into a predicate: the union of what curl, Go, undici and Node document, erring to curl.
+// Compiles NO_PROXY once into a predicate. It takes what curl, Go, undici and Node document; where they differ, curl
+// decides.
 
 import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
 import { URL as NodeURL } from 'node:url';
@@ -81,12 +82,12 @@ function inRange(first: string, last: string): Rule {
   try {
     list.addRange(first, last, family(first));
   } catch {
-    return NOTHING; // the ends are the wrong way round, or of two families
+    return NOTHING; // the first end is the larger one, or the ends are of two families
   }
   return isIn(list, first);
 }
 
-/** Only addresses of one family: BlockList finds every IPv4 address in ::/0. */
+/** Compares addresses of one family alone, because BlockList finds every IPv4 address in ::/0. */
 function isIn(list: BlockList, sample: string): Rule {
   return (name) => isIP(name) === isIP(sample) && list.check(name, family(name));
 }
@@ -101,8 +102,8 @@ function literal(text = ''): string | undefined {
 }
 
 /**
- * As all hosts are read, in lower case, without the dot at the end; IPv4-mapped IPv6 as the IPv4 address that it means.
- * Undefined: no host.
+ * A host as `parseHost` reads it, in lower case and without a dot at the end. An IPv4-mapped IPv6 address becomes the
+ * IPv4 address that it means. Undefined: the text is not a host.
  */
 function canonical(text: string): string | undefined {
   const host = parseHost(text);

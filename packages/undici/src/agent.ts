@@ -29,10 +29,10 @@ const PLACES = [NODE_26, NODE_20];
 let ofNode: AgentClass | undefined;
 
 /**
- * The Agent class inside Node, which is to be had only from the global dispatcher. When another dispatcher has been in
- * its place since before Node's undici was loaded, the Agent class of that one.
+ * The Agent class inside Node. It can be read from the global dispatcher alone. If another dispatcher was there before
+ * Node loaded its undici, and so took the place of Node's Agent, this is the Agent class of that dispatcher.
  *
- * @throws Error `ERR_INVALID_STATE` when there is no Agent in it
+ * @throws Error `ERR_INVALID_STATE` when the global dispatcher has no Agent in it
  */
 export function nodeAgent(): AgentClass {
   ofNode ??= agentInGlobal(isOfNode) ?? loadedAgent();
@@ -46,13 +46,16 @@ export function nodeAgent(): AgentClass {
   );
 }
 
-/** HTTP/2 unless told otherwise: as the Agent has it, or as Node's, if it stands for that one. */
+/** Whether HTTP/2 is offered by default: as this Agent does, or as Node's Agent does if this one stands for it. */
 export function offersH2(Agent: AgentClass, generation: Generation, standsForNodes: boolean): boolean {
   if (standsForNodes && Agent !== ofNode) return Number.parseInt(process.versions['undici'] ?? '', 10) >= 8;
   return generation === 'modern';
 }
 
-/** An undici that was loaded first is in the place of Node's Agent. So the places are empty while Node's is loaded. */
+/**
+ * Loads the undici of Node and reads its Agent. That undici sets a dispatcher only in an empty place, and another
+ * undici may have filled the places, so they are emptied for the time of loading.
+ */
 function loadedAgent(): AgentClass | undefined {
   const before = PLACES.map((place) => [place, dispatcherIn(mainGlobal, place)] as const);
   const taken = before.filter(([, dispatcher]) => dispatcher !== undefined);
@@ -73,7 +76,7 @@ function agentInGlobal(test: (Agent: AgentClass) => boolean = () => true): Agent
   return undefined;
 }
 
-/** Whose code is it? The error of a wrong option tells, in its stack. */
+/** True for the Agent inside Node. A wrong option makes the Agent throw, and the stack of the error names its file. */
 function isOfNode(Agent: AgentClass): boolean {
   try {
     new Agent({ factory: null }).destroy().catch(() => {});
@@ -83,7 +86,7 @@ function isOfNode(Agent: AgentClass): boolean {
   }
 }
 
-/** An environment agent or a wrapper holds its Agent in a symbol property. */
+/** Finds the Agent class in a dispatcher. An environment agent or a wrapper holds its Agent in a symbol property. */
 function findAgent(value: unknown, depth = 0): AgentClass | undefined {
   if (typeof value !== 'object' || value === null || depth > 3) return undefined;
   for (let at: unknown = value; at && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
@@ -103,9 +106,10 @@ export function generationOf(Agent: AgentClass): Generation {
 }
 
 /**
- * The generation of an Agent: which of the two error methods does it call? And does it take these options, which undici checks at the first
- * request only? A throw-away Agent is given one whose path cannot be read: so it ends before undici publishes it or
- * connects. Then, for what is only like an Agent, one after its end.
+ * Finds out the generation of an Agent, by the error method that it calls, and whether it takes these options, which
+ * undici checks at the first request only. A throw-away Agent gets a request whose path cannot be read, so that undici
+ * fails the request before it publishes it or connects. An object that is only like an Agent may not fail this request;
+ * then it gets one after its end.
  *
  * @throws TypeError `ERR_INVALID_ARG_TYPE` for what is no Agent of undici; undici's InvalidArgumentError,
  * `UND_ERR_INVALID_ARG`, for the options
@@ -131,7 +135,7 @@ export function checkAgent(Agent: AgentClass, options: AgentOptions): Generation
     };
   const handler = { onError: failing('legacy'), onResponseError: failing('modern') };
   if (typeof Agent === 'function' && typeof Agent.prototype?.dispatch === 'function') {
-    // Factory and interceptors are the caller's code, and would see this request.
+    // Without factory and interceptors: they are code of the caller, which would see this request.
     const probe = new Agent({ ...options, factory: undefined, interceptors: undefined, connect: () => {} });
     probe.dispatch(unreadable, handler);
     if (failed !== undefined && failed !== checked) throw failed;

@@ -9,14 +9,17 @@ import { SessionCache, SocksClient } from '@socksify/core';
 import type { Chain, ProxyRoute, SocksOptions } from '@socksify/core';
 import type { Attempt } from './pools.ts';
 
-// Taken at load: tests replace it, and then held-back bytes would never be shown.
+// Read at load. Fake timers of tests replace it later, and then bytes that are held back would never be shown.
 const { setImmediate } = timers;
 
-/** How to reach the proxy. As `SocksOptions` of the core, but for the name of the deadline. */
+/** How to connect to the proxy: the `SocksOptions` of core, with the time limit under another name. */
 export interface AdapterOptions extends Omit<SocksOptions, 'timeout'> {
-  /** Milliseconds from the start of a connection to its end: look-ups, handshakes and TLS. Default 30000; 0: none. */
+  /**
+   * Milliseconds for a new connection: the selector's promise, look-ups, dial, handshakes and TLS. Default 30000; 0:
+   * none.
+   */
   connectTimeout?: number;
-  /** Connections to the proxy that are kept ready, greeting and authentication done. Default 0. */
+  /** How many connections to the proxy are kept ready, with greeting and authentication done. Default 0. */
   standby?: number;
 }
 
@@ -58,12 +61,12 @@ export interface SocksConnector {
 /**
  * The `connect` option of an `Agent`, `Pool` or `Client` of undici 5.28 to 8 that you build yourself.
  *
- * http destinations get the plain tunnel, https destinations TLS inside it. Errors are `SocksError`s, the TLS errors
- * of the destination, and what a selector throws. Call `close()` when the Agent is destroyed in the middle of things:
+ * http destinations get the plain tunnel, https destinations TLS inside it. Errors are `SocksError`s, the TLS errors of
+ * the destination, and what a selector throws. Call `close()` when the Agent is destroyed while it opens connections:
  * undici does not tell its connector.
  *
- * A connector sees no requests. So a selector is called once for each connection here, and requests share connections
- * whatever it would answer them; `SocksDispatcher` calls it for each request.
+ * A connector sees no requests. So a selector is called once for each connection, and all requests of the same origin
+ * can use that connection. `SocksDispatcher` calls the selector for each request.
  *
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; TypeError for options
  * @example
@@ -91,16 +94,19 @@ export interface ConnectorSettings
     SocksConnectorOptions,
     'connectTimeout' | 'tcp' | 'tls' | 'allowH2' | 'preferH2' | 'useH2c' | 'maxCachedSessions'
   > {
-  /** Resume TLS sessions where no chain is given. Not over a selector: a ticket would link what it keeps apart. */
+  /**
+   * Resume TLS sessions also where no chain is given. False with a selector: a session ticket would link connections
+   * that the selector keeps apart.
+   */
   readonly resume: boolean;
 }
 
-/** Who a connection is for: an attempt that no request waits for any more is ended. */
+/** The pool that a connection is for. An attempt is ended when no request waits for it any more. */
 export interface Waiters {
   readonly name: string;
   readonly origin: string;
   readonly chain: Chain | undefined;
-  /** Milliseconds that are gone already. */
+  /** Milliseconds of the time limit that the selector has used. */
   readonly waited: number;
   readonly wanted: boolean;
   attempt(): Attempt;
@@ -128,7 +134,8 @@ export function connectorOver(
       port: Number(target.port || (secure ? 443 : 80)),
       protocol: secure ? 'https:' : 'http:',
     } as const;
-    // An interceptor inside the Agent may send a request elsewhere; the selector was called for this origin alone.
+    // The chain was selected for one origin alone, and an interceptor inside the Agent may send the request to another
+    // one.
     const chain = waiters?.origin === `${protocol}//${target.host}` ? waiters.chain : undefined;
     const options = {
       ...(signal && { signal }),
@@ -172,14 +179,15 @@ export function connectorOver(
       socket = await open(target, waiters, attempt?.signal);
     } catch (error) {
       attempt?.end();
-      // Ended since nobody waited for it. A request that came meanwhile is in the same queue of undici, and would fail.
+      // The attempt was ended because no request waited for it. undici would fail a request that came meanwhile
+      // together with the attempt, so another attempt begins.
       if (attempt?.signal.aborted && error === attempt.signal.reason && waiters?.wanted) {
         await connect(target, callback, waiters);
       } else callback(connectError(error), null);
       return;
     }
     attempt?.end(socket);
-    // As undici's connector: what upgrade() and connect() hand out may have no other listener yet.
+    // As undici's connector does: the socket that upgrade() or connect() hands out may have no other listener yet.
     socket.on('error', ignore);
     holdBack(socket);
     callback(null, socket);
@@ -187,7 +195,10 @@ export function connectorOver(
   return connect;
 }
 
-/** In undici's order: a server that takes the client's first choice speaks HTTP/1.1, unless told otherwise. */
+/**
+ * In the order of undici: HTTP/1.1 first, so that a server that takes the first choice of the client speaks HTTP/1.1.
+ * `preferH2` reverses it.
+ */
 function protocolsOf({ allowH2 = false, preferH2 = false }: ConnectorSettings): string[] {
   if (!allowH2) return ['http/1.1'];
   return preferH2 ? ['h2', 'http/1.1'] : ['http/1.1', 'h2'];
@@ -196,13 +207,14 @@ function protocolsOf({ allowH2 = false, preferH2 = false }: ConnectorSettings): 
 function ignore(): void {}
 
 /**
- * undici 6, 7 and 8 read a new socket before they write its request. What came in the segment of the proxy's reply
- * would be an answer to nothing: they drop the socket, and dial again for the same request, for ever. So such bytes
- * are shown a turn later, as they would come on a direct connection. HTTP/2 has its own way, and begins with the server.
+ * undici 6, 7 and 8 read a new socket before they write a request. They take the bytes that came in the segment of the
+ * proxy's reply for a response without a request, drop the socket and dial again, without end. So these bytes are shown
+ * one turn later, when they look as on a direct connection. An HTTP/2 socket is left as it is, because there the server
+ * may send first.
  */
 function holdBack(socket: Socket & { readonly alpnProtocol?: string | false | null }): void {
   if (socket.readableLength === 0 || socket.alpnProtocol === 'h2') return;
-  // Node itself reads 0 bytes, to hear of more.
+  // Node itself calls read(0), to be told of more bytes.
   socket.read = (size) => (size === 0 ? Object.getPrototypeOf(socket).read.call(socket, 0) : null);
   setImmediate(() => {
     delete (socket as Partial<Socket>).read;
@@ -210,10 +222,10 @@ function holdBack(socket: Socket & { readonly alpnProtocol?: string | false | nu
   });
 }
 
-/** undici takes these two for signs of its own that the same request can be tried again, and dials for ever. */
+/** After an error with one of these codes, which are its own, undici dials again for the same request, without end. */
 const RECONNECT: ReadonlySet<unknown> = new Set(['UND_ERR_SOCKET', 'UND_ERR_INFO']);
 
-/** What undici and its consumers take for a final error: an Error, without those codes. */
+/** Makes an error that undici and its consumers take as final: an Error without those codes. */
 export function connectError(error: unknown): Error {
   if (types.isNativeError(error) || error instanceof Error) {
     if (!RECONNECT.has((error as NodeJS.ErrnoException).code)) return error;

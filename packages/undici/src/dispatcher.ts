@@ -25,7 +25,7 @@ export type Dispatch = (options: any, handler: any) => boolean;
 /** undici's interceptor, of any version. */
 export type Interceptor = (dispatch: any) => any;
 
-// Of Node's own realm: others replace these.
+// Those of Node: test environments replace these on `globalThis`.
 const { AbortController, performance } = nodeGlobals;
 
 const AGENT = Symbol('agent');
@@ -36,12 +36,12 @@ type Stats = Record<string, Record<string, any>>;
 
 const LENT = ['request', 'stream', 'pipeline', 'connect', 'upgrade'] as const;
 
-/** Methods that reach the dispatcher through `this.dispatch` alone, so that they work on a composed view of it. */
+/** Methods that use nothing of the dispatcher but `this.dispatch`, so that they work on a composed view of it. */
 const OVER_DISPATCH: ReadonlySet<unknown> = new Set(['compose', ...LENT]);
 
 /**
- * Takes `fetch` and everything of undici through a SOCKS proxy: as `dispatcher` of Node's own `fetch` and `WebSocket`,
- * and of undici 5.28 to 8, whichever Agent it is built on. One serves them all.
+ * Sends requests of `fetch` and of undici through a SOCKS proxy: as `dispatcher` of Node's own `fetch` and `WebSocket`,
+ * and of undici 5.28 to 8, whichever Agent it is built on. One dispatcher serves them all.
  *
  * A selector is called once for each request, in its async context. No request uses a connection that was opened for
  * another answer. A failed connection, and what a selector throws, is the `cause` of fetch's TypeError, and the error
@@ -64,7 +64,10 @@ export class SocksDispatcher extends EventEmitter {
   /** Undefined: the Agent follows no redirects. */
   readonly #maxRedirections: number | undefined;
   readonly #pools: Pools;
-  /** Requests whose selector has not answered yet, each with what it does then. */
+  /**
+   * Requests whose selector has not answered yet, each with a promise that settles when the request was sent or has
+   * failed.
+   */
   readonly #selecting = new Map<Exchange, Promise<void>>();
   #closing: Promise<void> | undefined;
   #destroying: Promise<void> | undefined;
@@ -82,7 +85,7 @@ export class SocksDispatcher extends EventEmitter {
     const { useH2c = false, allowH2 = offersH2(Agent, generation, !options.Agent) } = connector;
     this.#h2 = allowH2 || useH2c;
     const { maxOrigins, maxRedirections = 0, interceptors, ...others } = pool;
-    // As in undici 5 and 6: interceptors of the caller's take the place of the redirects.
+    // As in undici 5 and 6: interceptors of the caller replace the one that follows redirects.
     this.#maxRedirections =
       generation === 'modern' || Array.isArray(interceptors?.Agent) ? undefined : maxRedirections;
 
@@ -99,16 +102,18 @@ export class SocksDispatcher extends EventEmitter {
       }
       return agent;
     };
-    // What a factory returns is not ours to close.
+    // A factory is code of the caller, and what it returns must not be closed here.
     this.#pools = new Pools(build, maxOrigins ?? Infinity, pool.factory !== undefined);
-    // This one serves no origin: it lends its methods, and refuses wrong arguments and what comes after the end. Not
-    // enumerable; a search for Node's Agent finds it here when this is the global dispatcher.
+    // This Agent sends no request. It lends its methods, and it gives the errors for wrong arguments and for requests
+    // after the end. The property is not enumerable. When this dispatcher is the global one, the search for an Agent
+    // finds it here.
     Object.defineProperty(this, AGENT, { value: build(this.#h2) });
   }
 
   /**
-   * Sends a request. `handler` is of either generation of undici. `controller.rawHeaders` of a modern one is always
-   * pairs, over HTTP/2 too, where undici 8 gives an object: its first releases read nothing else.
+   * Sends a request. `handler` is of either generation of undici. A modern one always gets pairs in
+   * `controller.rawHeaders`. Over HTTP/2, undici 8 gives an object there, which the fetch of its first releases cannot
+   * read.
    *
    * @returns false when the origin's pool is busy, as in undici
    */
@@ -117,7 +122,8 @@ export class SocksDispatcher extends EventEmitter {
       return agentOf(this).dispatch(options, this.#shown(handler));
     const { maxRedirections = this.#maxRedirections } = options;
     if (!maxRedirections || this.#maxRedirections === undefined) return this.#dispatchOnce(options, handler);
-    // undici 5 and 6 follow redirects inside their Agent. In front of this dispatcher, each of them is a request here.
+    // undici 5 and 6 follow redirects inside their Agent. An Agent in front of this dispatcher does it instead, so that
+    // each redirect is a request of its own here.
     const pool = {
       dispatch: (request: DispatchOptions, inner: Handler) => this.#dispatchOnce(request, inner),
       on: () => pool,
@@ -183,19 +189,22 @@ export class SocksDispatcher extends EventEmitter {
       return false;
     }
     exchange.enter(pool, waited);
-    // Requests with `upgrade` are for what HTTP/2 cannot carry.
+    // Requests with `upgrade` need HTTP/1.1.
     const h2 = this.#h2 && !request.upgrade && request.allowH2 !== false;
     return pool.agent(h2).dispatch(request, this.#shown(exchange));
   }
 
-  /** The handler in the only form that the Agent may see. */
+  /** The handler in the generation of the Agent, which must not see the other one. */
   #shown(handler: Handler): Handler {
     if (!isObject(handler)) return handler;
     const modern = handler instanceof Exchange ? handler : modernHandler(handler);
     return this.#generation === 'modern' ? modern : new LegacyOverModern(modern);
   }
 
-  /** A view of this dispatcher with interceptors in front, of whichever undici they come from; the last one first. */
+  /**
+   * A view of this dispatcher with interceptors in front, of whichever undici they come from. The last interceptor is
+   * called first.
+   */
   compose(
     ...interceptors: (Interceptor | null | undefined)[] | [readonly (Interceptor | null | undefined)[]]
   ): this {
@@ -208,10 +217,10 @@ export class SocksDispatcher extends EventEmitter {
     }
     const composed: Dispatch = (options, handler) => dispatch(options, bothHandlers(modernHandler(handler)));
     return new Proxy(this, {
-      get: (target, key) => {
+      get: (dispatcher, key) => {
         if (key === 'dispatch') return composed;
-        const value: unknown = Reflect.get(target, key, target);
-        return typeof value === 'function' && !OVER_DISPATCH.has(key) ? value.bind(target) : value;
+        const value: unknown = Reflect.get(dispatcher, key, dispatcher);
+        return typeof value === 'function' && !OVER_DISPATCH.has(key) ? value.bind(dispatcher) : value;
       },
     });
   }
@@ -221,7 +230,7 @@ export class SocksDispatcher extends EventEmitter {
   close(callback: () => void): void;
   close(callback?: () => void): Promise<void> | void {
     const agent = agentOf(this);
-    // Like undici: nothing that was destroyed can be closed.
+    // As in undici: a dispatcher that was destroyed cannot be closed.
     if (this.#destroying && !this.#closing) return agent.close(callback) as Promise<never>;
     if (callback !== undefined && typeof callback !== 'function') throw undiciError('INVALID_ARG');
     this.#closing ??= this.#closeAll(agent.close());
@@ -240,7 +249,7 @@ export class SocksDispatcher extends EventEmitter {
   }
 
   async #closeAll(closed: Promise<unknown>): Promise<void> {
-    // Requests that came before are still sent.
+    // Requests that came before close() are still sent.
     await Promise.all(this.#selecting.values());
     await Promise.all([closed, ...this.#pools.agents().map((agent) => agent.close())]);
     await this.#client.close();
@@ -251,7 +260,7 @@ export class SocksDispatcher extends EventEmitter {
     const ended = [agentOf(this), ...this.#pools.agents()].map((agent) => agent.destroy(reason));
     for (const exchange of this.#selecting.keys()) {
       if (reason) exchange.fail(reason);
-      // A destroyed Agent refuses everything, with an error of its own.
+      // A destroyed Agent fails every request, with an error of its own.
       else agentOf(this).dispatch({}, this.#shown(exchange));
     }
     await this.#client.close();
@@ -285,7 +294,7 @@ export class SocksDispatcher extends EventEmitter {
     for (const { stats } of this.#pools.agents()) {
       for (const [origin, counts] of Object.entries(stats as Stats)) {
         for (const [name, count] of Object.entries(counts)) {
-          // `connected` of a Client is no number.
+          // `connected` of a Client is not a number.
           (sums[origin] ??= {})[name] = typeof count === 'number' ? (sums[origin][name] ?? 0) + count : count;
         }
       }
@@ -314,7 +323,7 @@ export class SocksDispatcher extends EventEmitter {
     return super.rawListeners(event);
   }
 
-  /** Nothing of the proxy or of TLS keys is shown. */
+  /** Shows neither the proxy nor TLS keys. */
   toJSON(): object {
     return { closed: this.closed, destroyed: this.destroyed };
   }

@@ -1,5 +1,5 @@
-// One request between its consumer and an Agent. The consumer is told of the start at once, not when a connection
-// is there, so that an abort takes effect while a selector or a handshake is still at work.
+// One request between its consumer and an Agent. The consumer is told of the start at once, and not when there is a
+// connection, so that it can abort while a selector or a handshake is at work.
 
 import type { Duplex } from 'node:stream';
 import { ProgressOf, toPairs, UNPARSED } from './handlers.ts';
@@ -8,12 +8,12 @@ import type { Pool } from './pools.ts';
 import { undiciError } from './undici-errors.ts';
 
 /**
- * `unrouted`: no pool has it yet. `waiting`: in a pool, without a response. `answered`: the response has begun.
- * `over`: the consumer has been told the end, and hears nothing more.
+ * `unrouted`: no pool has it yet. `waiting`: in a pool, without a response. `answered`: the response has begun. `over`:
+ * the consumer has been told the end, and is not called any more.
  */
 type State = 'unrouted' | 'waiting' | 'answered' | 'over';
 
-/** A modern handler to the Agent, and to the consumer the controller of its request. */
+/** For the Agent a modern handler, and for the consumer the controller of its request. */
 export class Exchange extends ProgressOf<ModernHandler> implements ModernHandler, Controller {
   paused = false;
   reason: Error | null = null;
@@ -39,7 +39,9 @@ export class Exchange extends ProgressOf<ModernHandler> implements ModernHandler
     return this.#state === 'over';
   }
 
-  /** Tells the consumer. True: the request is still wanted, and is to be dispatched. */
+  /**
+   * Tells the consumer that the request starts. True: the consumer has not aborted it, so that it has to be dispatched.
+   */
   start(): boolean {
     try {
       this.next.onRequestStart?.(this, undefined);
@@ -83,11 +85,12 @@ export class Exchange extends ProgressOf<ModernHandler> implements ModernHandler
     this.#agent?.resume();
   }
 
-  // The Agent's side. What the consumer throws goes on to the Agent, which answers with onResponseError.
+  // The Agent's side. What the consumer throws is passed to the Agent, which then calls onResponseError.
 
-  /** A connection is there; again for a request that is sent once more, on another one. */
+  /** Called when there is a connection, and again when the request is sent once more on another one. */
   onRequestStart(controller: Controller): void {
-    // Thrown: an abort would cost undici the new connection, and the requests behind this one have to dial again.
+    // This throws in place of an abort: after an abort, undici would close the new connection, and the requests behind
+    // this one would have to dial again.
     if (this.over) throw this.reason ?? new Error('the request is over');
     this.#agent = controller;
     if (this.#state === 'waiting') this.#pool?.connected(this);
@@ -99,11 +102,11 @@ export class Exchange extends ProgressOf<ModernHandler> implements ModernHandler
     this.rawHeaders = rawPairs(controller.rawHeaders ?? headers);
     try {
       const result = this.next.onRequestUpgrade?.(this, status, this.#parsed(headers), socket);
-      // From here on its socket, which is the consumer's now, stands for the request.
+      // From now on the socket, which belongs to the consumer, holds the pool open in place of the request.
       if (!this.over) this.#end();
       return result;
     } catch (error) {
-      // undici 5 and the first releases of 6 destroy the socket then, and tell nobody.
+      // undici 5 and the first releases of 6 then destroy the socket, and call no error callback.
       this.fail(error as Error);
       throw error;
     }
@@ -123,7 +126,7 @@ export class Exchange extends ProgressOf<ModernHandler> implements ModernHandler
   onResponseEnd(controller: Controller, trailers: ParsedHeaders): void {
     if (this.over) return;
     this.rawTrailers = rawPairs(controller.rawTrailers ?? trailers ?? []);
-    // First the consumer: the retry of undici 7 and 8 throws here, and expects the error callback then.
+    // The consumer is called first: the retry of undici 7 and 8 throws here, and then expects the error callback.
     this.next.onResponseEnd?.(this, this.#parsed(trailers));
     if (!this.over) this.#end();
   }
@@ -150,7 +153,9 @@ export class Exchange extends ProgressOf<ModernHandler> implements ModernHandler
   }
 }
 
-/** Over HTTP/2 some Agents give an object, which the first fetch of undici 8 takes for no headers at all. */
+/**
+ * Over HTTP/2 some Agents give an object. The fetch of the first releases of undici 8 reads no headers from an object.
+ */
 function rawPairs(headers: RawHeaders | ParsedHeaders): RawHeaders {
   return Array.isArray(headers) ? (headers as RawHeaders) : toPairs(headers);
 }

@@ -1,5 +1,6 @@
-// A form as the bytes of a multipart body. undici leaves a form in a request to its Agent, and the Agents of 7 and 8
-// know the FormData class of their own copy alone: another's would leave as the text "[object FormData]".
+// Writes a form as the bytes of a multipart body. undici leaves a form in a request to its Agent, and the Agents of 7
+// and 8 accept the FormData class of their own copy alone: they would send a form of another copy as the text "[object
+// FormData]".
 
 import { randomUUID } from 'node:crypto';
 
@@ -12,7 +13,7 @@ interface Blobby {
 
 type Form = Iterable<[name: string, value: string | Blobby]>;
 
-/** FormData of whichever copy of undici, or of the runtime. */
+/** True for FormData of any copy of undici, or of the runtime. */
 export function isForm(body: unknown): body is Form {
   return (
     typeof body === 'object' &&
@@ -82,7 +83,7 @@ function quoted(text: string): string {
   return text.replaceAll('\n', '%0A').replaceAll('\r', '%0D').replaceAll('"', '%22');
 }
 
-/** Every form that undici takes headers in, as a list of names and values by turns. */
+/** Headers in any form that undici takes, as a list in which each name is followed by its value. */
 function flatten(headers: unknown): unknown[] {
   if (Array.isArray(headers)) return [...(headers as unknown[])];
   if (typeof headers !== 'object' || headers === null) return [];

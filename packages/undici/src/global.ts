@@ -19,15 +19,16 @@ interface Installation {
   readonly before: readonly unknown[];
 }
 
-/** Those that have not been undone, in the order of their calls. */
+/** The installations that have not been undone, in the order of their calls. */
 const installations: Installation[] = [];
 
 /**
  * Makes `dispatcher` the default of Node's own `fetch` and of every copy of undici, whatever its version.
  *
  * The returned function puts back what was there before (where there was nothing, a dispatcher that connects directly),
- * unless someone else has set one since. Several calls can be undone in any order. In a vm context (Jest, vitest's
- * `vmThreads`) Node's fetch belongs to all contexts of the process or thread, and so does this: undo it after the tests.
+ * unless other code has set another dispatcher since. Several calls can be undone in any order. In a vm context (Jest,
+ * vitest's `vmThreads`) Node's fetch belongs to all contexts of the process or thread, and so does this: undo it after
+ * the tests.
  *
  * @param dispatcher a SocksDispatcher, or what its `compose` returned
  * @throws TypeError `ERR_INVALID_ARG_TYPE` for what is no dispatcher; Error `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` on
@@ -48,7 +49,7 @@ export function setGlobalDispatcher(dispatcher: {
       code: 'ERR_INVALID_ARG_TYPE',
     });
   }
-  // Node's undici sets its own default when it is loaded; do that first, so that undo has something to put back.
+  // Node's undici sets its own default when it is loaded; so it is loaded first, and undo has a dispatcher to put back.
   loadNodeUndici();
   for (const global of GLOBALS) if (global === mainGlobal || 'fetch' in global) checkFetch(global);
   const installation = { dispatcher, before: PLACES.map(current) };
@@ -67,14 +68,17 @@ function undo(installation: Installation): void {
   const later = installations.slice(index);
   for (const [i, place] of PLACES.entries()) {
     const { dispatcher, before } = installation;
-    // A later call that found this dispatcher here is to put back what this one found.
-    const heir = later.find((other) => other.before[i] === dispatcher);
-    if (heir) (heir.before as unknown[])[i] = before[i];
+    // A later call found this dispatcher here. Its undo then has to put back what this call found.
+    const successor = later.find((other) => other.before[i] === dispatcher);
+    if (successor) (successor.before as unknown[])[i] = before[i];
     else if (current(place) === dispatcher) putDispatcher(...place, before[i] ?? direct());
   }
 }
 
-/** Every undici looks into its place at every request. Undefined: into one that holds the dispatcher now. */
+/**
+ * Names a place that does not hold the dispatcher now; undefined if all do. Every undici reads its place at every
+ * request, and an unknown undici may read another one.
+ */
 function missedPlace(dispatcher: unknown): string | undefined {
   const others = GLOBALS.flatMap((global) =>
     Object.getOwnPropertySymbols(global)
@@ -85,7 +89,10 @@ function missedPlace(dispatcher: unknown): string | undefined {
   return missed && `globalThis[${String(missed[1])}] cannot be set`;
 }
 
-/** Every undici reads `dispatcher` from the options of a request, before anything else happens; no other fetch does. */
+/**
+ * Throws unless the fetch is that of an undici: only those read `dispatcher` from their options, before they do
+ * anything else.
+ */
 function checkFetch({ fetch, Headers, Response }: typeof globalThis): void {
   let ofUndici = false;
   try {
@@ -96,10 +103,10 @@ function checkFetch({ fetch, Headers, Response }: typeof globalThis): void {
         throw new Error('no request is meant');
       },
     };
-    // Nothing is sent, whatever fetch this is: the URL is its own content.
+    // No fetch sends anything for this URL, which is its own content.
     Promise.resolve(fetch('data:,', options)).catch(() => {});
   } catch {
-    // Then it is another fetch, unless it has read the option.
+    // A fetch that throws is another one, unless it has read the option.
   }
   if (!ofUndici) throw invalidState("fetch, Headers or Response is not Node's or undici's any more");
 }
@@ -110,7 +117,10 @@ function invalidState(reason: string): Error {
   });
 }
 
-/** An undici that was loaded in the meantime has made no Agent of its own, and fails when its place is empty. */
+/**
+ * A dispatcher for a place that was empty before. An undici that was loaded meanwhile has made no Agent of its own, and
+ * fails when its place is empty.
+ */
 function direct(): SocksDispatcher | undefined {
   try {
     return new SocksDispatcher(() => undefined);

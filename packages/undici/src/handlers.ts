@@ -1,12 +1,12 @@
-// The two generations of undici's dispatch handlers, and the translation of each into the other. No state of a
-// request is decided here, and no Agent is known.
+// The two generations of undici's dispatch handlers, and the translation of each into the other. The states of a
+// request are in exchange.ts.
 
 import type { Duplex } from 'node:stream';
 
 export type RawHeaders = readonly (Buffer | string | readonly (Buffer | string)[])[];
 export type ParsedHeaders = Record<string, string | string[] | undefined>;
 
-/** What a modern handler steers its request with. */
+/** The object with which a modern handler controls its request. */
 export interface Controller {
   readonly aborted: boolean;
   readonly paused: boolean;
@@ -27,7 +27,7 @@ interface Progress {
 
 /** undici 7 and 8. */
 export interface ModernHandler extends Progress {
-  /** Of handlers of this package: the parsed headers are not looked at when the controller has raw ones. */
+  /** Set by handlers of this package that do not read the parsed headers when the controller has raw ones. */
   readonly rawOnly?: boolean;
   onRequestStart?(controller: Controller, context?: unknown): unknown;
   onRequestUpgrade?(controller: Controller, status: number, headers: ParsedHeaders, socket: Duplex): unknown;
@@ -54,7 +54,7 @@ export interface LegacyHandler extends Progress {
 
 export type Handler = ModernHandler & LegacyHandler;
 
-/** Any handler as a modern one. Of a handler with both sets the modern one counts, as in undici 7. */
+/** Any handler as a modern one. Of a handler that has both sets of methods, the modern set counts, as in undici 7. */
 export function modernHandler(handler: Handler): ModernHandler {
   return typeof handler.onRequestStart === 'function' ? handler : new ModernOverLegacy(handler);
 }
@@ -77,7 +77,10 @@ export function bothHandlers(handler: ModernHandler): Handler {
 
 type Method = (...args: unknown[]) => unknown;
 
-/** The callbacks of a modern handler, and which argument behind the controller are headers; -1: none. */
+/**
+ * The callbacks of a modern handler, and the position of the headers among the arguments after the controller; -1: no
+ * headers.
+ */
 const MODERN = [
   ['onRequestStart', -1],
   ['onRequestUpgrade', 1],
@@ -149,7 +152,7 @@ export class LegacyOverModern extends ProgressOf<ModernHandler> implements Legac
   #abort: ((reason?: Error) => void) | undefined;
   #resume: (() => void) | undefined;
 
-  // Again for a request that is sent once more, on another connection.
+  // Called again when the request is sent once more, on another connection.
   onConnect(abort: (reason?: Error) => void, context?: unknown): void {
     this.aborted = this.paused = false;
     this.reason = null;
@@ -210,7 +213,7 @@ type HeaderValue = RawHeaders[number] | undefined;
 /** Stands for parsed headers that nobody reads. */
 export const UNPARSED: ParsedHeaders = Object.freeze({});
 
-/** Interceptors give a controller of their own sometimes, and not every one can be written to. */
+/** Interceptors sometimes give a controller of their own. If its properties are read-only, nothing is changed. */
 function updateRaw(controller: Controller, which: 'rawHeaders' | 'rawTrailers', parsed: ParsedHeaders): void {
   const raw = controller?.[which];
   if (!raw) return;
@@ -220,8 +223,8 @@ function updateRaw(controller: Controller, which: 'rawHeaders' | 'rawTrailers', 
 }
 
 /**
- * The headers as pairs, after interceptors. These change the parsed headers and may leave the raw ones as they came, so
- * the raw pairs are good only for the names whose values are still the same.
+ * The headers as pairs, after the interceptors. Interceptors change the parsed headers and may leave the raw ones as
+ * they came. So a raw pair is used only if the parsed value of its name is still the same.
  */
 function presentPairs(
   raw: RawHeaders | ParsedHeaders | null | undefined,
@@ -237,7 +240,7 @@ function presentPairs(
     if (given === undefined || given === null) continue;
     const values = [given].flat();
     const own = before.get(name.toLowerCase());
-    const same = own?.length === values.length && own.every((value, i) => says(value, values[i]));
+    const same = own?.length === values.length && own.every((value, i) => hasText(value, values[i]));
     if (same) kept++;
     for (const value of same ? own : values)
       present.push(toBuffer(name), value instanceof Buffer ? value : toBuffer(String(value)));
@@ -245,8 +248,8 @@ function presentPairs(
   return kept === before.size && present.length === pairs.length ? pairs : present;
 }
 
-/** Some undicis read headers as Latin-1, some as UTF-8. */
-function says(value: Buffer, text: unknown): boolean {
+/** Some versions of undici read headers as Latin-1, some as UTF-8. */
+function hasText(value: Buffer, text: unknown): boolean {
   return value.toString('latin1') === String(text) || value.toString() === String(text);
 }
 
@@ -292,7 +295,7 @@ function entries(headers: RawHeaders | ParsedHeaders): readonly (readonly [Buffe
 
 function toBuffer(text: Buffer | string): Buffer {
   if (typeof text !== 'string') return text;
-  // An interceptor may have read UTF-8, or made up a text of its own.
+  // An interceptor may have read UTF-8, or may have made a new text.
   // oxlint-disable-next-line no-control-regex -- "all Latin-1"
   return Buffer.from(text, /^[\u0000-\u00ff]*$/.test(text) ? 'latin1' : 'utf8');
 }

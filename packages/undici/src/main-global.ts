@@ -1,5 +1,5 @@
-// The global object that Node's own fetch belongs to, and the two places in it where a global dispatcher lives. In a vm
-// context (Jest, the vmThreads of vitest) `globalThis` is another object, which Node's fetch never reads.
+// The global object that Node's own fetch belongs to, and the two properties of it that can hold a global dispatcher.
+// In a vm context (Jest, the vmThreads of vitest) `globalThis` is another object, which Node's fetch never reads.
 
 import { runInThisContext } from 'node:vm';
 
@@ -9,7 +9,7 @@ export const NODE_20: unique symbol = Symbol.for('undici.globalDispatcher.1');
 /** Read by Node 26 and undici 8. */
 export const NODE_26: unique symbol = Symbol.for('undici.globalDispatcher.2');
 
-/** The same object as `globalThis`, but for a vm context. */
+/** The same object as `globalThis`, except in a vm context. */
 export const mainGlobal: typeof globalThis = runInThisContext('globalThis') as typeof globalThis;
 
 /**
@@ -23,8 +23,8 @@ export const nodeGlobals: Pick<typeof globalThis, 'AbortController' | 'DOMExcept
 const OF_UNDICI = ['Headers', 'Request', 'Response', 'FormData'] as const;
 
 /**
- * Makes Node load its undici, which then fills its place unless something is there. Reading one property is enough,
- * but any of them may have been replaced.
+ * Makes Node load its undici, which then sets its own dispatcher unless there is one. Reading one property is enough,
+ * but any of them may have been replaced, so all are read.
  */
 export function loadNodeUndici(): void {
   // A bundler removes a property access whose value is not used; it keeps a call.
@@ -35,7 +35,7 @@ export function dispatcherIn(global: object, place: symbol): unknown {
   return (global as Record<symbol, unknown>)[place];
 }
 
-/** undici's own property is writable, and cannot be removed; a new one can. */
+/** Sets the property. If undici has defined it, it is writable but cannot be removed. */
 export function putDispatcher(global: object, place: symbol, dispatcher: unknown): void {
   Reflect.set(global, place, dispatcher);
 }

@@ -1,5 +1,5 @@
-// The options of a SocksDispatcher, declared here because no undici needs to be installed, and their division among
-// the pool, the way to the proxy, and TLS to the destination.
+// The options of a SocksDispatcher, declared here because no undici needs to be installed, and their division among the
+// pool, the connection to the proxy, and TLS to the destination.
 
 import type { TcpNetConnectOpts } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
@@ -45,7 +45,7 @@ export interface AgentOptions {
   h2Options?: { useH2c?: boolean } & object;
   webSocket?: object;
   eventSource?: object;
-  /** Where the connection to the proxy comes from. */
+  /** The local address of the connection to the proxy. */
   localAddress?: string;
   autoSelectFamily?: boolean;
   autoSelectFamilyAttemptTimeout?: number;
@@ -72,7 +72,7 @@ export interface SocksDispatcherOptions extends AgentOptions, AdapterOptions {
   Agent?: AgentClass;
 }
 
-/** What of undici's `connect` object belongs to the dialling of the proxy. */
+/** The fields of undici's `connect` object that are options of the dial to the proxy. */
 const TCP: ReadonlySet<string> = new Set([
   'family',
   'hints',
@@ -85,7 +85,7 @@ const TCP: ReadonlySet<string> = new Set([
   'autoSelectFamilyAttemptTimeout',
 ]);
 
-/** What of it has no meaning here: the connector sets it, or has its own option for it. */
+/** The fields of it that are not options of TLS. The connector sets them itself, or has options of its own for them. */
 const NOT_TLS: ReadonlySet<string> = new Set([
   'host',
   'port',

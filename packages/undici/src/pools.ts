@@ -1,9 +1,10 @@
-// The pools in use, one for each origin and chain: no connection outlives the answer of the selector that it was opened
-// for. Each has Agents of its own, which are closed when nothing is left in it: no request, no handshake, no connection.
+// The pools in use, one for each origin and chain, so that a connection serves only requests for which the selector
+// gives the same answer. Each pool has Agents of its own. They are closed when the pool is empty: no request, no
+// handshake, no connection.
 //
-// undici 5 and 6 and the Agents inside Node 20 and 22 keep the pool of every origin for ever, and what an Agent keeps
-// cannot be taken from it without its private symbols. But an Agent can be dropped, and with nothing in it, closing it
-// breaks nothing. What is in it is counted here by sockets and requests, which every generation has alike.
+// The Agents of undici 5 and 6 and of Node 20 and 22 keep a pool for every origin for ever, and only private symbols
+// lead to it. So whole Agents are closed, when nothing in them can break. This file counts requests and sockets,
+// because all generations have both.
 
 import type { Socket } from 'node:net';
 import timers from 'node:timers';
@@ -13,7 +14,8 @@ import type { Chain } from '@socksify/core';
 import type { AgentLike } from './agent.ts';
 import { nodeGlobals } from './main-global.ts';
 
-// Taken at load: tests replace these, and then nobody would ever be told.
+// The timer is read at load: fake timers of tests replace it later, and then no empty pool would be closed. The classes
+// are from the global object of Node, because test environments replace those of `globalThis`.
 const { setImmediate } = timers;
 const { AbortController, DOMException } = nodeGlobals;
 
@@ -27,7 +29,7 @@ export class Pools {
 
   /**
    * @param max how many origins there can be at a time
-   * @param keep never let a pool go
+   * @param keep never close a pool
    */
   constructor(build: Build, max: number, keep: boolean) {
     this.#build = build;
@@ -36,14 +38,14 @@ export class Pools {
   }
 
   /**
-   * A request has to enter the pool in the same turn, since until then nothing holds a new one.
+   * The request has to enter the pool in the same turn. Until then nothing holds the pool open.
    *
    * @param chain undefined for a fixed route
    * @returns undefined when there are too many origins
    */
   get(given: string | URL | undefined, chain?: Chain): Pool | undefined {
     const key = chain === undefined ? '' : chainKey(chain);
-    // Most callers have the normal form already, and parsing a URL is dear.
+    // Most callers have the normal form already, and parsing a URL is slow.
     const pool = typeof given === 'string' ? this.#pools.get(key + given) : undefined;
     return pool ?? this.#find(normalOrigin(given), key, chain);
   }
@@ -73,14 +75,14 @@ export interface Attempt {
 }
 
 export class Pool {
-  /** Differs from that of every other pool. */
+  /** Different for each pool. */
   readonly name: string;
   readonly origin: string;
   /** Undefined for a fixed route. */
   readonly chain: Chain | undefined;
   /** Milliseconds that the request which came last has waited for its selector. */
   waited = 0;
-  /** Requests, handshakes and sockets. */
+  /** How many requests, handshakes and sockets hold the pool open. */
   #held = 0;
   /** Requests that may need a connection. */
   readonly #queued = new Set<object>();
@@ -92,9 +94,9 @@ export class Pool {
   readonly #agents = new Map<boolean, AgentLike>();
   readonly #build: Build;
   readonly #forget: () => boolean;
-  #gone = false;
+  #removed = false;
 
-  /** @param forget called when nothing is left in the pool; true: it is gone */
+  /** @param forget called when the pool is empty; true: the pool was removed */
   constructor(name: string, origin: string, chain: Chain | undefined, build: Build, forget: () => boolean) {
     this.name = name;
     this.origin = origin;
@@ -134,13 +136,16 @@ export class Pool {
   /** The request is over. */
   leave(request: object, aborted: boolean): void {
     this.answered(request);
-    // undici fails everything in the queue that an ended attempt was for. So an attempt is left alone until the turn is
-    // over: a request that is sent again after an abort comes within it.
+    // When an attempt ends, undici fails every request that waits for it. A program may send a request again right
+    // after an abort. So attempts are ended only after this turn, and not if such a request has come.
     if (aborted && !this.wanted) setImmediate(() => this.#endAttempts());
     this.#release();
   }
 
-  /** Some request needs a connection, or may: a connection of HTTP/2 can hand its requests back while it is open. */
+  /**
+   * True if a request needs a connection or may need one: while an HTTP/2 connection is open, it can hand its requests
+   * back.
+   */
   get wanted(): boolean {
     return this.#queued.size > 0 || (this.#h2 > 0 && this.#sent.size > 0);
   }
@@ -151,8 +156,8 @@ export class Pool {
   }
 
   /**
-   * A handshake begins. undici tells its connector nothing about aborts, so the signal is how one reaches the proxy's
-   * socket. undici also begins one for a request that was aborted in its queue: that ends here.
+   * A handshake begins. undici does not tell its connector about aborts, so the signal ends the handshake. undici also
+   * begins a handshake for a request that was aborted in the queue; that one is ended here at once.
    */
   attempt(): Attempt {
     this.#held++;
@@ -173,7 +178,7 @@ export class Pool {
   #hold(socket: Socket & { readonly alpnProtocol?: string | false | null }): void {
     const h2 = Number(socket.alpnProtocol === 'h2');
     this.#h2 += h2;
-    // Before undici hears of it, which then dials again for what was sent on this socket.
+    // This listener comes before that of undici, which dials again for the requests that were sent on this socket.
     socket.once('close', () => {
       this.#h2 -= h2;
       this.#requeue();
@@ -181,7 +186,10 @@ export class Pool {
     });
   }
 
-  /** Which requests a lost connection had is not known. */
+  /**
+   * A connection was lost, and it is not known which requests it had. So every request that was sent may need another
+   * one.
+   */
   #requeue(): void {
     for (const request of this.#sent) this.#queued.add(request);
     this.#sent.clear();
@@ -193,9 +201,9 @@ export class Pool {
     this.#held--;
     if (this.#held > 0) return;
     setImmediate(() => {
-      if (this.#held > 0 || this.#gone) return;
-      this.#gone = this.#forget();
-      if (!this.#gone) return;
+      if (this.#held > 0 || this.#removed) return;
+      this.#removed = this.#forget();
+      if (!this.#removed) return;
       for (const agent of this.agents()) agent.close().catch(() => {});
     });
   }

@@ -1,10 +1,10 @@
-// The options of one request, as they come from any undici, made such that the Agents of every undici take them.
+// Turns the options of one request, which come from any undici, into options that the Agents of every undici take.
 
 import { URL } from 'node:url';
 import type { Destination } from '@socksify/core';
 import { isForm, writeForm } from './form.ts';
 
-/** What every undici passes to `dispatch`, as far as it matters here. */
+/** The options that every undici passes to `dispatch`: those that are used here. */
 export interface DispatchOptions {
   origin?: string | URL;
   path: string;
@@ -17,7 +17,7 @@ export interface DispatchOptions {
   dispatcher?: any;
 }
 
-/** The options as every Agent takes them: as they come, if possible. */
+/** Options that every Agent takes: the same object, if nothing has to change. */
 export function cleanOptions(options: DispatchOptions): DispatchOptions {
   if (isForm(options.body)) return cleanOptions({ ...options, ...writeForm(options.body, options.headers) });
   const headers = collapseContentLength(options.headers);
@@ -38,7 +38,7 @@ function collapseContentLength(headers: unknown): unknown {
   return headers;
 }
 
-/** What a selector is asked for. Undefined for an origin that no Agent takes: that is for undici to refuse. */
+/** The destination for the selector. Undefined for an origin that no Agent takes, so that undici refuses it. */
 export function destinationOf(origin: string | URL | undefined): Destination | undefined {
   const text = String(origin ?? '');
   if (!URL.canParse(text)) return undefined;

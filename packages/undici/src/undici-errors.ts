@@ -1,4 +1,4 @@
-// Errors of undici that arise here, with the name, code and marks by which undici's users tell them apart.
+// Errors of undici that this package makes itself, with the name, code and symbols by which programs recognise them.
 
 const ERRORS = {
   ABORTED: ['AbortError', 'Request aborted'],
