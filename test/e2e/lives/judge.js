@@ -23,22 +23,22 @@ export function codesOf(error) {
 const some = (codes, pattern) => codes.some((code) => pattern.test(code));
 
 /** @returns what is wrong, or undefined */
-export function judge(request, outcome, { seen }) {
+export function judge(request, outcome) {
   if (request.chosen.length > 1) return `its selector was asked ${request.chosen.length} times`;
   const [choice] = request.chosen;
   return outcome.error === undefined
-    ? judgeAnswer(request, choice, outcome.answer, seen)
+    ? judgeAnswer(request, choice, outcome.answer)
     : judgeError(request, choice, codesOf(outcome.error), outcome.error);
 }
 
-function judgeAnswer({ id, path, body, behaviour, cancelled }, choice, { status, headers, body: got }, seen) {
+function judgeAnswer({ id, path, body, behaviour, cancelled }, choice, { status, headers, body: got }) {
   if (!choice) return 'it was answered, and its selector was never asked';
   if (choice.fails) return `it was answered, though ${choice.name} was chosen`;
   if (!BEHAVIOURS[behaviour]) return `it was answered, though its site would ${behaviour}`;
   if (status !== 200 || headers['x-id'] !== id || headers['x-path'] !== path) {
     return `it had the answer to ${headers['x-path']} (${status})`;
   }
-  const through = seen(headers['x-at'], Number(headers['x-port']));
+  const through = headers['x-through'];
   if (through !== choice.name) return `it came through ${through}, and ${choice.name} was chosen`;
   const expected = behaviour === 'big' ? bodyOf(id, 300_000) : body;
   const whole = cancelled ? expected.subarray(0, got.length) : expected;

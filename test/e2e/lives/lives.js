@@ -40,8 +40,8 @@ const EPOCH = 10_000;
 const BEHAVIOURS = { answer: 12, slow: 6, big: 3, close: 3, reset: 2, cut: 2, stall: 1 };
 
 const random = createRandom(seed);
-const site = await startSite();
 const routes = await startRoutes();
+const site = await startSite(routes.seen);
 const current = new AsyncLocalStorage();
 const total = { lives: 0, requests: 0, answers: 0, errors: 0, disturbances: 0 };
 const findings = [];
@@ -190,7 +190,7 @@ async function send(client, request) {
   );
   clearTimeout(timer);
   total[outcome.error ? 'errors' : 'answers']++;
-  const wrong = judge(request, outcome, routes);
+  const wrong = judge(request, outcome);
   if (wrong) {
     report(`${request.url} of ${client.name}: ${wrong}`, { ...request, body: `${body.length} bytes` });
   }

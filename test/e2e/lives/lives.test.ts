@@ -23,10 +23,10 @@ test('options that mean nothing are refused', async () => {
 
 describe('the judge', async () => {
   const { judge } = (await import(new URL('judge.js', import.meta.url).href)) as {
-    judge: (request: object, outcome: object, routes: object) => string | undefined;
+    judge: (request: object, outcome: object) => string | undefined;
   };
   const body = Buffer.from('hello');
-  const headers = { 'x-id': 'r1', 'x-path': '/answer?id=r1', 'x-at': '127.0.0.11', 'x-port': '4711' };
+  const headers = { 'x-id': 'r1', 'x-path': '/answer?id=r1', 'x-through': 'open' };
   const request = {
     id: 'r1',
     path: '/answer?id=r1',
@@ -40,7 +40,6 @@ describe('the judge', async () => {
     disturbed: () => false,
   };
   const answer = { status: 200, headers, body };
-  const routes = { seen: () => 'open' };
   const failed = (code: string): object => ({ error: Object.assign(new Error('e'), { code }) });
   const refused = { ...request, chosen: [{ name: 'refusing', fails: 'ERR_SOCKS_NOT_ALLOWED' }] };
 
@@ -55,48 +54,34 @@ describe('the judge', async () => {
       failed('UND_ERR_CLOSED'),
     ],
   ])('accepts %s', (_, of, outcome) => {
-    expect(judge(of, outcome, routes)).toBeUndefined();
+    expect(judge(of, outcome)).toBeUndefined();
   });
 
-  test.each<[string, object, object, object, string]>([
+  test.each<[string, object, object, string]>([
     [
       "another's answer",
       request,
       { answer: { ...answer, headers: { ...headers, 'x-id': 'r2' } } },
-      routes,
       'the answer to',
     ],
-    ["another's body", request, { answer: { ...answer, body: Buffer.from('other') } }, routes, 'its body'],
-    ['half a body', request, { answer: { ...answer, body: body.subarray(0, 2) } }, routes, 'its body'],
-    ['another route', request, { answer }, { seen: () => 'direct' }, 'came through direct'],
+    ["another's body", request, { answer: { ...answer, body: Buffer.from('other') } }, 'its body'],
+    ['half a body', request, { answer: { ...answer, body: body.subarray(0, 2) } }, 'its body'],
     [
-      'an answer for which no selector was asked',
-      { ...request, chosen: [] },
-      { answer },
-      routes,
-      'never asked',
+      'another route',
+      request,
+      { answer: { ...answer, headers: { ...headers, 'x-through': 'direct' } } },
+      'came through direct',
     ],
-    [
-      'a selector that was asked twice',
-      { ...request, chosen: [{}, {}] },
-      { answer },
-      routes,
-      'asked 2 times',
-    ],
-    ['an answer past a proxy that refuses', refused, { answer }, routes, 'refusing was chosen'],
-    [
-      'an answer of a site that resets',
-      { ...request, behaviour: 'reset' },
-      { answer },
-      routes,
-      'would reset',
-    ],
-    ['a broken connection that nobody broke', request, failed('ECONNRESET'), routes, 'no reason'],
-    ['a time limit that was long', request, failed('ERR_SOCKS_TIMEOUT'), routes, 'no reason'],
-    ['an abort that nobody asked for', request, failed('ABORT_ERR'), routes, 'no reason'],
-    ['the error of another route', refused, failed('ERR_SOCKS_AUTH_FAILED'), routes, 'no reason'],
-    ['events that came twice', { ...request, aborted: true }, failed('TWICE'), routes, 'TWICE'],
-  ])('rejects %s', (_, of, outcome, where, why) => {
-    expect(judge(of, outcome, where)).toContain(why);
+    ['an answer for which no selector was asked', { ...request, chosen: [] }, { answer }, 'never asked'],
+    ['a selector that was asked twice', { ...request, chosen: [{}, {}] }, { answer }, 'asked 2 times'],
+    ['an answer past a proxy that refuses', refused, { answer }, 'refusing was chosen'],
+    ['an answer of a site that resets', { ...request, behaviour: 'reset' }, { answer }, 'would reset'],
+    ['a broken connection that nobody broke', request, failed('ECONNRESET'), 'no reason'],
+    ['a time limit that was long', request, failed('ERR_SOCKS_TIMEOUT'), 'no reason'],
+    ['an abort that nobody asked for', request, failed('ABORT_ERR'), 'no reason'],
+    ['the error of another route', refused, failed('ERR_SOCKS_AUTH_FAILED'), 'no reason'],
+    ['events that came twice', { ...request, aborted: true }, failed('TWICE'), 'TWICE'],
+  ])('rejects %s', (_, of, outcome, why) => {
+    expect(judge(of, outcome)).toContain(why);
   });
 });

@@ -23,10 +23,13 @@ export function bodyOf(id, size) {
   return Buffer.alloc(size, block);
 }
 
-async function serve(request, response) {
+/** @param seen tells, of the address and port of a connection that is open, the route it came through */
+async function serve(request, response, seen) {
   const { pathname, searchParams } = new URL(request.url, 'http://site.test');
   const id = searchParams.get('id');
   const { localAddress, remotePort } = request.socket;
+  // Now, while the connection is open: later its port may belong to another.
+  const through = seen(localAddress, remotePort);
   // What the client breaks off has no one to be told about it.
   request.on('error', () => {});
   response.on('error', () => {});
@@ -42,8 +45,7 @@ async function serve(request, response) {
   const sent = pathname === '/big' ? bodyOf(id, 300_000) : body;
   const head = {
     'x-id': id,
-    'x-at': localAddress,
-    'x-port': remotePort,
+    'x-through': String(through),
     'x-path': request.url,
     'content-length': sent.length,
   };
@@ -70,7 +72,8 @@ async function serve(request, response) {
   }
 }
 
-export async function startSite() {
+export async function startSite(seen) {
+  const listener = (request, response) => serve(request, response, seen);
   // An idle connection is ended by its client alone, so that no request can meet the end of its connection.
   const options = {
     keepAliveTimeout: 0,
@@ -78,7 +81,10 @@ export async function startSite() {
     headersTimeout: 0,
     connectionsCheckingInterval: 1e6,
   };
-  const servers = [http.createServer(options, serve), https.createServer({ ...options, ...TLS }, serve)];
+  const servers = [
+    http.createServer(options, listener),
+    https.createServer({ ...options, ...TLS }, listener),
+  ];
   const sockets = new Set();
   for (const server of servers) {
     server.on('connection', (socket) => {
