@@ -7,15 +7,12 @@ import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 import { dts } from 'rolldown-plugin-dts';
 
-// Editors read the documentation from the declarations, so the code ships without it. Names of functions and classes
-// stay, so that traces can be read; those of variables inside them are shortened.
+// Editors read the documentation from the declarations, so the code goes without. Lines stay, because Node prints the line
+// of an uncaught error; names of functions and classes stay for its trace. Names of variables are shortened.
+const NAMES = { function: true, class: true };
 const CODE = {
   comments: { jsdoc: false, legal: false },
-  minify: {
-    compress: false,
-    mangle: { toplevel: false, keepNames: { function: true, class: true } },
-    codegen: { removeWhitespace: true },
-  },
+  minify: { compress: { keepNames: NAMES }, mangle: { toplevel: true, keepNames: NAMES }, codegen: false },
 };
 
 const here = fileURLToPath(new URL('.', import.meta.url));

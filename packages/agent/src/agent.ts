@@ -114,6 +114,9 @@ export class SocksAgent extends Agent {
   #adding: ClientRequest | undefined;
 
   constructor(proxy: ProxyRoute, options: SocksAgentOptions = {}) {
+    if (typeof options !== 'object' || options === null) {
+      throw Object.assign(new TypeError('options are an object'), { code: 'ERR_INVALID_ARG_VALUE' });
+    }
     const given = withoutUndefined(options);
     const { connectTimeout, lookup, tcp, auth, pipeline, standby, ...agentOptions } = given;
     // With `proxyEnv`, Node would write request heads for an HTTP proxy, with the credentials of that proxy.

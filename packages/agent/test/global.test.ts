@@ -202,3 +202,9 @@ describe('addRequest', () => {
     agent.destroy();
   });
 });
+
+test.each([null, 5, 'text'])('%j in place of options is refused', (options) => {
+  expect(() => new SocksAgent('socks5://127.0.0.1', options as never)).toThrowError(
+    expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
+  );
+});

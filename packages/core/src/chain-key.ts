@@ -1,6 +1,8 @@
 // A key that names a chain by its value. Pools, TLS sessions and standby connections are kept apart by it.
 
+import { invalidOption } from './errors.ts';
 import { reveal } from './hidden.ts';
+import { isChecked } from './proxy.ts';
 import type { SocksProxy } from './proxy.ts';
 import type { Chain } from './route.ts';
 
@@ -14,7 +16,9 @@ let identityCount = 0;
  * salt that is made anew in each process, so that nobody can read or guess credentials from it.
  */
 export function chainKey(chain: Chain): string {
-  return chain === 'direct' ? 'direct' : chain.map(proxyKey).join('+');
+  if (chain === 'direct') return chain;
+  if (!Array.isArray(chain) || !chain.every(isChecked)) throw invalidOption('chain is what select() gave');
+  return chain.map(proxyKey).join('+');
 }
 
 function proxyKey(proxy: SocksProxy): string {

@@ -64,6 +64,7 @@ const SCHEMES: Readonly<Record<string, Pick<SocksProxy, 'version' | 'dns' | 'tls
 const DEFAULT_PORT = 1080;
 const ENCODE = 'percent-encode the username and password';
 const NO_URL = `not a URL such as socks5://user:password@host:1080; ${ENCODE}`;
+const NO_SCHEME = 'no scheme: write socks5:// in front of the host';
 
 /**
  * Reads `scheme://[username[:password]@]host[:port]` or, for a Unix socket, `scheme://localhost/path`.
@@ -78,6 +79,8 @@ export function parseProxy(url: string | URL): SocksProxy {
   const text = typeof url === 'string' ? url : (url as URL | undefined)?.href;
   // The URL parser removes tabs and line breaks, also from a password.
   if (typeof text !== 'string' || /[\t\n\r]/.test(text.trim())) throw invalidProxy(NO_URL);
+  if (text.trim() === '') throw invalidProxy('the URL is empty');
+  if (!text.includes('://')) throw invalidProxy(NO_SCHEME);
   let parsed: URL;
   try {
     parsed = new NodeURL(text);

@@ -155,7 +155,6 @@ describe('the socket of a tunnel', () => {
     ['highWaterMark', { highWaterMark: 'x' }],
     ['servername', { servername: 1 }],
     ['secureContext', { secureContext: {} }],
-    ['session', { session: 'x' }],
     ['signal', { signal: {} }],
   ])('is closed when Node refuses the TLS option %s behind the tunnel', async (_, tls) => {
     const server = await proxy();

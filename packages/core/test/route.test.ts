@@ -196,6 +196,15 @@ describe('chainKey', () => {
     ['a Unix socket and TCP', 'socks5://localhost/run/s', 'socks5://localhost'],
   ])('differs for %s', (_, one, other) => expect(keyOf(one)).not.toBe(keyOf(other)));
 
+  test.each([null, 'socks5://a', ['socks5://a'], [{ version: 5, host: 'a' }], 5])(
+    'refuses %j, which select() did not give',
+    (chain) => {
+      expect(() => chainKey(chain as never)).toThrowError(
+        expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }),
+      );
+    },
+  );
+
   test('shows no credential', () => {
     expect(keyOf('socks5://alice:hunter2@a')).not.toMatch(/alice|hunter2/);
   });

@@ -15,10 +15,15 @@ import { parseNoProxy } from './no-proxy.ts';
  * would be used, and names its variable; it never turns into a direct connection.
  *
  * @param env Default `process.env`.
- * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`, by the selector
+ * @throws TypeError `ERR_INVALID_ARG_VALUE` for what is no object of variables; SocksError `ERR_SOCKS_INVALID_PROXY`,
+ * `ERR_SOCKS_INVALID_CREDENTIALS`, by the selector
  * @example new SocksAgent(proxyFromEnv())
  */
 export function proxyFromEnv(env: NodeJS.ProcessEnv = process.env): ProxySelector {
+  if (typeof env !== 'object' || env === null) {
+    const message = 'env is an object of variables such as process.env, not the value of one of them';
+    throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
+  }
   return selectorFromEnv(env, process.platform);
 }
 

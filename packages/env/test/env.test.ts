@@ -187,3 +187,9 @@ describe('on Windows, where names of variables have no case', () => {
     expect(at(windows({ Http_Proxy: 'socks5://w' }))).toBe('w');
   });
 });
+
+test.each([null, 'socks5://proxy.test', 5])('%j in place of the variables is refused', (env) => {
+  expect(() => proxyFromEnv(env as never)).toThrowError(
+    expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
+  );
+});

@@ -82,9 +82,16 @@ export function socksConnector(proxy: ProxyRoute, options: SocksConnectorOptions
 
 /** The client of a connector: the adapter's options under the core's names. */
 export function socksClient(proxy: ProxyRoute, options: AdapterOptions): SocksClient {
+  if (typeof options !== 'object' || options === null) {
+    throw Object.assign(new TypeError('options are an object'), { code: 'ERR_INVALID_ARG_VALUE' });
+  }
   const { connectTimeout, lookup, tcp, auth, pipeline, standby } = options;
-  const given = { timeout: connectTimeout, lookup, tcp, auth, pipeline, standby };
-  return new SocksClient(proxy, given);
+  try {
+    return new SocksClient(proxy, { timeout: connectTimeout, lookup, tcp, auth, pipeline, standby });
+  } catch (error) {
+    if (error instanceof TypeError) error.message = error.message.replace(/^timeout /, 'connectTimeout ');
+    throw error;
+  }
 }
 
 const DEFAULT_TIMEOUT = 30_000;

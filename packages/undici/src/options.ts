@@ -105,6 +105,9 @@ export function divideOptions(options: SocksDispatcherOptions): {
   readonly pool: AgentOptions;
   readonly connector: SocksConnectorOptions;
 } {
+  if (typeof options !== 'object' || options === null) {
+    throw invalidOption('ERR_INVALID_ARG_VALUE', 'options are an object');
+  }
   const {
     Agent: _,
     connect = {},

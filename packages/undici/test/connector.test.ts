@@ -153,3 +153,18 @@ describe.each(agents)('bytes in the segment of the reply, through %s', (_, Agent
     return { text, attempts };
   }
 });
+
+describe.each([
+  ['SocksDispatcher', (options: never) => new SocksDispatcher('socks5://127.0.0.1', options)],
+  ['socksConnector', (options: never) => socksConnector('socks5://127.0.0.1', options)],
+])('%s', (_, make) => {
+  test.each([null, 5, 'text'])('refuses %j in place of options', (options) => {
+    expect(() => make(options as never)).toThrowError(
+      expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
+    );
+  });
+
+  test('names connectTimeout when it is not valid', () => {
+    expect(() => make({ connectTimeout: '10' } as never)).toThrowError(/^connectTimeout is 0 to/);
+  });
+});

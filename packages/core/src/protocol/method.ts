@@ -23,7 +23,7 @@ export interface Encapsulation {
  *     let token = new Uint8Array();
  *     yield { wait: context.step().then((bytes) => { token = bytes; }) };
  *     yield { write: frame(0x01, token) };
- *     const [ver, mtyp] = yield { read: 2, phase: 'authentication' };
+ *     const reply = yield { read: 2, phase: 'authentication' };
  *     // …
  *     return { seal, open };
  *   },
@@ -74,7 +74,7 @@ export function* authenticate(hop: Hop, method: AuthMethod): Steps<Encapsulation
 /** @throws TypeError `ERR_INVALID_ARG_VALUE` */
 export function checkAuth(auth: unknown): void {
   if (auth === 'auto' || auth === 'required') return;
-  if (!Array.isArray(auth)) throw invalidOption("auth is 'auto', 'required' or a list of methods");
+  if (!Array.isArray(auth)) throw invalidOption("auth is 'auto', 'required' or an array of methods");
   const methods = auth as readonly Partial<AuthMethod>[];
   const ids = methods.map((method) => method?.id);
   // One octet counts the methods, and FF means none (RFC 1928 section 3).

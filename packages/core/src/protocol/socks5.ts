@@ -14,6 +14,11 @@ const VER = 0x05;
 const CMD_CONNECT = 0x01;
 const RSV = 0x00;
 const METHOD = { NONE: 0x00, USERPASS: 0x02, NONE_ACCEPTABLE: 0xff } as const;
+/** What it usually means when a proxy accepts none of these methods. */
+const METHOD_HINTS: Readonly<Record<string, string>> = {
+  [METHOD.NONE]: 'the proxy wants credentials',
+  [METHOD.USERPASS]: "the proxy may take no credentials: leave out auth: 'required'",
+};
 
 /** Greeting and authentication: all of the handshake that does not depend on the destination. */
 export function* negotiate5(hop: Hop, auth: AuthPolicy): Steps<Encapsulation | undefined> {
@@ -81,7 +86,7 @@ function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]
     throw failure(hop, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
       phase: 'greeting',
       detail: `offered ${offered.map(hex).join(', ')}`,
-      ...(!hop.proxy.credentials && { hint: 'the proxy wants credentials' }),
+      hint: METHOD_HINTS[offered.join(',')],
     });
   }
   if (!offered.includes(method)) throw broken(hop, 'greeting', `METHOD ${hex(method)} was not offered`);

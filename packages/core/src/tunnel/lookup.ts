@@ -49,11 +49,13 @@ async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
     found = await attempt.race(answer);
   } catch (cause) {
     attempt.throwIfStopped();
-    throw failed({ cause, ...(onlyIPv4 && { detail: 'SOCKS4 needs an A record' }) });
+    const { code = 'failed' } = (cause ?? {}) as NodeJS.ErrnoException;
+    throw failed({ cause, detail: onlyIPv4 ? `${code}; SOCKS4 needs an A record` : code });
   }
   const usable = found.filter((address) => isUsable(address, onlyIPv4));
   if (usable.length > 0) return usable;
-  const none = found.length === 0 ? 'no address' : 'no address that a proxy can be asked for';
+  const none =
+    found.length === 0 ? 'the look-up gave no IP address' : 'no address that a proxy can be asked for';
   throw failed({
     detail: onlyIPv4 ? 'no A record, and SOCKS4 carries IPv4 only: use socks4a:// or socks5://' : none,
   });

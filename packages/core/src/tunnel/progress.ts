@@ -49,6 +49,7 @@ export class Progress {
 
 /** What it usually means when the proxy sends nothing in this phase. */
 export const SILENCE_HINTS: Readonly<Partial<Record<SocksPhase, string>>> = {
+  input: 'the selector did not answer',
   greeting:
     'a port that does not answer may want TLS (use socks5s://) or shadowsocks (use the port of ss-local)',
   'proxy-tls': 'a proxy without TLS does not answer: use socks5://',
