@@ -27,9 +27,9 @@ export async function startRoutes() {
   port.close();
   await once(port, 'close');
 
-  /** Whose connection it is that leaves this port: the port cannot be used again before the next request tells. */
+  /** The user of each connection to the site, by both of its ports: one port can lead to two ports at a time. */
   const users = new Map();
-  closed.on('request', ({ outgoingPort, user }) => users.set(outgoingPort, user));
+  closed.on('request', ({ port, outgoingPort, user }) => users.set(`${port} ${outgoingPort}`, user));
 
   const user = (name, password) => closed.url('socks5', { username: name, password });
   /**
@@ -83,7 +83,8 @@ export async function startRoutes() {
       else callback(null, DIRECT, 4);
     },
     /** The choice through which the site was reached, as it sees it. */
-    seen: (address, remotePort) => (address === '127.0.0.12' ? users.get(remotePort) : NAMES[address]),
+    seen: ({ localAddress, localPort, remotePort }) =>
+      localAddress === '127.0.0.12' ? users.get(`${localPort} ${remotePort}`) : NAMES[localAddress],
     /** Connections that clients have open, to proxies of any kind. */
     connections: () =>
       servers.reduce((sum, { connections }) => sum + connections, 0) +

@@ -23,13 +23,13 @@ export function bodyOf(id, size) {
   return Buffer.alloc(size, block);
 }
 
-/** @param seen tells, of the address and port of a connection that is open, the route it came through */
+/** @param seen tells, of a socket that is open, the route that its connection came through */
 async function serve(request, response, seen) {
   const { pathname, searchParams } = new URL(request.url, 'http://site.test');
   const id = searchParams.get('id');
-  const { localAddress, remotePort } = request.socket;
+  const { remotePort } = request.socket;
   // Now, while the connection is open: later its port may belong to another.
-  const through = seen(localAddress, remotePort);
+  const through = seen(request.socket);
   // What the client breaks off has no one to be told about it.
   request.on('error', () => {});
   response.on('error', () => {});
