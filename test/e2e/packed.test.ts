@@ -1,5 +1,5 @@
-// The packages as people get them: packed by pnpm, installed by npm into an empty project, and used there on every Node
-// by import, require() and TypeScript. Needs no registry: agent-base comes as a tarball too, made of the installed one.
+// The packages as users get them: packed by pnpm, installed by npm into an empty project, and used there on every Node
+// by import, require() and TypeScript. The test needs no registry: agent-base is packed from the installed one.
 
 import { execFile } from 'node:child_process';
 import {
@@ -100,7 +100,7 @@ describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
   const folder = () => installed(name);
   const read = (path: string) => readFileSync(join(folder(), path), 'utf8');
 
-  test('holds one file of code, one of types, a page to read and the licence', () => {
+  test('holds one file of code, one of types, the README and the licence', () => {
     const entries = readdirSync(folder(), { recursive: true, encoding: 'utf8' });
     expect(entries.filter((path) => statSync(join(folder(), path)).isFile()).toSorted()).toEqual(FILES);
   });
@@ -110,7 +110,7 @@ describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
     expect(sizes.reduce((sum, size) => sum + size)).toBeLessThanOrEqual(limit);
   });
 
-  test('has the documentation of names in the declarations, and not once more in the code', () => {
+  test('has doc comments in the declarations, and none in the code', () => {
     expect(read('dist/index.d.ts')).toMatch(/\/\*\*/);
     expect(read('dist/index.js')).not.toMatch(/\/\*\*|sourceMappingURL/);
   });
@@ -139,7 +139,7 @@ describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
     }
   });
 
-  test('says where its repository, its issues and its page are', () => {
+  test('names its repository, its issue tracker and its home page', () => {
     const directory = `packages/${name.replace('@socksify/', '')}`;
     const { repository, homepage, bugs } = readManifest(folder());
     expect(repository).toEqual({ type: 'git', url: `git+${HOMEPAGE}.git`, directory });
@@ -147,7 +147,7 @@ describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
     expect(bugs).toBe(`${HOMEPAGE}/issues`);
   });
 
-  test('links to nothing that is not there when the page is read in a registry', () => {
+  test('has no link in its README that is broken on the page of a registry', () => {
     const links = [...read('README.md').matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link);
     const relative = links.filter((link) => !/^(?:https:\/\/|#)/.test(link));
     expect(relative).toEqual([]);
@@ -160,7 +160,7 @@ describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
 });
 
 describe('an empty project with the packages in it', () => {
-  test('holds them, agent-base and nothing else, no undici either', () => {
+  test('holds them and agent-base, and nothing else, so no undici', () => {
     const visible = readdirSync(join(project, 'node_modules')).filter((entry) => !entry.startsWith('.'));
     expect(visible.toSorted()).toEqual(['@socksify', 'agent-base']);
     const ours = readdirSync(installed('@socksify')).map((folder) => `@socksify/${folder}`);

@@ -1,5 +1,5 @@
-// One table for both adapters: whatever a selector says for a request is what happens to that request. The selector is
-// asked once for each, in its own async context, and no connection outlives the answer that it was opened for.
+// One table for both adapters: each request is sent as the selector says. The selector is called once for each request,
+// in its own async context, and no connection outlives the answer for which it was opened.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
@@ -49,7 +49,7 @@ const choiceOf = (answer: Answer): ProxyChoice => {
   return Object.assign(url, { username: answer, password: answer[0] });
 };
 
-/** The system gives the port of a closed connection away again, so that only those of the present test count. */
+/** The system may give the port of a closed connection to a new one, so only the ports of the present test count. */
 let entries = { one: 0, other: 0 };
 beforeEach(() => {
   entries = { one: proxies.one.log.length, other: proxies.other.log.length };
@@ -168,10 +168,10 @@ describe.each(adapters)('$name', (adapter) => {
   )(
     'follows a selector that gives $name (parallel: $parallel)',
     async ({ says, answers = (choice) => choice(), parallel }) => {
-      const asked: number[] = [];
+      const calls: number[] = [];
       const { send, close } = adapter.open(() => {
         const i = current.getStore() as number;
-        asked.push(i);
+        calls.push(i);
         return answers(() => {
           const answer = says(i);
           if (answer === 'throw') throw new Refused(`no proxy for ${i}`);
@@ -202,7 +202,7 @@ describe.each(adapters)('$name', (adapter) => {
         await close();
       }
       expect(happened).toEqual(numbers.map(says));
-      expect(asked.toSorted((a, b) => a - b)).toEqual(numbers);
+      expect(calls.toSorted((a, b) => a - b)).toEqual(numbers);
     },
   );
 });

@@ -12,7 +12,7 @@ for tarball in "$tarballs"/*.tgz; do
 done
 
 if [ "${CI:-}" != true ] && ! npm view agent-base version >/dev/null 2>&1; then
-  echo 'SKIPPED: no registry can be reached, so neither publishing nor an install from it was tried'
+  echo 'SKIPPED: there is no connection to a registry, so neither publishing nor an install from it was tried'
   exit
 fi
 pnpm --recursive publish --dry-run --no-git-checks

@@ -10,7 +10,7 @@ const note = (error: unknown, origin: string): void => void uncaught.push(`${ori
 process.on('uncaughtExceptionMonitor', note);
 
 async function check(): Promise<void> {
-  // What this turn has left behind comes to light in the next.
+  // Errors that this turn has left behind are reported in the next turn.
   await turn();
   const seen = uncaught;
   uncaught = [];

@@ -1,4 +1,5 @@
-// The check of uncaught errors, which every suite runs under, can fail: shown on a fixture, in a Vitest of its own.
+// Every suite runs under a check for uncaught errors. This test shows on a fixture, in a Vitest of its own, that the
+// check can fail.
 
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +17,7 @@ interface Report {
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** Vitest ends with a failure, and that is no failure here. */
+/** Vitest ends with an exit code other than 0, as it has to here. */
 function runFixture(): Promise<string> {
   const args = [here('../../node_modules/vitest/vitest.mjs'), 'run', '--config', here('fixture.config.ts')];
   return new Promise((resolve) => {

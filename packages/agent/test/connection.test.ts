@@ -1,4 +1,5 @@
-// createConnection(): called by hand, as mocks do that let a request pass; and replaced in a subclass.
+// createConnection(): called by a program itself, as mocks do for a request that they let pass; used by an agent of
+// Node; and replaced in a subclass.
 
 import { once } from 'node:events';
 import http from 'node:http';
@@ -48,7 +49,7 @@ const secure = (): object => ({
   ca: CERTIFICATE,
 });
 
-describe('called by hand', () => {
+describe('createConnection() that a program calls itself', () => {
   test('returns a stream at once that is the tunnel as soon as it is open', async () => {
     const agent = new SocksAgent(proxy.url('socks5'));
     const stream = agent.createConnection({ host: 'origin.test', port: web.http });
@@ -89,15 +90,15 @@ describe('called by hand', () => {
     await proxy.idle();
   });
 
-  test('asks a selector about the destination, once', async () => {
-    const asked: unknown[] = [];
+  test('calls a selector once, with the destination', async () => {
+    const calls: unknown[] = [];
     const agent = new SocksAgent((destination) => {
-      asked.push(destination);
+      calls.push(destination);
       return Promise.resolve(proxy.url('socks5'));
     });
     const stream = agent.createConnection({ host: 'origin.test', port: String(web.http) });
     await once(stream, 'connect');
-    expect(asked).toEqual([{ host: 'origin.test', port: web.http, protocol: 'http:' }]);
+    expect(calls).toEqual([{ host: 'origin.test', port: web.http, protocol: 'http:' }]);
     stream.destroy();
   });
 
@@ -144,7 +145,7 @@ describe('called by hand', () => {
   });
 });
 
-describe('lent to an agent of Node', () => {
+describe('createConnection() on an agent of Node', () => {
   test.each([
     ['http', http, () => ({ port: web.http })],
     ['https', https, () => ({ port: web.https, ca: CERTIFICATE })],
@@ -176,7 +177,7 @@ describe('lent to an agent of Node', () => {
     await proxy.idle();
   });
 
-  test('a timeout of the request reaches it', async () => {
+  test('the stream emits timeout after the timeout of the request', async () => {
     const server = createServer((socket) => socket.on('error', () => {}).resume());
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const agent = new Borrowing(new SocksAgent(proxy.url('socks5')));
@@ -191,7 +192,7 @@ describe('lent to an agent of Node', () => {
   });
 });
 
-describe('replaced in a subclass', () => {
+describe('createConnection() that a subclass replaces', () => {
   const REPLACEMENTS = {
     'that returns a stream': (options: object) => connect(options as { port: number }),
     'that calls back': (options: object, created: (error: null, stream: Duplex) => void) => {
@@ -221,7 +222,7 @@ describe('replaced in a subclass', () => {
     agent.destroy();
   });
 
-  test('that throws does so out of the request, as with Node, and frees its place', async () => {
+  test('an error that it throws is thrown by the request, as with Node, and the place is free again', async () => {
     class Throwing extends SocksAgent {
       broken = true;
 
@@ -241,7 +242,7 @@ describe('replaced in a subclass', () => {
     agent.destroy();
   });
 
-  test('that changes the options and calls the original still opens one tunnel for each request', async () => {
+  test('one tunnel is opened for each request when it changes the options and calls the original', async () => {
     class Changing extends SocksAgent {
       override createConnection(
         options: object,

@@ -26,7 +26,7 @@ afterAll(() => Promise.all([web.close(), proxy.close()]));
 
 const EVENTS = ['socket', 'response', 'timeout', 'error', 'close'] as const;
 
-/** `once` would end with the error that comes before. */
+/** `once` of node:events would reject with the error that comes before. */
 async function closing(req: ClientRequest): Promise<void> {
   if (!req.closed) await new Promise<void>((resolve) => req.once('close', () => resolve()));
 }
@@ -69,7 +69,7 @@ const LIMITS: Readonly<Record<string, SocksAgentOptions>> = {
 };
 
 describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
-  test('requests that succeed', async () => {
+  test('requests that succeed emit their events in their own context', async () => {
     const agent = new SocksAgent(proxy.url('socks5'), options);
     const recorder = new Recorder();
     for (const name of ['a', 'b', 'c']) recorder.send(name, agent);
@@ -77,7 +77,7 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     agent.destroy();
   });
 
-  test('requests that are refused, one after the other', async () => {
+  test('requests that are refused one after the other emit their events in their own context', async () => {
     const agent = new SocksAgent(proxy.url('socks5'), options);
     const recorder = new Recorder();
     for (const name of ['a', 'b', 'c']) recorder.send(name, agent, { host: 'refused.test' });
@@ -85,7 +85,7 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     agent.destroy();
   });
 
-  test('a request that follows one of another origin', async () => {
+  test('a request that follows one of another origin emits its events in its own context', async () => {
     const agent = new SocksAgent(proxy.url('socks5'), options);
     const recorder = new Recorder();
     recorder.send('a', agent, { host: 'refused.test' });
@@ -95,7 +95,7 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     agent.destroy();
   });
 
-  test('requests that are destroyed by another one while their sockets are being opened', async () => {
+  test('requests that another one destroys early emit their events in their own context', async () => {
     const agent = new SocksAgent(
       { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
       { ...options, lookup: () => {} },
@@ -110,7 +110,7 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     agent.destroy();
   });
 
-  test('timeouts, whoever set them', async () => {
+  test('timeouts are emitted in the context of their request, wherever they were set', async () => {
     const agent = new SocksAgent(
       { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
       { ...options, lookup: () => {} },
@@ -121,7 +121,7 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     await once(first, 'timeout');
     first.destroy();
     await closing(first);
-    // Now the socket of the second is being opened.
+    // From here on, the socket of the second request is being opened.
     store.run('somebody', () => second.setTimeout(30));
     await once(second, 'timeout');
     second.destroy();
@@ -135,22 +135,22 @@ describe('a selector', () => {
     ['that answers at once', (url: string) => url],
     ['that answers later', (url: string) => new Promise<string>((resolve) => setImmediate(resolve, url))],
   ])('%s is called in the context of its request, and so are the events', async (_, answer) => {
-    const asked: unknown[] = [];
+    const stores: unknown[] = [];
     const agent = new SocksAgent(
       () => {
-        asked.push(store.getStore());
+        stores.push(store.getStore());
         return answer(proxy.url('socks5'));
       },
       { maxSockets: 1 },
     );
     const recorder = new Recorder();
     for (const name of ['a', 'b', 'c']) recorder.send(name, agent);
-    expect(asked).toEqual(['a', 'b', 'c']);
+    expect(stores).toEqual(['a', 'b', 'c']);
     expect(await recorder.all()).toEqual(['a', 'b', 'c'].flatMap(succeeded));
     agent.destroy();
   });
 
-  test('that rejects does so in the context of its request', async () => {
+  test('a rejection of it is emitted in the context of its request', async () => {
     const agent = new SocksAgent(() => Promise.reject(new Error('mine')));
     const recorder = new Recorder();
     for (const name of ['a', 'b']) recorder.send(name, agent);

@@ -3,16 +3,17 @@
 //
 // Inherent differences, and so not recorded:
 // - A request gets its socket when the tunnel is open: the socket's own `lookup`, `connect` and `secureConnect` are over
-//   by then, `checkServerIdentity` has been asked, and the origin has a connection. A request whose socket cannot be
-//   opened fails without a `socket` event.
+// by then, `checkServerIdentity` has been asked, and the origin has a connection. A request whose socket cannot be
+// opened fails without a `socket` event.
 // - A TLS alert of the server is `ERR_SSL_*` here and `write EPROTO` there, since Node has the request waiting then.
 // - `abort` and `close` of a request that is aborted in the turn in which it was made come in another order.
 // - A TLS session is kept until a handshake with it fails; https.Agent drops it after any error of its socket. So over
-//   TLS, resets and errors are recorded here with `maxCachedSessions: 0`.
-// - TLS options that Node refuses throw there, and are the request's `error` here; it is the same error.
-//   With a `servername` that is none, https.Agent leaves the socket open, which is not recorded.
-// - A request that waited for a place in the pool has its events in its own async context here; there in that of the
-//   request that left the place, unless it gets that one's socket. test/context.test.ts has the cases.
+// TLS, resets and errors are recorded here with `maxCachedSessions: 0`.
+// - TLS options that Node refuses throw there, and are the request's `error` here; it is the same error. With a
+// `servername` that is not a name, https.Agent leaves the socket open, which is not recorded.
+// - A request that waited for a place in the pool has its events in its own async context here. There it has them in
+//   the context of the request that left the place, unless it gets the socket of that request. test/context.test.ts has
+//   the cases.
 // - `agent: false` keeps the TLS options of the global agent here, and has the defaults of Node there.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -589,7 +590,7 @@ const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
-    name: 'agent.destroy() ends idle sockets, and the agent goes on',
+    name: 'agent.destroy() ends idle sockets, and the agent stays usable',
     async act(run) {
       const agent = run.agent({ keepAlive: true });
       const req = await run.fetch('a');
@@ -905,7 +906,7 @@ const SCENARIOS: readonly Scenario[] = [
       }),
   },
   {
-    name: 'checkServerIdentity of one request is asked each time',
+    name: 'checkServerIdentity of one request is called each time',
     only: 'https',
     async act(run) {
       run.agent({ keepAlive: true });
@@ -924,7 +925,7 @@ const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
-    name: 'checkServerIdentity of the agent is asked once',
+    name: 'checkServerIdentity of the agent is called once',
     only: 'https',
     async act(run) {
       run.agent({

@@ -1,5 +1,5 @@
-// SocksAgent where Node and others make or read an agent by themselves: `agent: false`, `defaultPort`, options that are
-// copied from another agent.
+// SocksAgent where Node or other packages make an agent or read one: `agent: false`, `defaultPort`, and options that
+// are copied from another agent.
 
 import { once } from 'node:events';
 import http from 'node:http';
@@ -54,7 +54,7 @@ describe.each([
   const make = (server: SocksServer, more: SocksAgentOptions = {}): SocksAgent =>
     new SocksAgent(server.url('socks5'), { protocol: `${protocol}:`, ca: CERTIFICATE, ...more });
 
-  test('goes through the same proxy, on a connection of its own', async () => {
+  test('is sent through the same proxy, on a connection of its own', async () => {
     const before = proxy.log.length;
     await asGlobal(module, make(proxy, { keepAlive: true, maxSockets: 1 }), async () => {
       await answered(module.get(options()));
@@ -66,7 +66,7 @@ describe.each([
     expect(proxy.log.length).toBe(before + 2);
   });
 
-  test('goes through the proxy of the agent that is global now, with several alive', async () => {
+  test('is sent through the proxy of the agent that is global now, when there are several agents', async () => {
     const counts = (): number[] => [proxy.log.length, other.log.length];
     const before = counts();
     const first = make(proxy);
@@ -78,21 +78,21 @@ describe.each([
     expect(counts()).toEqual([(before[0] ?? 0) + 1, (before[1] ?? 0) + 1]);
   });
 
-  test('asks the selector of that agent', async () => {
-    const asked: unknown[] = [];
+  test('calls the selector of that agent', async () => {
+    const calls: unknown[] = [];
     const agent = new SocksAgent(
       (destination) => {
-        asked.push(destination);
+        calls.push(destination);
         return Promise.resolve(proxy.url('socks5'));
       },
       { protocol: `${protocol}:`, ca: CERTIFICATE },
     );
     await asGlobal(module, agent, () => answered(module.get(options())));
-    expect(asked).toEqual([{ host: 'origin.test', port: web[protocol], protocol: `${protocol}:` }]);
+    expect(calls).toEqual([{ host: 'origin.test', port: web[protocol], protocol: `${protocol}:` }]);
   });
 });
 
-test('the constructor of an agent is hidden, and is that of its class in all but what new makes of nothing', () => {
+test('the constructor of an agent is not enumerable, and differs from its class only in new without arguments', () => {
   class Special extends SocksAgent {}
   const agent = new Special('socks5://user:hunter2@127.0.0.1:1', { timeout: 5 });
   expect(Object.keys(agent)).not.toContain('constructor');
@@ -117,7 +117,7 @@ describe('defaultPort', () => {
       new URL(`${protocol}//origin.test${agent.defaultPort ? `:${agent.defaultPort}` : ''}/`).href;
     for (const protocol of ['https:', 'http:']) {
       expect(url(protocol)).toBe(`${protocol}//origin.test/`);
-      // A request in between must leave no trace in it.
+      // A request between the two reads must not change the result.
       const module = protocol === 'https:' ? https : http;
       module.get(`${protocol}//origin.test/`, { agent }).on('error', () => {});
       module.get(`${protocol}//origin.test/`, { agent, defaultPort: 81 }).on('error', () => {});
@@ -168,7 +168,7 @@ describe('options', () => {
     agent.destroy();
   });
 
-  test('a bad connectTimeout is called by its name', () => {
+  test('the error for a bad connectTimeout names connectTimeout', () => {
     expect(() => new SocksAgent('socks5://127.0.0.1:1', { connectTimeout: -1 })).toThrow(
       /^connectTimeout is 0 to 2147483647 milliseconds, not -1$/,
     );
@@ -188,7 +188,7 @@ describe('options', () => {
 });
 
 describe('addRequest', () => {
-  test('takes host, port and localAddress one by one, as Node does', async () => {
+  test('takes host, port and localAddress as separate arguments, as Node does', async () => {
     const agent = new SocksAgent(proxy.url('socks5'));
     const req = new http.ClientRequest({
       host: 'origin.test',

@@ -1,5 +1,5 @@
-// The parts of Node that are not public and that src/node.ts relies on: each test fails when Node renames or moves one.
-// And what must not happen to Node's own objects.
+// The parts of Node that are not public and that src/node.ts uses: each test fails when Node renames or moves one. And
+// the properties that requests of Node must keep.
 
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
@@ -92,7 +92,7 @@ describe('Node still', () => {
     expect(req).toMatchObject({ destroyed: true, closed: true });
   });
 
-  test('takes a request for closed by _closed', async () => {
+  test('treats a request with _closed as closed', async () => {
     const { req } = idle();
     endWithFalsyError(req, null);
     expect(await once(req, 'error')).toEqual([null]);
@@ -134,7 +134,7 @@ describe('Node still', () => {
     expect(kept(Object.assign(new Socket(), { [mark]: true }))).toBe(false);
   });
 
-  test('tells of the module of an https request by _defaultAgent', () => {
+  test('names the module of an https request by _defaultAgent', () => {
     expect(moduleProtocol(idle({}, https).options)).toBe('https:');
     expect(moduleProtocol(idle().options) ?? 'http:').toBe('http:');
   });
@@ -178,7 +178,7 @@ describe('a request', () => {
     );
   });
 
-  test('stays a fast object', async () => {
+  test('stays a fast object after its socket was opened', async () => {
     const script = `
       import http from 'node:http';
       import { once } from 'node:events';

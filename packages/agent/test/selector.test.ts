@@ -1,4 +1,4 @@
-// A selector is asked once for each request, about what will be connected to, and no connection outlives its answer.
+// A selector is called once for each request, with what will be connected to, and no connection outlives its answer.
 
 import { once } from 'node:events';
 import http from 'node:http';
@@ -42,25 +42,25 @@ describe.each([
   ['at once', (choice: ProxyChoice) => choice],
   ['later', (choice: ProxyChoice) => later(choice)],
 ])('a selector that answers %s', (_, answer) => {
-  test('is asked once for each request, kept-alive and queued ones included', async () => {
-    const asked: Destination[] = [];
+  test('is called once for each request, kept-alive and queued ones included', async () => {
+    const calls: Destination[] = [];
     const agent = new SocksAgent(
       (destination) => {
-        asked.push(destination);
+        calls.push(destination);
         return answer(proxy.url('socks5'));
       },
       { keepAlive: true, maxSockets: 1 },
     );
     await Promise.all([get(agent), get(agent), get(agent)].map(over));
     expect((await over(get(agent))).reusedSocket).toBe(true);
-    expect(asked).toEqual(
+    expect(calls).toEqual(
       Array.from({ length: 4 }, () => ({ host: 'origin.test', port: web.http, protocol: 'http:' })),
     );
     expect(proxy.log).toHaveLength(1);
     agent.destroy();
   });
 
-  test('decides for each request: a kept connection serves its own answer alone, direct ones included', async () => {
+  test('decides for each request: a kept connection, direct or not, serves no other answer', async () => {
     const choices: ProxyChoice[] = [proxy.url('socks5'), other.url('socks5'), undefined];
     let turn = 0;
     const agent = new SocksAgent(() => answer(choices[turn++ % 3]), { keepAlive: true });
@@ -86,28 +86,28 @@ describe.each([
     ['port', { port: 443 }, { port: 443 }],
     ['an empty host', { host: '' }, { host: 'localhost' }],
     ['both', { host: 'dual.test', port: 9 }, { host: 'dual.test', port: 9 }],
-  ])('is asked about %s of the agent, which Node connects to', async (__, options, expected) => {
-    const asked: Destination[] = [];
+  ])('is called with %s of the agent, which Node connects to', async (__, options, expected) => {
+    const calls: Destination[] = [];
     const refused = startServer({ allow: () => false });
     const agent = new SocksAgent(async (destination) => {
-      asked.push(destination);
+      calls.push(destination);
       return (await refused).url('socks5');
     }, options);
     const [error] = (await once(get(agent), 'error')) as [Error];
     expect(error).toMatchObject({ code: 'ERR_SOCKS_NOT_ALLOWED' });
     const destination = { host: 'origin.test', port: web.http, protocol: 'http:', ...expected };
-    expect(asked).toEqual([destination]);
+    expect(calls).toEqual([destination]);
     expect((await refused).log).toMatchObject([{ host: destination.host, port: destination.port }]);
     await (await refused).close();
     agent.destroy();
   });
 
-  test('is not asked when the agent has a socketPath, which is refused', async () => {
-    let asked = 0;
-    const agent = new SocksAgent(() => answer(void asked++), { socketPath: '/tmp/some.sock' } as object);
+  test('is not called when the agent has a socketPath, which is refused', async () => {
+    let calls = 0;
+    const agent = new SocksAgent(() => answer(void calls++), { socketPath: '/tmp/some.sock' } as object);
     const [error] = (await once(get(agent), 'error')) as [Error];
     expect(error).toMatchObject({ code: 'ERR_SOCKS_INVALID_DESTINATION' });
-    expect(asked).toBe(0);
+    expect(calls).toBe(0);
   });
 });
 
@@ -130,7 +130,7 @@ describe.each([
   ],
   ['rejects with', (value: unknown) => () => Promise.reject(value)],
 ])('a selector that %s', (_, make) => {
-  test.each(THROWN.map((value) => [value]))('%o: the error of that request alone', async (value) => {
+  test.each(THROWN.map((value) => [value]))('%o is the error of that request alone', async (value) => {
     let bad: ProxySelector | undefined = make(value);
     const agent = new SocksAgent((destination) => {
       const selector = bad ?? (() => proxy.url('socks5'));
@@ -183,13 +183,13 @@ describe('while the selector has not answered', () => {
     agent.destroy();
   });
 
-  test('connectTimeout runs', async () => {
+  test('connectTimeout ends the request', async () => {
     const agent = new SocksAgent(never, { connectTimeout: 20 });
     const [error] = (await once(get(agent), 'error')) as [Error];
     expect(error).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT' });
   });
 
-  test('what it takes counts into connectTimeout', async () => {
+  test('the time that the selector takes counts into connectTimeout', async () => {
     const silent = await startScript([]);
     const began = performance.now();
     const agent = new SocksAgent(
@@ -198,7 +198,7 @@ describe('while the selector has not answered', () => {
     );
     const [error] = (await once(get(agent), 'error')) as [Error];
     expect(error).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT' });
-    // 400 + 600 if each had its own.
+    // It would take 400 + 600 ms if the selector and the handshake had a limit each.
     expect(performance.now() - began).toBeLessThan(950);
     await silent.close();
     agent.destroy();

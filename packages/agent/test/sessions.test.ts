@@ -41,7 +41,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('with %s', (maxVersion) => {
     site.closeAllConnections();
   });
 
-  /** One request, whose socket is left as it is; and whether that resumed a session. */
+  /** Sends one request, leaves its socket open, and says whether a session was resumed. */
   const send = async (agent: http.Agent, options: https.RequestOptions = {}) => {
     const { port } = site.address() as AddressInfo;
     const req = https.get({ host: 'origin.test', port, agent, ca: CERTIFICATE, ...options });

@@ -26,19 +26,22 @@ const LONG: Readonly<Record<string, (timeout: number) => [agent: object, request
 };
 
 describe.each([MAX, MAX + 1, 2 ** 32 + 1, Number.MAX_VALUE])('%d milliseconds', (timeout) => {
-  test.each(Object.entries(LONG))('as %s fires neither in the handshake nor later', async (_, make) => {
-    const [ofAgent, ofRequest] = make(timeout);
-    const agent = new SocksAgent(proxy.url('socks5'), ofAgent);
-    const req = http.get({ host: 'origin.test', port: web.http, agent, ...ofRequest });
-    req.on('timeout', () => req.destroy(new Error('timeout')));
-    const [socket] = (await once(req, 'socket')) as [Socket];
-    expect(socket.timeout).toBeGreaterThanOrEqual(MAX);
-    req.on('response', (res) => res.resume());
-    await once(req, 'close');
-    agent.destroy();
-  });
+  test.each(Object.entries(LONG))(
+    'given as %s, it fires neither in the handshake nor later',
+    async (_, make) => {
+      const [ofAgent, ofRequest] = make(timeout);
+      const agent = new SocksAgent(proxy.url('socks5'), ofAgent);
+      const req = http.get({ host: 'origin.test', port: web.http, agent, ...ofRequest });
+      req.on('timeout', () => req.destroy(new Error('timeout')));
+      const [socket] = (await once(req, 'socket')) as [Socket];
+      expect(socket.timeout).toBeGreaterThanOrEqual(MAX);
+      req.on('response', (res) => res.resume());
+      await once(req, 'close');
+      agent.destroy();
+    },
+  );
 
-  test('as argument of setTimeout() fires neither in the handshake nor later', async () => {
+  test('given to setTimeout(), it fires neither in the handshake nor later', async () => {
     const agent = new SocksAgent(proxy.url('socks5'));
     const req = http.get({ host: 'origin.test', port: web.http, agent });
     req.setTimeout(timeout, () => req.destroy(new Error('timeout')));
@@ -66,33 +69,36 @@ describe.each(['5000', -1, Infinity, true, {}, 5n, '', null, NaN, 0, 0.5] as unk
     test.each<[string, object, object]>([
       ['of an agent', { timeout }, {}],
       ['of a request', {}, { timeout }],
-    ])('%s does what it does with an agent of Node, before anything is dialled', async (_, of, request) => {
-      const server = await startScript([]);
-      const nodes = new http.Agent(of);
-      const ours = new SocksAgent(server.url('socks5'), of);
-      const send = (agent: http.Agent, end = true) =>
-        caught(() => {
-          const req = http.get({ host: '127.0.0.1', port: web.http, agent, ...request } as object);
-          req.on('error', () => {});
-          if (end) req.destroy();
-        });
-      const expected = send(nodes);
-      expect(send(ours)).toEqual(expected);
-      if (expected !== undefined) {
-        expect(ours).toMatchObject({ totalSocketCount: 0, sockets: {} });
-        // A connection of another request is the first that the server sees.
-        const agent = new SocksAgent(server.url('socks5'));
-        http.get({ host: '127.0.0.1', agent }).on('error', () => {});
-        await server.connection();
-        expect(server.connections).toHaveLength(1);
-        agent.destroy();
-      }
-      nodes.destroy();
-      ours.destroy();
-      await server.close();
-    });
+    ])(
+      'given as %s, it has the effect that it has with an agent of Node, before anything is dialled',
+      async (_, of, request) => {
+        const server = await startScript([]);
+        const nodes = new http.Agent(of);
+        const ours = new SocksAgent(server.url('socks5'), of);
+        const send = (agent: http.Agent, end = true) =>
+          caught(() => {
+            const req = http.get({ host: '127.0.0.1', port: web.http, agent, ...request } as object);
+            req.on('error', () => {});
+            if (end) req.destroy();
+          });
+        const expected = send(nodes);
+        expect(send(ours)).toEqual(expected);
+        if (expected !== undefined) {
+          expect(ours).toMatchObject({ totalSocketCount: 0, sockets: {} });
+          // A connection of another request is the first that the server sees.
+          const agent = new SocksAgent(server.url('socks5'));
+          http.get({ host: '127.0.0.1', agent }).on('error', () => {});
+          await server.connection();
+          expect(server.connections).toHaveLength(1);
+          agent.destroy();
+        }
+        nodes.destroy();
+        ours.destroy();
+        await server.close();
+      },
+    );
 
-    test('in setTimeout() does what it does with an agent of Node', async () => {
+    test('given to setTimeout(), it has the effect that it has with an agent of Node', async () => {
       const server = await startScript([]);
       const nodes = new http.Agent();
       const ours = new SocksAgent(server.url('socks5'));
@@ -125,10 +131,10 @@ test('a bad timeout of a request that waited in the queue is its error alone', a
   agent.destroy();
 });
 
-test('a bad timeout is thrown before a selector is asked', () => {
+test('a bad timeout is thrown before the selector is called', () => {
   const agent = new SocksAgent(
     () => {
-      throw new Error('asked');
+      throw new Error('called');
     },
     { timeout: '5000' } as object,
   );
@@ -168,7 +174,7 @@ describe.each(Object.entries(REFUSED))('%s', (_, options) => {
   test.each([
     ['of an agent', options, {}],
     ['of a request', {}, options],
-  ])('%s: the error of https.Agent, and nothing stays open', async (__, of, request) => {
+  ])('%s: the request has the error of https.Agent, and nothing stays open', async (__, of, request) => {
     const nodes = new https.Agent(of);
     const ours = new SocksAgent(proxy.url('socks5'), of);
     expect(await failure(ours, request)).toEqual(await failure(nodes, request));
@@ -180,7 +186,7 @@ describe.each(Object.entries(REFUSED))('%s', (_, options) => {
 });
 
 // https.Agent itself leaves a socket open then.
-test('a servername of the wrong type: an error, and nothing stays open', async () => {
+test('a servername of the wrong type is an error of the request, and nothing stays open', async () => {
   const agent = new SocksAgent(proxy.url('socks5'));
   expect(await failure(agent, { servername: 1 })).toEqual({
     name: 'TypeError',

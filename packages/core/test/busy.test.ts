@@ -1,4 +1,5 @@
-// A process too busy to look at its sockets is not a proxy that keeps silent: what has come meanwhile counts.
+// A process that is too busy to look at its sockets must not take a proxy for a silent one: bytes that came meanwhile
+// count.
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -81,7 +82,7 @@ describe('a loop that is blocked for longer than the time limit', () => {
     await expectTunnel(connect(local, { host: 'a.test', port }, { timeout: 150, lookup }));
   });
 
-  test('and keeps silent proxies apart: one that says nothing fails a limit later', async () => {
+  test('a proxy that stays silent still fails, one time limit later', async () => {
     const silent = await startScript([{ read: 3 }, { stall: true }]);
     const attempt = connect(silent.url('socks5'), { host: '127.0.0.1', port }, { timeout: 100 });
     const failed = attempt.catch((error: unknown) => error);
@@ -89,12 +90,12 @@ describe('a loop that is blocked for longer than the time limit', () => {
     block(500);
     const free = performance.now();
     expect(await failed).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT', phase: 'greeting' });
-    // At most one more limit, whatever the time that was lost.
+    // A second time limit at most, however much time was lost.
     expect(performance.now() - free).toBeLessThan(500);
     await silent.close();
   });
 
-  test('when it is free, the limit is the limit', async () => {
+  test('a loop that is not blocked gets no extra time', async () => {
     const silent = await startScript([{ read: 3 }, { stall: true }]);
     const started = performance.now();
     const attempt = connect(silent.url('socks5'), { host: '127.0.0.1', port }, { timeout: 200 });

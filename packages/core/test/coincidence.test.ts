@@ -11,7 +11,7 @@ import { expect, test } from 'vitest';
 const PROXY = 'socks5://127.0.0.1:1080';
 const TO = { host: 'origin.test', port: 80 };
 
-/** Answers nothing until it is told to. */
+/** Sends nothing before it is told to. */
 class Silent extends Duplex {
   override _read(): void {}
   override _write(_chunk: Buffer, _encoding: string, done: () => void): void {
@@ -56,9 +56,9 @@ test.each([[new RangeError('enough')], [null]])(
   },
 );
 
-test('a socket that fails between the reply and the hand-over is a proxy that closed', async () => {
+test('a socket that fails between the reply and the hand-over is reported as a proxy that closed', async () => {
   const socket = new Silent();
-  // The write of the greeting fails, and all that the proxy had to say is there before that is told.
+  // The write of the greeting fails before Node reports what the proxy has sent.
   socket.end();
   socket.push(Buffer.from('050005000001000000000000', 'hex'));
   expect(await rejection(connect(PROXY, TO, { socket }))).toMatchObject({
@@ -87,7 +87,7 @@ test('what only looks like a socket is refused as an option', async () => {
   expect(await rejection(connect(PROXY, TO, { socket }))).toMatchObject({ code: 'ERR_INVALID_ARG_VALUE' });
 });
 
-test('a tunnel that never began says neither start nor error to the diagnostics channels', async () => {
+test('a tunnel that never began sends neither start nor error to the diagnostics channels', async () => {
   const heard: string[] = [];
   const stops = ['start', 'end', 'error'].map((event) => {
     const listener = (): void => void heard.push(event);

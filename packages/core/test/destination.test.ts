@@ -93,7 +93,7 @@ describe('a character that no host can contain is refused wherever it stands, in
     '\n',
     '\r',
   ];
-  // What IDNA maps to one of these.
+  // Characters that IDNA maps to one of these.
   const mapped = [
     '／',
     '＼',
@@ -138,7 +138,7 @@ test.each(['x.onion', 'X.ONION', 'a.x.Onion.', 'ｘ.ｏｎｉｏｎ', 'x。ⓞni
   },
 );
 
-test.each(['onion.test', 'xonion', 'x.onion.test'])('%s is no onion name', (host) => {
+test.each(['onion.test', 'xonion', 'x.onion.test'])('%s is not an onion name', (host) => {
   expect(isOnion(parseHost(host) ?? '')).toBe(false);
 });
 

@@ -1,5 +1,5 @@
-// The stream of a tunnel over a method that wraps everything: nothing is lost at its end, every failure is its error,
-// and it keeps the process alive only when it should.
+// The stream of a tunnel over a method that wraps everything: no byte is lost at its end, every failure is an error of
+// the stream, and it keeps the process alive only when it should.
 
 import { once } from 'node:events';
 import { connect as dialTcp } from 'node:net';
@@ -18,7 +18,7 @@ afterEach(async () => {
   for (const close of closing.splice(0).toReversed()) await close();
 });
 
-/** Frames of two octets of length and so many bytes. */
+/** A frame: two octets of length, then so many bytes. */
 function frame(data: Uint8Array): Buffer {
   return Buffer.concat([Buffer.of(data.length >> 8, data.length & 0xff), data]);
 }
@@ -40,7 +40,7 @@ const methodWith = (encapsulation: Partial<Encapsulation> = {}): AuthMethod => (
   },
 });
 
-/** A proxy that grants in a frame of its own, and then plays. */
+/** A proxy that sends its reply in a frame, and then runs the rest of its script. */
 async function granting(play: (socket: Socket, read: Read) => unknown): Promise<Played> {
   const proxy = await startPlay(async (socket, read) => {
     await read(3);
@@ -81,7 +81,7 @@ const destination = { host: '127.0.0.1', port: 80 };
 const openTunnel = (proxy: Played, encapsulation?: Partial<Encapsulation>, options?: ConnectOptions) =>
   connect(proxy.url, destination, { auth: [methodWith(encapsulation)], ...options });
 
-/** A look at what there is, so that a FIN that has come is known to have come. */
+/** Waits until a FIN that has come is known to Node. */
 async function turns(count = 20): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -117,7 +117,7 @@ const READERS: [string, (socket: Socket) => Promise<number>][] = [
   ],
 ];
 
-describe('what came before the FIN is read', () => {
+describe('bytes that came before the FIN are read', () => {
   const sizes: [string, number, number][] = [
     ['1000 bytes in one frame', 1000, 1],
     ['one byte', 1, 1],
@@ -138,7 +138,7 @@ describe('what came before the FIN is read', () => {
     });
   }
 
-  test('by a reader that pauses, with back-pressure at the FIN', async () => {
+  test('by a reader that pauses, so that there is back-pressure at the FIN', async () => {
     const proxy = await granting((socket) => {
       for (let i = 0; i < 20; i++) socket.write(frame(Buffer.alloc(50_000, i)));
       socket.end();
@@ -152,14 +152,14 @@ describe('what came before the FIN is read', () => {
     expect(length).toBe(1_000_000);
   });
 
-  test('when the frames carry nothing, too', async () => {
+  test('and empty frames before the FIN change nothing', async () => {
     const proxy = await granting((socket) => socket.end(Buffer.alloc(200)));
     const { socket } = await openTunnel(proxy);
     await turns();
     expect(await READERS[0]?.[1](socket)).toBe(0);
   });
 
-  test('in the frame of the reply', async () => {
+  test('also those in the frame of the reply', async () => {
     const proxy = await startPlay(async (socket, read) => {
       await read(3);
       send(socket, '0580');
@@ -173,7 +173,7 @@ describe('what came before the FIN is read', () => {
     expect(await READERS[0]?.[1](socket)).toBe(3);
   });
 
-  test('and the side of the client can still be written and ended', async () => {
+  test('and the client can still write and end its side', async () => {
     let got = '';
     const proxy = await granting(async (socket, read) => {
       socket.end(frame(Buffer.from('bye')));
@@ -186,7 +186,7 @@ describe('what came before the FIN is read', () => {
     await expect.poll(() => got, { interval: 5 }).toBe('00046c617465');
   });
 
-  test('or the end inside a frame is an error, whenever the reader begins', async () => {
+  test('but an end inside a frame is an error, whenever the reader begins', async () => {
     const proxy = await granting(async (socket, read) => {
       await read(2 + 2);
       socket.end(Buffer.from('0005aabb', 'hex'));
@@ -227,7 +227,7 @@ describe('an encapsulation that fails is the error of the socket', () => {
     const proxy = await granting(() => {});
     const { socket } = await openTunnel(proxy, afterRequest(seal));
     const failed = once(socket, 'error') as Promise<[Error]>;
-    // Nothing leaves through the write itself.
+    // write() itself does not throw.
     socket.write('hello');
     const [error] = await failed;
     if (how === 'throws' || how === 'rejects') expect(error).toBe(failure);
@@ -296,7 +296,7 @@ describe('an encapsulation that fails is the error of the socket', () => {
 });
 
 describe('open() is a generator as authenticate() is', () => {
-  test('what a `wait` rejects with is thrown into it, and it may go on', async () => {
+  test('a rejection of its `wait` is thrown into it, and it may continue', async () => {
     const proxy = await granting((socket) => socket.write(frame(Buffer.from('x'))));
     const { socket } = await openTunnel(proxy, {
       *open() {

@@ -1,5 +1,5 @@
-// Core in a program whose globals are not those of Node: a DOM in their place, as test runners have it, or a context of
-// node:vm with objects of its own. And the signals of the caller, which stay as they were.
+// Core in a program whose globals are not those of Node: those of a DOM, as in test runners, or those of a context of
+// node:vm. And the signals of the caller, which keep no listener of ours.
 
 import { getEventListeners, getMaxListeners } from 'node:events';
 import { startScript, startServer } from '@socksify/server';
@@ -26,7 +26,7 @@ const url = () => server.url('socks5', { username: 'u', password: 'pä' });
 describe('the signal of the caller', () => {
   const here = () => ({ host: '127.0.0.1', port });
 
-  test('has one listener for all attempts, its own limit, and no listener afterwards', async () => {
+  test('has one listener during all attempts, and none afterwards', async () => {
     const { signal } = new AbortController();
     const limit = getMaxListeners(signal);
     const client = new SocksClient(url(), { standby: 1 });
@@ -56,7 +56,7 @@ describe('the signal of the caller', () => {
     await silent.close();
   });
 
-  test('warns of no leak', async () => {
+  test('causes no warning of a leak', async () => {
     const source = `
       const [, url, port] = process.argv;
       const { signal } = new AbortController();
@@ -107,7 +107,7 @@ const IMPOSTORS = `
   globalThis.Event = globalThis.EventTarget = globalThis.DOMException = globalThis.MessageChannel = undefined;
 `;
 
-/** Everything that core does with globals, in one program. Prints nothing when all is well. */
+/** One program that uses all globals that core uses. It prints nothing when all is well. */
 const EXERCISE = `
   const { connect, parseProxy, SocksClient, chainKey } = core;
   const to = { host: '127.0.0.1', port: Number(port) };
@@ -139,7 +139,7 @@ const EXERCISE = `
   await new Promise((resolve) => setTimeout(resolve, 50));
   await expectTunnel(client.connect(to));
   if (chainKey([parseProxy(url)]) !== chainKey([parseProxy(url)])) throw new Error('not the same key');
-  // The client is not closed: what is on standby keeps no process alive.
+  // The client is not closed: standby connections keep no process alive.
 `;
 
 describe('core works', () => {

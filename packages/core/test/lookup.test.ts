@@ -1,5 +1,5 @@
-// Look-ups on this side: what they answer is checked, no more addresses are tried than makes sense, and onion names are
-// looked up on no route.
+// Look-ups on this side: their answers are checked, an address is tried only if it can help, and onion names are never
+// looked up.
 
 import { createServer } from 'node:net';
 import type { AddressInfo, LookupFunction } from 'node:net';
@@ -29,7 +29,7 @@ const local = ({ port }: { port: number }, version: 4 | 5 = 5): SocksProxy => ({
   port,
   dns: 'local',
 });
-/** Later, as look-ups do: what is thrown into the callback reaches nobody. */
+/** Answers in a later turn, as look-ups do: an error that is thrown into the callback is then uncaught. */
 const answering =
   (...answer: readonly unknown[]): LookupFunction =>
   (_host, _options, done) =>
@@ -72,7 +72,7 @@ describe.each(NONSENSE)('a look-up that answers %s', (_, lookup) => {
     expect(server.connections).toHaveLength(0);
   });
 
-  test('means that the proxy of that name cannot be reached', async () => {
+  test('is ERR_SOCKS_PROXY_UNREACHABLE when the name is that of the proxy', async () => {
     const attempt = connect('socks5://proxy.test', DESTINATION, { lookup, timeout: 2000 });
     await expect(attempt).rejects.toMatchObject({
       code: 'ERR_SOCKS_PROXY_UNREACHABLE',
@@ -87,7 +87,7 @@ describe.each(NONSENSE)('a look-up that answers %s', (_, lookup) => {
 });
 
 describe('an address that a proxy cannot be asked for', () => {
-  test('is left out: 0.0.0.x would mean SOCKS4A', async () => {
+  test('is left out if it is 0.0.0.x, which would mean SOCKS4A', async () => {
     const server = await scripted({ read: 9 }, { send: '005a 0000 00000000' });
     const lookup = addresses('0.0.0.5', '0.0.0.1', '127.0.0.1');
     const { socket } = await connect(local(server, 4), DESTINATION, { lookup });
@@ -109,7 +109,7 @@ describe('an address that a proxy cannot be asked for', () => {
     expect(server.connections).toHaveLength(0);
   });
 
-  test('is left out: an address with a zone', async () => {
+  test('is left out if it has a zone', async () => {
     const server = await scripted({ read: 3 }, { send: '0500' }, { read: 10 }, { send: GRANTED });
     const lookup = addresses('fe80::1%lo', '127.0.0.1');
     (await connect(local(server), DESTINATION, { lookup })).socket.destroy();
@@ -145,7 +145,7 @@ describe('the next address is not tried', () => {
     expect(server.connections).toHaveLength(1);
   });
 
-  test('when the proxy cannot be reached', async () => {
+  test('when the proxy cannot be dialled', async () => {
     const gone = createServer().listen(0, '127.0.0.1');
     await once(gone, 'listening');
     const { port } = gone.address() as AddressInfo;
@@ -170,7 +170,7 @@ describe('the next address is not tried', () => {
     expect(second.connections).toHaveLength(1);
   });
 
-  test('but is, when the proxy cannot connect to one, and then all are', async () => {
+  test('but all are tried when the proxy cannot connect to one of them', async () => {
     const server = await scripted({ read: 3 }, { send: '0500' }, { read: 10 }, { send: '0504' });
     const lookup = addresses('127.0.0.1', '127.0.0.2', '127.0.0.3');
     expect(await codeOf(connect(local(server), DESTINATION, { lookup }))).toBe('ERR_SOCKS_HOST_UNREACHABLE');
@@ -209,7 +209,7 @@ describe('an onion name', () => {
     }
   });
 
-  test('is the name of a later hop, and the first hop is asked for it', async () => {
+  test('may be the name of a later hop, and the first hop is asked for it', async () => {
     const first = await scripted({ read: 3 }, { send: '0500' }, { read: 16 }, { send: '0504' });
     const chain = [`socks5://127.0.0.1:${first.port}`, 'socks5://abc.onion:80'];
     const attempt = connect(chain, DESTINATION, { lookup });
@@ -220,7 +220,7 @@ describe('an onion name', () => {
     );
   });
 
-  test('is not a name that only ends like one', async () => {
+  test('is more than a name with the same last letters', async () => {
     const asked: string[] = [];
     const refusing: LookupFunction = (host, _options, done) => {
       asked.push(host);
@@ -249,7 +249,7 @@ describe('a look-up to dial', () => {
     await expect(connect(() => undefined, DESTINATION, { lookup })).rejects.toThrow('no resolver');
   });
 
-  test('may answer with one address when it is asked for all', async () => {
+  test('may answer with one address when all are wanted', async () => {
     const server = await scripted({ read: 3 }, { send: '0500' }, { read: 16 }, { send: GRANTED });
     const lookup = answering(null, '127.0.0.1', 4);
     const { socket } = await connect(`socks5://proxy.test:${server.port}`, DESTINATION, { lookup });
@@ -257,7 +257,7 @@ describe('a look-up to dial', () => {
     expect(server.connections).toHaveLength(1);
   });
 
-  test('answers nonsense to nobody but the caller, in a process that ends', async () => {
+  test('does not end the process when it answers nonsense', async () => {
     const source = `
       const answers = [[null, []], [null, [null]], [null], [null, 'x'], [null, [{ address: 'fe80::1%lo', family: 6 }]]];
       for (const answer of answers) {

@@ -1,5 +1,5 @@
-// Options: what is not valid is refused by name before any IO, what is undefined was not given. And the peers that are
-// found on a wrong port, with what to use instead.
+// Options: one that is not valid is refused by name before any IO, one that is undefined was not given. And the other
+// servers that may be on the port, with what the errors say to use.
 
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptedServer, ScriptStep, SocksServer } from '@socksify/server';
@@ -83,7 +83,7 @@ describe('an option that is not valid', () => {
 });
 
 describe('an option of connect() that is undefined leaves that of the client', () => {
-  test('lookup', async () => {
+  test('lookup is that of the client', async () => {
     const server = await scripted(...SUCCESS);
     const client = new SocksClient(`socks5://proxy.invalid:${server.port}`, {
       lookup: (_host, _options, done) => done(null, [{ address: '127.0.0.1', family: 4 }]),
@@ -93,14 +93,14 @@ describe('an option of connect() that is undefined leaves that of the client', (
     expect(server.connections).toHaveLength(1);
   });
 
-  test('auth', async () => {
+  test('auth is that of the client', async () => {
     const server = await scripted({ read: 3 }, { send: '05ff' });
     const client = new SocksClient(`socks5://u:p@127.0.0.1:${server.port}`, { auth: 'required' });
     await expect(client.connect(destination, { auth: undefined })).rejects.toThrow();
     expect(server.connections[0]?.received.toString('hex')).toBe('050102');
   });
 
-  test('timeout', async () => {
+  test('timeout is that of the client', async () => {
     const server = await scripted({ stall: true });
     const client = new SocksClient(server.url('socks5'), { timeout: 50 });
     await expect(client.connect(destination, { timeout: undefined })).rejects.toMatchObject({
@@ -109,14 +109,14 @@ describe('an option of connect() that is undefined leaves that of the client', (
     });
   });
 
-  test('pipeline', async () => {
+  test('pipeline is that of the client', async () => {
     const server = await scripted({ read: 13 }, { send: `0500 ${GRANTED}` });
     const client = new SocksClient(server.url('socks5'), { pipeline: true });
     (await client.connect(destination, { pipeline: undefined })).socket.destroy();
     expect(server.connections[0]?.received.length).toBe(13);
   });
 
-  test('tcp, and each option in it', async () => {
+  test('tcp and each option in it are those of the client', async () => {
     const server = await scripted(...SUCCESS);
     const client = new SocksClient(server.url('socks5'), { tcp: { localAddress: '127.0.0.7' } });
     for (const tcp of [
@@ -130,7 +130,7 @@ describe('an option of connect() that is undefined leaves that of the client', (
     }
   });
 
-  test('signal, socket, tls, prepare and chain', async () => {
+  test('signal, socket, tls, prepare and chain are not given', async () => {
     const server = await scripted(...SUCCESS);
     const none = {
       signal: undefined,
@@ -144,7 +144,7 @@ describe('an option of connect() that is undefined leaves that of the client', (
     expect(server.connections).toHaveLength(2);
   });
 
-  test('and one of the constructor leaves the default', async () => {
+  test('an option of the constructor that is undefined leaves the default', async () => {
     const server = await scripted(...SUCCESS);
     const none = {
       lookup: undefined,
@@ -214,7 +214,7 @@ describe('on the port is', () => {
       'PROXY_CLOSED',
       /shadowsocks/,
     ],
-  ])('%s: an error of %s says what to use', async (_, scheme, steps, code, hint) => {
+  ])('%s: the error of %s says what to use', async (_, scheme, steps, code, hint) => {
     const server = await scripted(...steps);
     const attempt = connect(server.url(scheme), destination, { timeout: 300 });
     const error = (await attempt.catch((reason: unknown) => reason)) as Error & {

@@ -1,5 +1,5 @@
-// From the dial to the hand-over a connection has one owner: whatever fails, wherever, the connection is closed, the
-// caller gets one rejection, and nothing reaches the process.
+// From the dial to the hand-over a connection has one owner: after any failure the connection is closed, the caller
+// gets one rejection, and no error is uncaught.
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -43,7 +43,7 @@ async function rejection(attempt: Promise<Tunnel>): Promise<Error & { code?: str
 }
 
 describe('TLS options that Node refuses', () => {
-  // What the context is made of is read before anything is dialled.
+  // The options of the SecureContext are read before anything is dialled.
   test.each<[string, object]>([
     ['ciphers', { ciphers: 'bogus' }],
     ['minVersion', { minVersion: 'x' }],
@@ -89,7 +89,7 @@ describe('TLS options that Node refuses', () => {
     },
   );
 
-  test('of the proxy: reject before anything is dialled, or close what was', async () => {
+  test('those of the proxy reject before anything is dialled, or close what was dialled', async () => {
     const script = await startScript([{ stall: true }]);
     closing.push(() => script.close());
     for (const tls of [{ ciphers: 'bogus' }, { servername: 1 }, { minDHSize: -1 }]) {
@@ -199,7 +199,7 @@ describe('a proxy that resets', () => {
     ['half of its reply', '0500', '05000001'],
     ['its refusal', '0500', '0505'],
     ['the answer to a chain', '0500', '05000001000000000000'],
-  ])('behind %s rejects the call, or reaches the owner of the socket', async (what, method, reply) => {
+  ])('after %s rejects the call, or is an error of the socket for its owner', async (what, method, reply) => {
     const proxy = await startPlay(async (socket, read) => {
       await read(3);
       socket.write(Buffer.from(method, 'hex'));
@@ -292,7 +292,7 @@ describe('a socket that is handed in is closed', () => {
     expect(socket.destroyed).toBe(true);
   });
 
-  test('and its own error afterwards reaches nobody', async () => {
+  test('and no later error of it is uncaught', async () => {
     const socket = new Duplex({ destroy: (_error, done) => done(new Error('late')), read() {}, write() {} });
     const closed = new Promise((resolve) => socket.once('close', resolve));
     await rejection(connect(url, { host: '', port: 80 }, { socket }));
@@ -300,7 +300,7 @@ describe('a socket that is handed in is closed', () => {
     expect(socket.errored).toMatchObject({ message: 'late' });
   });
 
-  test('in another process, with nothing uncaught', async () => {
+  test('and nothing is uncaught in a process without handlers', async () => {
     const silent = await startPlay(() => {});
     closing.push(silent.close);
     const source = `
@@ -321,7 +321,7 @@ describe('a socket that is handed in is closed', () => {
     ['text', 'x'],
     ['a half of a stream', { read() {}, destroy() {} }],
     ['null', null],
-  ])('unless it is none: %s is refused', async (_, socket) => {
+  ])('but %s is not a socket, and is refused', async (_, socket) => {
     expect(await rejection(connect(url, destination, { socket: socket as Duplex }))).toMatchObject({
       name: 'TypeError',
       code: 'ERR_INVALID_ARG_VALUE',
@@ -329,7 +329,7 @@ describe('a socket that is handed in is closed', () => {
     });
   });
 
-  test('also when it reads text, or has ended, or is destroyed', async () => {
+  test('also if it is refused because it reads text, has ended, or is destroyed', async () => {
     const [reading] = duplexPair();
     reading.setEncoding('utf8');
     const [objects] = [new Duplex({ objectMode: true, read() {}, write() {} })];
@@ -395,7 +395,7 @@ describe('a generator of the caller is closed', () => {
     },
   );
 
-  test('and what its finally block throws, or still yields, changes nothing', async () => {
+  test('and what its finally block throws or yields changes nothing', async () => {
     const proxy = await startPlay(async (socket, read) => {
       await read(3);
       send(socket, '0580');

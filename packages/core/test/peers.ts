@@ -1,4 +1,4 @@
-// What several suites need: servers that are played byte by byte, and programs in a process of their own.
+// Servers that follow a script byte by byte, and programs in a process of their own, for several suites.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,7 +19,7 @@ export interface Played {
 
 export type Read = (count: number) => Promise<string>;
 
-/** A server that plays its part for each connection: `read` gives so many bytes in hex. */
+/** A server that follows its script for each connection: `read` gives so many bytes in hex. */
 export async function startPlay(
   play: (socket: Socket, read: Read, index: number) => unknown,
 ): Promise<Played> {
@@ -90,5 +90,5 @@ export async function runProgram(
   return { ended, code: status, stdout, stderr };
 }
 
-/** A program that ended by itself, in good order. */
+/** The result of a program that ended by itself, without an error. */
 export const IN_ORDER: Ending = { ended: true, code: 0, stdout: '', stderr: '' };

@@ -105,7 +105,7 @@ describe('with credentials', () => {
     await Promise.all(server.connections.map(({ closedByClient }) => closedByClient));
   });
 
-  test('and it is remembered, so that the password is not sent to it again', async () => {
+  test('a proxy without authentication is remembered, so that the password is not sent to it again', async () => {
     const server = await scripted(refusesAll, acceptsNone);
     for (let i = 0; i < 3; i++) {
       (await connect(login(server), destination, { pipeline: true })).socket.destroy();
@@ -131,7 +131,7 @@ describe('with credentials', () => {
     expect(server.connections).toHaveLength(1);
   });
 
-  test('FF twice is the error', async () => {
+  test('FF in both attempts is the error', async () => {
     const server = await scripted(refusesAll, [{ read: 4 }, { send: '05ff' }]);
     await expect(connect(login(server), destination, { pipeline: true })).rejects.toMatchObject({
       code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
@@ -188,7 +188,7 @@ describe('a proxy is not remembered when the second attempt', () => {
   });
 });
 
-test('a socket that was handed in is the only connection, and what it gives is the answer', async () => {
+test('a socket that was handed in is the only connection, and its answer is the result', async () => {
   const server = await scripted([ALL, { close: true }]);
   const socket = dialTcp(server.port, '127.0.0.1');
   const attempt = connect(server.url('socks5'), destination, { pipeline: true, socket });

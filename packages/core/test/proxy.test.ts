@@ -36,7 +36,7 @@ describe('a URL is read as', () => {
     expect(revealed(parseProxy(new URL(url)))).toEqual(expected);
   });
 
-  /** The password is no own property of the credentials. */
+  /** The password is not an own property of the credentials. */
   function revealed(proxy: SocksProxy): object {
     return proxy.credentials ? { ...proxy, credentials: reveal(proxy.credentials) } : proxy;
   }
@@ -52,7 +52,7 @@ test.each<[string, string]>([
   expect(toProxy({ version: 5, host: url.slice(9).replace(/:.*/, '') }).host).toBe(host);
 });
 
-test('white space and line breaks around a URL are no part of it', () => {
+test('white space and line breaks around a URL are ignored', () => {
   expect(parseProxy(' \tsocks5://u:p@h\r\n')).toMatchObject({ host: 'h', credentials: { password: 'p' } });
 });
 
@@ -197,7 +197,7 @@ describe('an unknown field of a proxy object is refused by name, with what to wr
     }
   });
 
-  test('also when it is a getter of a class', () => {
+  test('the field may also be a getter of a class', () => {
     class Config {
       version = 5;
       host = 'h';
@@ -208,7 +208,7 @@ describe('an unknown field of a proxy object is refused by name, with what to wr
     expect(() => toProxy(new Config() as never)).toThrowError(/no field username/);
   });
 
-  test.each(['user', 'pass', 'userId', 'hidden2'])('credentials: %s', (field) => {
+  test.each(['user', 'pass', 'userId', 'hidden2'])('the field %s of credentials is refused too', (field) => {
     const credentials = { username: 'u', [field]: 'x' };
     expect(() => toProxy({ version: 5, host: 'h', credentials })).toThrowError(
       expect.objectContaining({

@@ -119,7 +119,7 @@ test.each<[string, unknown]>([
   expect(caught).toEqual([reason]);
 });
 
-test('whatever a selector does reaches the caller alone, and not the process', async () => {
+test('whatever a selector does concerns its caller alone, and not the process', async () => {
   const source = `
     const reasons = [new Error('no proxy today'), undefined, null, 'no proxy today', 0];
     const never = new Promise(() => {});
@@ -152,7 +152,7 @@ test('whatever a selector does reaches the caller alone, and not the process', a
   expect(await runProgram(source)).toEqual(IN_ORDER);
 });
 
-test('select() answers at once when the selector does', () => {
+test('select() returns no promise when the selector returns none', () => {
   const client = new SocksClient(() => 'socks5://proxy.test');
   expect(client.select({ host: 'h', port: 1 })).toMatchObject([{ host: 'proxy.test' }]);
 });

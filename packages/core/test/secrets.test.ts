@@ -323,7 +323,7 @@ describe('the password and TLS keys of a checked proxy', () => {
     ).toBe('new');
   });
 
-  test('are missed in a copy that lost them: it is refused', () => {
+  test('make a copy that lost them be refused', () => {
     const json = (value: unknown) => JSON.parse(JSON.stringify(value)) as SocksProxy;
     const clone = structuredClone(proxy);
     for (const copy of [
@@ -340,7 +340,7 @@ describe('the password and TLS keys of a checked proxy', () => {
     expect(toProxy({ ...open, credentials })).toEqual(parseProxy('socks5://user@a'));
   });
 
-  test('keep the keys of chains apart', () => {
+  test('make the keys of chains different', () => {
     const withKey = (key: string) => toProxy({ version: 5, host: 'a', tls: { key, ca: 'ca' } });
     const withPassword = (password: string) =>
       toProxy({ version: 5, host: 'a', credentials: { username: 'u', password } });

@@ -1,4 +1,4 @@
-// Connections on standby: used by the next tunnel, and let go in silence.
+// Standby connections: the next tunnel uses them, and unused ones are closed without an error.
 
 import { once } from 'node:events';
 import { connect as dialTcp, createServer } from 'node:net';
@@ -85,16 +85,16 @@ test.each(['socks4', 'socks4a', 'socks5'])('carry bytes over %s', async (scheme)
   for (let i = 0; i < 6; i++) await use(await socks.connect(here()));
 });
 
-test('are reached through a chain', async () => {
+test('are opened through a chain', async () => {
   const [first, second] = [await proxy(), await proxy()];
   const socks = client([first.url('socks5'), second.url('socks4a')]);
   await use(await socks.connect(here()));
   await connections(second, 2);
-  const asked = first.log.length;
+  const before = first.log.length;
   await use(await socks.connect(here()));
   expect(second.log).toHaveLength(2);
   expect(first.log[0]?.port).toBe(second.port);
-  expect(first.log.length).toBeGreaterThanOrEqual(asked);
+  expect(first.log.length).toBeGreaterThanOrEqual(before);
 });
 
 test('end with the client', async () => {
@@ -144,7 +144,7 @@ describe('are dropped in silence', () => {
   });
 });
 
-test('a reset on the request says that the request was not received: a new connection is asked', async () => {
+test('a reset on the request means that the request was not received: it is sent on a new connection', async () => {
   const resetsLate: readonly ScriptStep[] = [{ read: 3 }, { send: '0500' }, { read: 10 }, { reset: true }];
   const server = await startScript((index) => (index === 1 ? resetsLate : SUCCESS));
   closing.push(() => server.close());
@@ -156,7 +156,7 @@ test('a reset on the request says that the request was not received: a new conne
   socket.destroy();
 });
 
-test('a close on the request is how OpenSSH refuses: nobody is asked a second time', async () => {
+test('a close on the request is a refusal by OpenSSH: the request is not sent a second time', async () => {
   const requests: string[] = [];
   const refuses: readonly ScriptStep[] = [{ read: 3 }, { send: '0500' }, { read: 10 }, { close: true }];
   const server = await startScript((index) => (index === 0 ? SUCCESS : refuses));
@@ -226,7 +226,7 @@ describe('are used for equal proxies that a selector makes anew each time', () =
     expect(server.log).toHaveLength(4);
   });
 
-  test('but not for another password', async () => {
+  test('and not for proxies with another password', async () => {
     const server = await proxy({ users: { alice: 'secret', bob: 'secret' } });
     const names = ['alice', 'bob', 'alice'];
     const socks = client(() => server.url('socks5', { username: names.shift() ?? '', password: 'secret' }), {
@@ -240,7 +240,7 @@ describe('are used for equal proxies that a selector makes anew each time', () =
   });
 });
 
-describe('are opened after a refusal, since a proxy that refuses is a proxy that answers', () => {
+describe('are opened after a refusal of the destination, because the proxy works', () => {
   test.each<[string, string]>([
     ['socks5', '0505'],
     ['socks5', '0502'],
@@ -255,7 +255,7 @@ describe('are opened after a refusal, since a proxy that refuses is a proxy that
     expect(server.connections).toHaveLength(2);
   });
 
-  test('not after a refusal of the credentials', async () => {
+  test('and are not opened after a refusal of the credentials', async () => {
     const server = await startScript([{ read: 4 }, { send: '0502' }, { read: 5 }, { send: '0101' }]);
     closing.push(() => server.close());
     const socks = client(`socks5://u:p@127.0.0.1:${server.port}`, { standby: 2 });
@@ -270,7 +270,7 @@ describe('a close on the request is an answer', () => {
     ['without a reply', [{ close: true }]],
     ['in the middle of the reply', [{ send: '05' }, { close: true }]],
     ['by a reset behind a part of the reply', [{ send: '0500' }, { delay: 20 }, { reset: true }]],
-  ])('%s: nobody is asked a second time', async (_, ending) => {
+  ])('%s: the request is not sent a second time', async (_, ending) => {
     const refuses = [{ read: 3 }, { send: '0500' }, { read: 10 }, ...ending];
     const server = await startScript((index) => (index === 0 ? SUCCESS : refuses));
     closing.push(() => server.close());
@@ -283,7 +283,7 @@ describe('a close on the request is an answer', () => {
   });
 });
 
-test('close() leaves none, at whatever moment it comes', async () => {
+test('close() closes all of them, at whatever moment it is called', async () => {
   const server = await proxy({ users: { u: 'p' } });
   for (let turns = 0; turns < 30; turns++) {
     const socks = new SocksClient(server.url('socks5', { username: 'u', password: 'p' }), { standby: 2 });
@@ -331,9 +331,9 @@ describe('keep no process alive', () => {
     },
   );
 
-  test('while TLS to the proxy hangs', async () => {
+  test('while TLS to the proxy hangs, too', async () => {
     const server = await proxy({ tls: TLS });
-    // Leads to the proxy once, and then accepts and says nothing.
+    // Forwards one connection to the proxy; then accepts connections and sends nothing.
     let accepted = 0;
     const gate = createServer((socket) => {
       socket.on('error', () => {});
@@ -353,7 +353,7 @@ describe('keep no process alive', () => {
   });
 });
 
-// So many turns of promises behind the last step of the method.
+// How many microtasks after the last step of the method.
 test.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12])(
   'close() just before or after one is ready leaves none (%d)',
   async (turns) => {
@@ -386,7 +386,7 @@ test.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12])(
   },
 );
 
-test('a tunnel from one keeps the process alive, over an encapsulation too', async () => {
+test('but a tunnel made from one keeps the process alive, over an encapsulation too', async () => {
   const frame = (hex: string) => Buffer.from(`000${(hex.length / 2).toString(16)}`.slice(-4) + hex, 'hex');
   let waits = (): void => {};
   const ready = new Promise<void>((resolve) => (waits = resolve));

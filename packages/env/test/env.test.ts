@@ -1,4 +1,4 @@
-// Which variable wins, and what NO_PROXY lets past. More of that, beside curl, is in no-proxy.test.ts.
+// Which variable decides, and which destinations NO_PROXY lists. no-proxy.test.ts compares NO_PROXY with curl.
 
 import { describe, expect, test } from 'vitest';
 import type { SocksProxy } from '@socksify/core';
@@ -109,7 +109,7 @@ describe('NO_PROXY', () => {
     for (const text of proxied) expect(at(text), text).toMatchObject({ host: 's' });
   });
 
-  test('a host that is none is not direct, whatever the list', () => {
+  test('a host that is not valid is not dialled directly, whatever the list', () => {
     const select = proxyFromEnv({ SOCKS_PROXY: 'socks5://s', NO_PROXY: '*' });
     for (const host of ['', '.', 'a b', 'a.1', 'évil.test/.a.test', '[fe80::1%1]', undefined as never]) {
       expect(select({ host, port: 80 })).toMatchObject({ host: 's' });
@@ -177,7 +177,7 @@ describe('on Windows, where names of variables have no case', () => {
     }
   });
 
-  test('process.env of Windows, which answers to every spelling, gives the same answers', () => {
+  test('process.env of Windows, which ignores case, gives the same answers', () => {
     const windows = (env: Env): Env => {
       const find = (name: string | symbol) =>
         Object.keys(env).find((key) => key.toUpperCase() === String(name).toUpperCase()) ?? '';

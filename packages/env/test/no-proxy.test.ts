@@ -1,4 +1,5 @@
-// What NO_PROXY lets past, row by row, beside what curl does with the same list. curl is run where it is installed.
+// Which destinations NO_PROXY lists, row by row, beside the result of curl with the same list. curl is run where it is
+// installed.
 
 import { execFile, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -237,7 +238,7 @@ test('every difference from curl has a reason, and there is no other reason', ()
   }
 });
 
-// Both answer whatever comes with 200, so that it is seen which of them curl connected to.
+// The proxy and the site both answer every request with 200, and the test sees to which of them curl connected.
 let proxy: Server;
 let site: Server;
 const listen = async (): Promise<Server> => {

@@ -1,4 +1,4 @@
-// Small things in which a dispatcher is to be like the Agent of undici, which runs beside it where both can be asked.
+// Details in which a dispatcher is like the Agent of undici. Where possible, both get the same calls.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -184,7 +184,7 @@ describe.each(agents)('through %s', (name, Agent) => {
     site.close();
   });
 
-  test('fake timers hang nothing: early bytes, aborts, and origins that go', async () => {
+  test('fake timers stop nothing: early bytes are shown, aborts end attempts, and empty pools are closed', async () => {
     const answer = Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly').toString('hex');
     const server = await startScript([
       { read: 3 },
@@ -194,7 +194,7 @@ describe.each(agents)('through %s', (name, Agent) => {
       { stall: true },
     ]);
     await using hanging = await startProxy('hang');
-    // What a module has taken from node:timers stays real; what it looks up when it needs it does not.
+    // Timers that a module has read from node:timers at load stay real; those that it reads later are fake.
     const { setImmediate: own } = timers;
     vi.useFakeTimers({ toFake: ['setImmediate', 'clearImmediate'] });
     timers.setImmediate = globalThis.setImmediate;

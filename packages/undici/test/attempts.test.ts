@@ -1,4 +1,4 @@
-// Which connection attempts an abort ends: those that nobody waits for any more, and no others.
+// An abort ends the connection attempts for which no request waits any more, and no others.
 
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
@@ -73,9 +73,9 @@ describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
 
     async function dispatcherIdle(used: SocksDispatcher): Promise<void> {
       // A connection that is kept alive would answer the next request without an attempt.
-      const gone = once(used, 'disconnect');
+      const disconnected = once(used, 'disconnect');
       for (const socket of gate.sockets) socket.destroy();
-      await gone;
+      await disconnected;
     }
   });
 
@@ -95,7 +95,7 @@ describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
     await dispatcher.close();
   });
 
-  test('one of two requests is aborted: the other one gets its page', async () => {
+  test('when one of two requests is aborted, the other one gets its page', async () => {
     await using gate = await startGate(proxy);
     const dispatcher = new SocksDispatcher(gate.url, { ...options, connections: 1 });
     const controller = new AbortController();
@@ -196,7 +196,7 @@ interface Gate extends AsyncDisposable {
   readonly url: string;
   readonly accepted: number;
   readonly sockets: ReadonlySet<Socket>;
-  /** Lets connections through to the proxy, those too that wait. */
+  /** Forwards connections to the proxy, also those that wait. */
   open(): void;
   close(): void;
   reached(count: number): Promise<void>;
@@ -217,7 +217,7 @@ async function startGate(to: TestProxy): Promise<Gate> {
       sockets.delete(socket);
       server.emit('closed');
     });
-    // Read at once, since a socket that is not read does not tell of its end.
+    // The socket is read at once, because otherwise its end is not reported.
     const early: Buffer[] = [];
     const keep = (chunk: Buffer): number => early.push(chunk);
     socket.on('data', keep);

@@ -1,4 +1,5 @@
-// What a consumer throws in a callback: the consumer hears of it as from undici's own Agent, which runs beside.
+// A consumer that throws in a callback gets the same callbacks as from the Agent of undici, which gets the same
+// requests.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -65,7 +66,7 @@ async function callbacks(
   const seen: unknown[] = [];
   const ended = new Promise<void>((resolve) => {
     const end = (name: string): void => {
-      // What ends by throwing is followed by an error callback.
+      // A request that ends because a callback threw gets an error callback.
       if (ENDS.has(name) && name !== thrower) resolve();
     };
     const handler: Record<string, (...args: any[]) => unknown> = {};
@@ -98,17 +99,20 @@ async function callbacks(
 describe.each(agents)('through %s', (_, Agent) => {
   const names = generationOf(Agent) === 'modern' ? MODERN : LEGACY;
 
-  test.each(names)('what the consumer throws in callback %# reaches its error callback', async (thrower) => {
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
-    const seen = await callbacks(dispatcher, names, thrower);
-    expect(seen).toContain(`thrown in ${thrower}`);
-    await dispatcher.destroy();
-    // After an upgrade, some releases of undici tell nobody.
-    if (/upgrade/i.test(thrower)) return;
-    const own = new Agent();
-    expect(seen).toEqual(await callbacks(own, names, thrower));
-    await own.destroy();
-  });
+  test.each(names)(
+    'what the consumer throws in callback %# is passed to its error callback',
+    async (thrower) => {
+      const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+      const seen = await callbacks(dispatcher, names, thrower);
+      expect(seen).toContain(`thrown in ${thrower}`);
+      await dispatcher.destroy();
+      // After an upgrade, some releases of undici call no error callback.
+      if (/upgrade/i.test(thrower)) return;
+      const own = new Agent();
+      expect(seen).toEqual(await callbacks(own, names, thrower));
+      await own.destroy();
+    },
+  );
 
   test.each([LEGACY, MODERN].flat().filter((name) => !names.includes(name)))(
     'so does what a consumer of the other generation throws, callback %#',
@@ -155,7 +159,7 @@ describe.each(retrying)('the retries of %s', (_, copy) => {
     agents.flatMap(([name, Agent]) =>
       [429, 500, 502, 503, 504].map((status) => [status, name, Agent] as const),
     ),
-  )('after a %s give what comes in the end, through %s', async (status, _name, Agent) => {
+  )('after a %s give the last response to the consumer, through %s', async (status, _name, Agent) => {
     let requests = 0;
     const failing = createServer((__, response) => {
       response.writeHead(requests++ % 2 === 0 ? status : 200).end('a page');

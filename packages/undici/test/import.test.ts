@@ -21,7 +21,7 @@ test.each(
   [...undicis.keys()].flatMap((name) =>
     ['before', 'after'].map((order) => [name, order, import.meta.resolve(name.replace(' ', ''))] as const),
   ),
-)('setGlobalDispatcher reaches every fetch, with %s imported %s it', async (_, order, undici) => {
+)('setGlobalDispatcher applies to every fetch, with %s imported %s it', async (_, order, undici) => {
   const steps = [
     `const { fetch: npmFetch } = await import('${undici}');`,
     `const { setGlobalDispatcher, SocksDispatcher } = await import('${index}');
@@ -91,8 +91,8 @@ describe('the Agent that a dispatcher without { Agent } is built on', () => {
     ).toBe('of Node');
   });
 
-  test.each(copies)('is that of %s when Node has none of its own any more', async (_, undici) => {
-    // Node's undici was loaded while another was in its place, so its Agent is nowhere.
+  test.each(copies)('is that of %s when the Agent of Node cannot be found any more', async (_, undici) => {
+    // Node's undici was loaded while another one was in its place, so its Agent cannot be found.
     const code = `await import('${undici}');
       void new Headers();
       const { SocksDispatcher } = await import('${index}');

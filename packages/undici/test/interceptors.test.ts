@@ -1,4 +1,5 @@
-// What an interceptor made of a response is what the consumer sees, whichever undici either is of.
+// The consumer gets a response as the interceptors changed it, whichever undici the consumer and the interceptors come
+// from.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';

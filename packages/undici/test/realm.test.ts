@@ -53,7 +53,7 @@ test('in a vm context, a dispatcher can be made and used', async () => {
   expect(proxy.requests).toEqual(proxied());
 });
 
-test('in a vm context, setGlobalDispatcher reaches the fetch of Node, and its undo ends that', async () => {
+test('in a vm context, setGlobalDispatcher applies to the fetch of Node until it is undone', async () => {
   const code = `const dispatcher = new SocksDispatcher(async () => proxy);
     const undo = setGlobalDispatcher(dispatcher);
     console.log(await (await fetch(url)).text());
@@ -70,7 +70,7 @@ test('in a vm context with a fetch of its own, setGlobalDispatcher throws', asyn
   expect(await inRealm(code)).toBe('ERR_INVALID_STATE');
 });
 
-test('in a vm context without a fetch, the fetch of Node is reached all the same', async () => {
+test('in a vm context without a fetch, setGlobalDispatcher applies to the fetch of Node all the same', async () => {
   const code = `const { fetch: ofNode } = globalThis;
     delete globalThis.fetch;
     setGlobalDispatcher(new SocksDispatcher(proxy));
@@ -108,7 +108,7 @@ test.each<[string, string]>([
       `Object.assign(globalThis, await import('${undici}').then(({ fetch, Headers, Request, Response }) =>
           ({ fetch, Headers, Request, Response })));`,
     ]),
-])('setGlobalDispatcher takes what ends in a fetch of undici: %s', async (_, replace) => {
+])('setGlobalDispatcher accepts a fetch that calls a fetch of undici: %s', async (_, replace) => {
   const code = `${replace}
     setGlobalDispatcher(new SocksDispatcher(proxy));
     console.log(await (await fetch(url)).text());

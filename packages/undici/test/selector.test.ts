@@ -40,7 +40,7 @@ const cause = async (promise: Promise<unknown>): Promise<any> =>
 const never = (): Promise<undefined> => new Promise(() => {});
 
 describe.each(agents)('through %s', (_, Agent) => {
-  test('a request goes where the selector wants it, though a connection for another answer is idle', async () => {
+  test('a request uses the proxy that the selector chose, though a connection for another answer is idle', async () => {
     let answer: string | undefined;
     const dispatcher = new SocksDispatcher(() => answer, { Agent });
     const url = `http://127.0.0.1:${http.port}/`;
@@ -61,12 +61,12 @@ describe.each(agents)('through %s', (_, Agent) => {
     await dispatcher.close();
   });
 
-  test('is called for each request, in the async context of that request', async () => {
+  test('the selector is called for each request, in the async context of that request', async () => {
     const account = new AsyncLocalStorage<string>();
-    const asked: unknown[] = [];
+    const calls: unknown[] = [];
     const dispatcher = new SocksDispatcher(
       (destination) => {
-        asked.push([account.getStore(), destination]);
+        calls.push([account.getStore(), destination]);
         return one.url;
       },
       { Agent },
@@ -74,7 +74,7 @@ describe.each(agents)('through %s', (_, Agent) => {
     const url = `http://any.test:${http.port}/`;
     for (const name of ['alice', 'bob', 'carol']) await account.run(name, () => get(url, dispatcher));
     const destination = { host: 'any.test', port: http.port, protocol: 'http:' };
-    expect(asked).toEqual(['alice', 'bob', 'carol'].map((name) => [name, destination]));
+    expect(calls).toEqual(['alice', 'bob', 'carol'].map((name) => [name, destination]));
     await dispatcher.close();
   });
 
@@ -104,7 +104,7 @@ describe.each(agents)('through %s', (_, Agent) => {
     await dispatcher.close();
   });
 
-  test('a promise holds the request back until it settles', async () => {
+  test('the request is not sent before the promise of the selector settles', async () => {
     const dispatcher = new SocksDispatcher(async ({ host }) => (host === '127.0.0.1' ? undefined : one.url), {
       Agent,
     });
@@ -123,7 +123,7 @@ describe.each(agents)('through %s', (_, Agent) => {
         throw new RangeError('no proxy today');
       },
     ],
-  ])('%s reaches its own request alone', async (__, failing) => {
+  ])('%s is the error of its own request alone', async (__, failing) => {
     let select: ProxySelector = async () => one.url;
     const dispatcher = new SocksDispatcher((destination) => select(destination), { Agent, connections: 1 });
     const url = `http://any.test:${http.port}/`;
@@ -170,7 +170,7 @@ describe.each(agents)('through %s', (_, Agent) => {
     },
   );
 
-  test('an abort takes effect while the selector is at work', async () => {
+  test('an abort ends the request while the selector is at work', async () => {
     const dispatcher = new SocksDispatcher(never, { Agent });
     const controller = new AbortController();
     const failed = get('http://any.test/', dispatcher, { signal: controller.signal }).catch(
@@ -183,7 +183,7 @@ describe.each(agents)('through %s', (_, Agent) => {
     await dispatcher.close();
   });
 
-  test('the wait counts into connectTimeout, in which the handshake has the rest', async () => {
+  test('the wait for the selector counts into connectTimeout, and the handshake has the rest', async () => {
     await using hanging = await startProxy('hang');
     const silent = new SocksDispatcher(never, { Agent, connectTimeout: 30 });
     expect(await cause(get('http://any.test/', silent))).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT' });
@@ -232,12 +232,12 @@ describe.each(agents)('through %s', (_, Agent) => {
     // Several answers for one origin are one origin.
     expect(await get(`http://any.test:${http.port}/`, dispatcher)).toBe('hello');
     answer = two.url;
-    const gone = once(dispatcher, 'disconnect');
+    const disconnected = once(dispatcher, 'disconnect');
     expect(await get(`http://any.test:${http.port}/`, dispatcher)).toBe('hello');
     expect(await cause(get(`http://other.test:${http.port}/`, dispatcher))).toMatchObject({
       code: 'UND_ERR_MAX_ORIGINS_REACHED',
     });
-    await gone;
+    await disconnected;
     await Promise.all([one.idle(), two.idle()]);
     await nextTurn();
     await nextTurn();
@@ -285,7 +285,7 @@ describe.each(agents)('through %s', (_, Agent) => {
   });
 });
 
-test('what is no origin is refused by undici, and the selector is not called', async () => {
+test('a value that is not an origin is refused by undici, and the selector is not called', async () => {
   let calls = 0;
   const dispatcher = new SocksDispatcher(() => void calls++);
   for (const [origin, code] of [
@@ -303,10 +303,10 @@ test.each([...undicis].filter(([name]) => name === 'undici 5' || name === 'undic
   'a redirect inside the Agent of %s is a request of its own',
   async (_, { Agent, request }) => {
     await using from = await startOrigin();
-    const asked: string[] = [];
+    const calls: string[] = [];
     const dispatcher = new SocksDispatcher(
       ({ host }) => {
-        asked.push(host);
+        calls.push(host);
         return one.url;
       },
       { Agent },
@@ -314,16 +314,16 @@ test.each([...undicis].filter(([name]) => name === 'undici 5' || name === 'undic
     const url = `http://from.test:${from.port}/redirect`;
     const { context, body } = await request(url, { dispatcher, maxRedirections: 1 });
     expect([await body.text(), context]).toEqual(['hello', { history: [new URL(url), new URL('/', url)] }]);
-    expect(asked).toEqual(['from.test', 'from.test']);
+    expect(calls).toEqual(['from.test', 'from.test']);
     await dispatcher.close();
   },
 );
 
-test('socksConnector() has a selector called for each connection', async () => {
+test('socksConnector() calls a selector for each connection', async () => {
   const [[, { Agent, request }]] = [...undicis] as [[string, any]];
-  const asked: unknown[] = [];
+  const calls: unknown[] = [];
   const connect = socksConnector(async (destination) => {
-    asked.push(destination);
+    calls.push(destination);
     return one.url;
   });
   const agent = new Agent({ connect, connections: 1 });
@@ -331,6 +331,6 @@ test('socksConnector() has a selector called for each connection', async () => {
     const { body } = await request(`http://any.test:${http.port}/`, { dispatcher: agent });
     expect(await body.text()).toBe('hello');
   }
-  expect(asked).toEqual([{ host: 'any.test', port: http.port, protocol: 'http:' }]);
+  expect(calls).toEqual([{ host: 'any.test', port: http.port, protocol: 'http:' }]);
   await agent.close();
 });

@@ -120,9 +120,9 @@ describe.each(agents)('through %s', (_, Agent) => {
       for (let i = 0; i < 4; i++) {
         expect(await page(dispatcher, site)).toBe('hello');
         await nextTurn();
-        const gone = once(dispatcher, 'disconnect');
+        const disconnected = once(dispatcher, 'disconnect');
         close(site);
-        await gone;
+        await disconnected;
       }
       expect(site.reused).toEqual([false, true, true, true]);
       await dispatcher.close();
@@ -141,9 +141,9 @@ describe.each(agents)('through %s', (_, Agent) => {
           await nextTurn();
           continue;
         }
-        const gone = once(dispatcher, 'disconnect');
+        const disconnected = once(dispatcher, 'disconnect');
         site.sockets.at(-1)?.end();
-        await gone;
+        await disconnected;
       }
       expect(site.reused).toEqual([false, false]);
       await dispatcher.close();

@@ -85,7 +85,7 @@ async function text(stream) {
   return Buffer.concat(chunks).toString();
 }
 
-/** A look-up of the program's own, which asks nobody. */
+/** A look-up of the program's own, which sends nothing. */
 const lookupIn = (names, seen) => (host, options, callback) => {
   seen.push(host);
   const addresses = (names[host] ?? []).map((address) => ({ address, family: net.isIP(address) }));
@@ -94,7 +94,7 @@ const lookupIn = (names, seen) => (host, options, callback) => {
   else callback(null, addresses[0].address, addresses[0].family);
 };
 
-/** A connect() that strace sees and that leads nowhere. */
+/** A connect() that strace sees, to a path that does not exist. */
 const mark = (name) =>
   new Promise((resolve) => {
     net.connect(`${marker}${name}`).on('error', resolve);

@@ -1,5 +1,5 @@
-// The system calls of whole programs, as the kernel saw them: every entry point, in every situation, connects to its
-// proxy and to nothing else, and nobody looks a name up whom nobody told to.
+// The system calls of whole programs, as the kernel saw them: in every situation, every entry point connects to its
+// proxy and to nothing else, and looks up a name only where it was told to.
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -26,7 +26,7 @@ const ENTRIES = [
 
 const ONION = 'duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion';
 
-/** What a program is told. */
+/** The instructions for a program. */
 interface Situation {
   readonly route?: unknown;
   /** A selector that answers `undefined`. */
@@ -41,7 +41,7 @@ interface Situation {
   readonly names?: Readonly<Record<string, readonly string[]>>;
 }
 
-/** What the kernel, and the program's own look-up, have to see. */
+/** What the kernel and the look-up of the program have to see. */
 interface Expected {
   readonly outcome: unknown;
   readonly destinations: readonly string[];
@@ -201,7 +201,7 @@ describe.skipIf(!traceable)('under strace', { timeout: 60_000 }, () => {
     const { results, sections } = await trace(entry, { situation });
     const { destinations = [], lookups } = sections.get('situation') ?? {};
     expect(results).toEqual({ situation: { outcome: 'hello', looked: [] } });
-    // The system knows localhost without DNS; it would have had to ask for the other name.
+    // The system knows localhost without DNS; for the other name it would have sent a DNS query.
     expect(lookups).toBe(1);
     expect(destinations.filter((one) => one.endsWith(':53'))).toEqual([]);
     const dialled = destinations.filter((one) => !LOOKUP.test(one));
@@ -210,7 +210,7 @@ describe.skipIf(!traceable)('under strace', { timeout: 60_000 }, () => {
   });
 
   test.concurrent.each(ENTRIES)(
-    '%s is seen when it goes direct, and when it looks a name up',
+    '%s is seen when it connects directly, and when it looks a name up',
     async (entry) => {
       const { results, sections } = await trace(entry, {
         literal: { direct: true, host: '127.0.0.1' },

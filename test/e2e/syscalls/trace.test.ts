@@ -40,7 +40,7 @@ describe('the reader of traces', () => {
     ).toEqual(['192.0.2.1:53', '192.0.2.2:5353', '[::1]:53']);
   });
 
-  test('takes no notice of what is sent on a connected socket, even if it reads like an address', () => {
+  test('ignores what is sent on a connected socket, even if it looks like an address', () => {
     expect(
       read(
         '12 sendto(20, "{sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr(\\"192.0.2.1\\")}", 70, MSG_NOSIGNAL, NULL, 0) = 70',

@@ -1,4 +1,5 @@
-// Runs a program under strace and reads, section by section, where its sockets went and how often a name was looked up.
+// Runs a program under strace. For each section of the program, reads the addresses that its sockets connected to, and
+// how often a name was looked up.
 
 import { execFile, spawnSync } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -8,7 +9,10 @@ import { promisify } from 'node:util';
 
 /** What the system calls of one section did. */
 export interface Section {
-  /** Destinations of connect(), sendto(), sendmsg() and sendmmsg(), each once, sorted: `127.0.0.1:80`, `[::1]:80`, `unix:/path`. */
+  /**
+   * Destinations of connect(), sendto(), sendmsg() and sendmmsg(), each once, sorted: `127.0.0.1:80`, `[::1]:80`,
+   * `unix:/path`.
+   */
   readonly destinations: readonly string[];
   /** How often the system's resolver read its table of names, as it does first for every name. */
   readonly lookups: number;
@@ -41,8 +45,9 @@ export async function traceNode(
 }
 
 /**
- * Reads what `strace -f -o` wrote. Calls are counted where they begin: strace prints all that goes into a call before
- * another thread interrupts the line, so what is `<unfinished ...>` has its address, and `<... resumed>` has nothing new.
+ * Reads what `strace -f -o` wrote. Calls are counted where they begin: strace prints the arguments of a call before
+ * another thread interrupts the line. So an `<unfinished ...>` line has the address, and a `<... resumed>` line adds
+ * nothing.
  */
 export function readTrace(text: string): ReadonlyMap<string, Section> {
   const sections = new Map<string, { destinations: Set<string>; lookups: number }>();
@@ -77,7 +82,7 @@ function destinationsOf(args: string): string[] {
   );
   return [...bare.matchAll(/\{sa_family=(AF_\w+)((?:[^{}"]|"(?:[^"\\]|\\.)*")*)/g)].flatMap(
     ([, family = '', rest = '']) => {
-      // The kernel alone is behind a netlink socket; AF_UNSPEC takes a connection back.
+      // A netlink socket leads to the kernel alone; AF_UNSPEC dissolves a connection.
       if (family === 'AF_NETLINK' || family === 'AF_UNSPEC') return [];
       if (family === 'AF_UNIX') return [`unix:${/sun_path=@?"((?:[^"\\]|\\.)*)"/.exec(rest)?.[1]}`];
       const port = /sin6?_port=htons\((\d+)\)/.exec(rest)?.[1];

@@ -91,7 +91,7 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe.each(cells)('$name, $format', ({ file }) => {
-  test('leaves nothing outside but the modules of Node', () => {
+  test('imports no module from outside but those of Node', () => {
     const code = readFileSync(file, 'utf8');
     const named = [...code.matchAll(/(?:\bfrom|\bimport|\brequire\()\s*["'`]([^"'`]+)["'`]/g)].map(
       ([, specifier]) => specifier,

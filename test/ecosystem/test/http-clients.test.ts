@@ -39,7 +39,7 @@ function globalAgents(proxy: string): Disposable {
 }
 
 describe('superagent', () => {
-  test('goes through an agent that it is given, redirects included', async () => {
+  test('sends requests through an agent that it is given, redirects included', async () => {
     await using stage = await startStage();
     const agent = new SocksAgent(stage.proxy, { ca });
     const { status, text: body } = await superagent.get(`${stage.http}to-https`).agent(agent);
@@ -47,7 +47,7 @@ describe('superagent', () => {
     stage.expectProxied('http', 'https');
   });
 
-  test('asks for no agent of its own, and goes through the global one then', async () => {
+  test('has no agent of its own, and sends requests through the global one', async () => {
     await using stage = await startStage();
     using _ = globalAgents(stage.proxy);
     for (const url of [stage.http, stage.https]) {

@@ -1,5 +1,5 @@
-// nock 14 and MSW 2 take the place of Node's agents and of fetch. What they mock must not reach the proxy; what they
-// let pass must go through it.
+// nock 14 and MSW 2 take the place of Node's agents and of fetch. Requests that they mock must not get to the proxy;
+// requests that they let pass must be sent through it.
 
 import http from 'node:http';
 import { CERTIFICATE as ca } from '@socksify/origin';

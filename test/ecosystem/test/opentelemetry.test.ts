@@ -1,4 +1,4 @@
-// OpenTelemetry's instrumentation of http and undici: one span for each request, and none for what nobody requested.
+// OpenTelemetry's instrumentation of http and undici: one span for each request of the program, and no others.
 
 import { beforeAll, expect, test } from 'vitest';
 import { here, run, startStage } from './stage.ts';

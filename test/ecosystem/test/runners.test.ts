@@ -1,5 +1,5 @@
-// Jest and Vitest run tests in realms of their own (vm contexts, with a DOM or without), where globals are not those that
-// Node's own modules see. Agent and dispatcher have to work there, and the global dispatcher has to reach fetch.
+// Jest and Vitest run tests in realms of their own (vm contexts, with a DOM or without), whose globals are not those of
+// Node's own modules. Agent and dispatcher have to work there, and the global dispatcher has to apply to fetch.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';

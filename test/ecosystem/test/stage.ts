@@ -1,5 +1,5 @@
-// What every test here needs: a site under a name that only the proxy knows, the proxy, and the proof that each
-// connection to the site came from the proxy.
+// A site under a name that only the proxy knows, the proxy, and the proof that each connection to the site came from
+// the proxy: every test here uses them.
 
 import { execFile } from 'node:child_process';
 import type { RequestListener } from 'node:http';

@@ -1,5 +1,5 @@
-// The interceptors, wrappers, mocks and globals of undici 6, 7 and 8 around and beside a SocksDispatcher, which stands
-// on the Agent of the same undici or on the one inside Node.
+// The interceptors, wrappers, mocks and globals of undici 6, 7 and 8, around a SocksDispatcher and beside it. The
+// dispatcher is built on the Agent of the same undici or on the one inside Node.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -64,7 +64,7 @@ afterEach(async () => {
 
 describe.each(cells)('$name', ({ undici, Agent }) => {
   const { interceptors, request } = undici;
-  // What an undici does not have is not tested with it.
+  // Features that an undici does not have are not tested with it.
   const only = (name: string) => (interceptors[name] ? test : () => {});
 
   function dispatcherFor(proxy: string): SocksDispatcher {
@@ -117,7 +117,7 @@ describe.each(cells)('$name', ({ undici, Agent }) => {
     stage.expectProxied('http');
   });
 
-  test('the dns interceptor resolves here, and the proxy is asked for the address', async () => {
+  test('the dns interceptor resolves locally, and the proxy is asked for the address', async () => {
     await using stage = await startStage();
     const lookup = (_origin: unknown, _options: unknown, done: (error: null, found: object[]) => void) =>
       done(null, [{ address: '127.0.0.1', family: 4, ttl: 1000 }]);
@@ -180,7 +180,7 @@ describe.each(cells)('$name', ({ undici, Agent }) => {
     stage.expectProxied('http');
   });
 
-  test('the interceptors work one upon the other', async () => {
+  test('several interceptors work together', async () => {
     await using stage = await startStage();
     const dispatcher = dispatcherFor(stage.proxy)
       .compose(interceptors['retry']?.({ minTimeout: 1 }))
@@ -202,7 +202,7 @@ describe.each(cells)('$name', ({ undici, Agent }) => {
     }
   });
 
-  test('a MockAgent mocks while a SocksDispatcher beside it goes through the proxy', async () => {
+  test('a MockAgent mocks, and a SocksDispatcher beside it sends requests through the proxy', async () => {
     await using stage = await startStage();
     const mock = mockAgent(undici);
     mock.get(stage.http.slice(0, -1)).intercept({ path: '/' }).reply(200, 'mocked');
@@ -259,7 +259,7 @@ describe.each(undicis)('%s', (_, undici) => {
     });
 
   if (install)
-    test('what install() makes global goes through the global dispatcher', async () => {
+    test('the fetch that install() makes global uses the global dispatcher', async () => {
       await using stage = await startStage();
       undo.push(keepGlobals());
       install();

@@ -100,7 +100,7 @@ const route = fc.record({ version: fc.constantFrom<4 | 5>(5, 5, 4), login, local
 const scene = fc.record({
   route,
   host: fc.constantFrom('origin.test', '192.0.2.1', '2001:db8::1', ''),
-  /** Over a connection in memory, or to a port where nobody is. */
+  /** Over a connection in memory, or to a port where nothing listens. */
   socket: fc.boolean(),
   by: fc.constantFrom('connect', 'client', 'client and call'),
   call,

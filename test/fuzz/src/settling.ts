@@ -1,5 +1,5 @@
-// What every attempt at a tunnel promises, however strange its input: it settles, once, with a tunnel or with an error
-// that is documented, and keeps no listener on the caller's signal.
+// Every attempt at a tunnel, whatever its input, settles once, with a tunnel or with a documented error, and keeps no
+// listener on the signal of the caller.
 
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';

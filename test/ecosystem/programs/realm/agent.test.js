@@ -8,7 +8,7 @@ import { SocksDispatcher } from '@socksify/undici';
 
 const { PROXY, SITE } = process.env;
 
-test('http.get() goes through a SocksAgent', async () => {
+test('http.get() uses a SocksAgent', async () => {
   const agent = new SocksAgent(PROXY);
   const response = await new Promise((resolve, reject) => {
     http.get(SITE, { agent, signal: new AbortController().signal }, resolve).on('error', reject);
@@ -16,7 +16,7 @@ test('http.get() goes through a SocksAgent', async () => {
   expect(await text(response)).toBe('hello');
 });
 
-test('the request() of a SocksDispatcher goes through it', async () => {
+test('the request() of a SocksDispatcher uses its proxy', async () => {
   const dispatcher = new SocksDispatcher(PROXY);
   const { origin, pathname: path } = new URL(SITE);
   const { body } = await dispatcher.request({ origin, path, method: 'GET' });

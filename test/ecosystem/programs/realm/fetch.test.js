@@ -5,14 +5,14 @@ import { setGlobalDispatcher, SocksDispatcher } from '@socksify/undici';
 
 const { PROXY, SITE } = process.env;
 
-test('fetch() goes through a SocksDispatcher', async () => {
+test('fetch() uses a SocksDispatcher', async () => {
   const dispatcher = new SocksDispatcher(PROXY);
   const response = await fetch(SITE, { dispatcher });
   expect(await response.text()).toBe('hello');
   await dispatcher.close();
 });
 
-test('fetch() goes through the global dispatcher, until that is undone', async () => {
+test('fetch() uses the global dispatcher, until that is undone', async () => {
   const undo = setGlobalDispatcher(new SocksDispatcher(PROXY));
   expect(await (await fetch(SITE)).text()).toBe('hello');
   undo();
