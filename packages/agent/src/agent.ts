@@ -200,26 +200,23 @@ export class SocksAgent extends Agent {
     if (this.#selects) this.#checkTimeouts(req);
     try {
       const { socketPath = options.socketPath } = this.options as RequestOptions;
-      if (socketPath) {
-        throw new SocksError('ERR_SOCKS_INVALID_DESTINATION', {
-          phase: 'input',
-          detail: 'a request to a Unix socket (socketPath) cannot go through a proxy',
-        });
-      }
+      if (socketPath) throw unixSocket();
       if (this.#selects) {
         // For Node, the options of the agent come before those of a request.
         const { host = options.host, port: chosenPort = options.port } = this.options as RequestOptions;
         const { secureEndpoint } = options;
-        const abort = (this.#unusedAbort ??= new AbortController());
+        // The selector may itself send a request over this agent.
+        const abort = this.#unusedAbort ?? new AbortController();
+        this.#unusedAbort = undefined;
         const chain = this.#client.select(
           this.#destination({ host, port: chosenPort, secureEndpoint }),
           abort,
         );
-        if (chain instanceof Promise) {
-          this.#unusedAbort = undefined;
+        if (chain !== 'direct' && 'then' in chain) {
           void this.#waitFor(chain, req, options, abort);
           return;
         }
+        this.#unusedAbort = abort;
         options[SELECTED] = { chain, waited: 0 };
       }
     } catch (error) {
@@ -355,6 +352,7 @@ export class SocksAgent extends Agent {
     callback?: (error: Error | null, stream: Duplex) => void,
   ): Duplex {
     const given = options as RequestOptions;
+    if (given.socketPath) throw unixSocket();
     const created = callback as Created | undefined;
     const opening = given[OPENING];
     if (opening) {
@@ -481,6 +479,11 @@ function pick(options: RequestOptions, known: RequestOptions = {}): Partial<TcpN
 
 function withoutUndefined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+function unixSocket(): SocksError {
+  const detail = 'a request to a Unix socket (socketPath) cannot go through a proxy';
+  return new SocksError('ERR_SOCKS_INVALID_DESTINATION', { phase: 'input', detail });
 }
 
 function removeFrom<T>(lists: Record<string, T[]>, name: string, member: T): void {

@@ -77,9 +77,13 @@ export function rewriteHead(req: ClientRequest, rewrite: (head: string) => strin
   for (const piece of outputData) if (typeof piece.data === 'string') piece.data = rewrite(piece.data);
 }
 
-/** The protocol of the module that made the request; `https.request` names its own agent as the default one. */
+/**
+ * The protocol of the module that made the request. Only `https.request` names its default agent in the options, and the
+ * global agent that stands there may be one for both protocols.
+ */
 export function moduleProtocol(options: object): string | undefined {
-  return (options as { readonly _defaultAgent?: { readonly protocol?: string } })._defaultAgent?.protocol;
+  const { _defaultAgent: agent } = options as { readonly _defaultAgent?: { readonly protocol?: string } };
+  return agent && (agent.protocol ?? 'https:');
 }
 
 /**

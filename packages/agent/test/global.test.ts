@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import https from 'node:https';
+import type { TLSSocket } from 'node:tls';
 import { inspect } from 'node:util';
 import { CERTIFICATE, startWeb } from '@socksify/origin';
 import type { Web } from '@socksify/origin';
@@ -206,5 +207,58 @@ describe('addRequest', () => {
 test.each([null, 5, 'text'])('%j in place of options is refused', (options) => {
   expect(() => new SocksAgent('socks5://127.0.0.1', options as never)).toThrowError(
     expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
+  );
+});
+
+test('an agent for both protocols as https.globalAgent speaks TLS', async () => {
+  const site = await startWeb();
+  const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
+  const { globalAgent } = https;
+  https.globalAgent = new SocksAgent(server.url('socks5'), { ca: CERTIFICATE });
+  try {
+    const [response] = (await once(https.get({ host: 'origin.test', port: site.https }), 'response')) as [
+      IncomingMessage,
+    ];
+    response.resume();
+    expect((response.socket as TLSSocket).authorized).toBe(true);
+    const plain = https.get({ host: 'origin.test', port: site.http, headers: { authorization: 'secret' } });
+    await expect(once(plain, 'response')).rejects.toMatchObject({ code: /SSL|EPROTO/ });
+  } finally {
+    https.globalAgent.destroy();
+    https.globalAgent = globalAgent;
+    await server.close();
+    await site.close();
+  }
+});
+
+test('a selector may send a request over the same agent, and give it up', async () => {
+  const site = await startWeb();
+  const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
+  let calls = 0;
+  const agent = new SocksAgent(async () => {
+    calls++;
+    if (calls === 1) {
+      const inner = http.get(`http://origin.test:${site.http}/inner`, { agent });
+      inner.on('error', () => {}).destroy();
+    }
+    return server.url('socks5');
+  });
+  try {
+    const [response] = (await once(http.get(`http://origin.test:${site.http}/`, { agent }), 'response')) as [
+      IncomingMessage,
+    ];
+    response.resume();
+    expect(response.statusCode).toBe(200);
+  } finally {
+    agent.destroy();
+    await server.close();
+    await site.close();
+  }
+});
+
+test('createConnection() refuses a socketPath as a request does', () => {
+  const agent = new SocksAgent('socks5://127.0.0.1:1');
+  expect(() => agent.createConnection({ socketPath: '/run/s' })).toThrowError(
+    expect.objectContaining({ code: 'ERR_SOCKS_INVALID_DESTINATION' }),
   );
 });

@@ -83,7 +83,8 @@ export function parseDestination(destination: DestinationLike): Destination {
   if (host === undefined) throw invalidDestination(hostProblem(destination.host));
   const port = parsePort(destination.port);
   if (port === undefined) throw invalidDestination(portProblem(destination.port));
-  return protocol === undefined ? { host, port } : { host, port, protocol };
+  // Frozen, because a selector gets it and must not change what has been checked.
+  return Object.freeze(protocol === undefined ? { host, port } : { host, port, protocol });
 }
 
 /** The type of a value, for messages that must not repeat the value. */

@@ -19,6 +19,10 @@ class Hidden {
     this.#fields = fields;
   }
 
+  static isWhole(value: unknown): value is Hidden {
+    return typeof value === 'object' && value !== null && #fields in value;
+  }
+
   // A method and not a getter, because inspect() has an option that calls getters.
   reveal(): Fields {
     return this.#fields;
@@ -54,7 +58,7 @@ export function hide<T extends object>(value: T): T {
  */
 export function reveal<T extends object>(value: T): Partial<T> {
   const { hidden, ...shown } = value as { readonly hidden?: Partial<Hidden> };
-  if (hidden !== undefined && typeof hidden?.reveal !== 'function') {
+  if (hidden !== undefined && !Hidden.isWhole(hidden)) {
     const detail =
       'this copy has lost its password or TLS keys: pass the proxy itself, a spread of it, or its URL';
     throw new SocksError('ERR_SOCKS_INVALID_PROXY', { phase: 'input', detail });

@@ -68,11 +68,16 @@ const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: any) =>
     (tcp) => isObject(tcp) && FAMILIES.has(tcp['family']),
   ],
   pipeline: ['true or false', (value) => typeof value === 'boolean'],
-  signal: ['an AbortSignal', (signal) => isFunction(signal?.addEventListener)],
+  signal: [
+    'an AbortSignal',
+    (signal) => isFunction(signal?.addEventListener) && isFunction(signal.removeEventListener),
+  ],
   socket: [
     'a Duplex of bytes (without setEncoding() or objectMode) that is connected to the proxy',
     (socket) =>
       isFunction(socket?.read) &&
+      isFunction(socket.on) &&
+      isFunction(socket.destroy) &&
       isFunction(socket.write) &&
       !socket.readableEncoding &&
       !socket.readableObjectMode,

@@ -170,12 +170,21 @@ const INSTEAD: readonly (readonly [name: RegExp, instead: string])[] = [
 
 function refuseUnknownFields(value: object): void {
   const fields = value as Readonly<Record<string, unknown>>;
-  // Object.keys() does not list the getters of a class, so these two names are looked for as well.
-  const names = [...Object.keys(fields), 'username', 'password'];
-  const unknown = names.find((name) => !FIELDS.includes(name) && fields[name] !== undefined);
+  const unknown = fieldsOf(value).find((name) => !FIELDS.includes(name) && fields[name] !== undefined);
   if (unknown === undefined) return;
   const [, instead = FIELDS.join(', ')] = INSTEAD.find(([name]) => name.test(unknown)) ?? [];
   throw invalidProxy(`a proxy object has no field ${printField(unknown)}: write ${instead}`);
+}
+
+/** Own and inherited fields, the getters of a class among them, but no methods. */
+function fieldsOf(value: object): string[] {
+  const names = Object.keys(value);
+  for (let at: unknown = value; (at = Object.getPrototypeOf(at)) && at !== Object.prototype; ) {
+    for (const [name, field] of Object.entries(Object.getOwnPropertyDescriptors(at))) {
+      if (typeof field.value !== 'function') names.push(name);
+    }
+  }
+  return names;
 }
 
 /** The name of a field, if it looks like one: any other text may be a secret. */

@@ -41,7 +41,9 @@ function toChosenChain(choice: ProxyChoice): Chain {
 }
 
 function toChain(value: ProxyLike | readonly ProxyLike[]): readonly SocksProxy[] {
-  const chain = (Array.isArray(value) ? (value as readonly ProxyLike[]) : [value as ProxyLike]).map(toProxy);
+  // Array.from() also visits the holes of a sparse array.
+  const proxies = Array.isArray(value) ? Array.from(value as readonly ProxyLike[]) : [value as ProxyLike];
+  const chain = proxies.map(toProxy);
   if (chain.length === 0) throw invalidProxy('a chain has at least one proxy');
   if (chain.some((proxy, hop) => hop > 0 && proxy.path !== undefined)) {
     throw invalidProxy('only the first proxy of a chain can be a Unix socket');
@@ -52,6 +54,6 @@ function toChain(value: ProxyLike | readonly ProxyLike[]): readonly SocksProxy[]
   return chain;
 }
 
-function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+export function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return typeof (value as Partial<Promise<T>> | null | undefined)?.then === 'function';
 }

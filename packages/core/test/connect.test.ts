@@ -7,6 +7,7 @@ import type { AddressInfo, LookupFunction, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls, TLSSocket } from 'node:tls';
+import { inspect } from 'node:util';
 import { CERTIFICATE, startWeb, TLS } from '@socksify/origin';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep, ServerOptions, SocksServer } from '@socksify/server';
@@ -149,6 +150,18 @@ describe('the socket of a tunnel', () => {
       code: 'DEPTH_ZERO_SELF_SIGNED_CERT',
     });
     await server.idle();
+  });
+
+  test('does not print the keys of TLS to the proxy', async () => {
+    const server = await proxy({ tls: TLS });
+    const route = {
+      ...parseProxy(server.url('socks5s')),
+      tls: { ca: CERTIFICATE, ...TLS, passphrase: 'hunter2' },
+    };
+    const { socket } = await connect(route, to('echo.test'));
+    const printed = inspect(socket, { depth: 6, showHidden: true });
+    expect(printed).not.toMatch(/hunter2|PRIVATE KEY/);
+    socket.destroy();
   });
 
   test.each<[string, object]>([

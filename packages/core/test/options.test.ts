@@ -247,3 +247,11 @@ describe('on the port is', () => {
     await expect(attempt).rejects.toMatchObject({ hint: expect.stringMatching(hint) as string });
   });
 });
+
+test.each<[string, object]>([
+  ['a signal that nobody can leave', { signal: { aborted: false, addEventListener() {} } }],
+  ['a socket that cannot be listened to', { socket: { read() {}, write() {} } }],
+])('%s is refused', async (_, options) => {
+  const refused = connect('socks5://127.0.0.1', { host: 'h', port: 1 }, options);
+  await expect(refused).rejects.toMatchObject({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' });
+});

@@ -290,3 +290,37 @@ test('a selector chooses by destination; undefined is direct, anything else that
     expect(() => at(bad)).toThrowError(expect.objectContaining({ code: 'ERR_SOCKS_INVALID_PROXY' }));
   }
 });
+
+describe('a field that is inherited', () => {
+  class WithUser {
+    version = 5 as const;
+    host = 'h';
+    get userId(): string {
+      return 'alice';
+    }
+    print(): string {
+      return this.host;
+    }
+  }
+
+  test('is refused by name as an own field is', () => {
+    expect(() => toProxy(new WithUser())).toThrowError(
+      expect.objectContaining({ code: 'ERR_SOCKS_INVALID_PROXY' }),
+    );
+    expect(() => toProxy(new WithUser())).toThrowError(/userId: write credentials/);
+    const heir = Object.assign(Object.create({ auth: 'alice:secret' }), {
+      version: 5,
+      host: 'h',
+    }) as ProxyLike;
+    expect(() => toProxy(heir)).toThrowError(/auth: write credentials/);
+  });
+});
+
+test('a proxy whose hidden password was copied without its class is refused', () => {
+  const { credentials, ...rest } = parseProxy('socks5://u:p@h');
+  const hidden = Object.create(
+    Object.getPrototypeOf((credentials as unknown as { hidden: object }).hidden),
+  ) as object;
+  const copy = { ...rest, credentials: { username: 'u', hidden } } as unknown as ProxyLike;
+  expect(() => toProxy(copy)).toThrowError(/lost its password/);
+});

@@ -157,6 +157,36 @@ test('select() returns no promise when the selector returns none', () => {
   expect(client.select({ host: 'h', port: 1 })).toMatchObject([{ host: 'proxy.test' }]);
 });
 
+test('a selector cannot change the destination, which has been checked', async () => {
+  const route: ProxyRoute = (given) => {
+    expect(Object.isFrozen(given)).toBe(true);
+    Reflect.set(given, 'host', `${'x'.repeat(300)}\0`);
+    return server.url('socks5');
+  };
+  (await connect(route, destination())).socket.destroy();
+  expect(server.log.at(-1)).toMatchObject({ host: HOST });
+});
+
+test('a selector may answer while the global Promise is another class', async () => {
+  const { Promise: own } = globalThis;
+  const client = new SocksClient(async () => server.url('socks5'));
+  globalThis.Promise = class extends own<unknown> {} as PromiseConstructor;
+  try {
+    (await client.connect(destination())).socket.destroy();
+    expect(await client.select(destination())).toHaveLength(1);
+  } finally {
+    globalThis.Promise = own;
+  }
+});
+
+test.each([1, 2])('a chain of %d with a hole is refused', (length) => {
+  const chain = Object.assign(Array.from({ length }), ['socks5://a']);
+  Reflect.deleteProperty(chain, 0);
+  expect(() => checkRoute(chain as never)).toThrowError(
+    expect.objectContaining({ code: 'ERR_SOCKS_INVALID_PROXY' }),
+  );
+});
+
 describe('chainKey', () => {
   const keyOf = (choice: ProxyChoice) =>
     chainKey(

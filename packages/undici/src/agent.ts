@@ -100,6 +100,9 @@ function findAgent(value: unknown, depth = 0): AgentClass | undefined {
   return undefined;
 }
 
+/** These classes of undici dispatch too, but past the connector that they are given. */
+const NO_AGENT = /^(?:EnvHttpProxy|Proxy|Socks5Proxy|Mock|Snapshot|Retry)Agent$/;
+
 /** @throws as {@link checkAgent} */
 export function generationOf(Agent: AgentClass): Generation {
   return checkAgent(Agent, {});
@@ -134,7 +137,11 @@ export function checkAgent(Agent: AgentClass, options: AgentOptions): Generation
       failed = args.at(-1);
     };
   const handler = { onError: failing('legacy'), onResponseError: failing('modern') };
-  if (typeof Agent === 'function' && typeof Agent.prototype?.dispatch === 'function') {
+  if (
+    typeof Agent === 'function' &&
+    typeof Agent.prototype?.dispatch === 'function' &&
+    !NO_AGENT.test(Agent.name)
+  ) {
     // Without factory and interceptors: they are code of the caller, which would see this request.
     const probe = new Agent({ ...options, factory: undefined, interceptors: undefined, connect: () => {} });
     probe.dispatch(unreadable, handler);

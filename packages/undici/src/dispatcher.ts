@@ -146,7 +146,7 @@ export class SocksDispatcher extends EventEmitter {
       exchange.fail(connectError(error));
       return true;
     }
-    if (!(chain instanceof Promise)) {
+    if (chain === undefined || chain === 'direct' || !('then' in chain)) {
       return this.closed
         ? agentOf(this).dispatch(request, this.#shown(exchange))
         : this.#send(request, exchange, chain, 0);
@@ -169,16 +169,14 @@ export class SocksDispatcher extends EventEmitter {
     selected: Promise<Chain>,
   ): Promise<void> {
     const begin = performance.now();
-    let chain: Chain;
     try {
-      chain = await selected;
+      const chain = await selected;
+      if (!exchange.over) this.#send(request, exchange, chain, performance.now() - begin);
     } catch (error) {
       exchange.fail(connectError(error));
-      return;
     } finally {
       this.#selecting.delete(exchange);
     }
-    if (!exchange.over) this.#send(request, exchange, chain, performance.now() - begin);
   }
 
   /** @param waited milliseconds since the dispatch */

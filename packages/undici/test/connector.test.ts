@@ -168,3 +168,13 @@ describe.each([
     expect(() => make({ connectTimeout: '10' } as never)).toThrowError(/^connectTimeout is 0 to/);
   });
 });
+
+test.each(['EnvHttpProxyAgent', 'ProxyAgent', 'MockAgent'])(
+  '%s of undici is no Agent to build on',
+  async (name) => {
+    const { [name]: Agent } = (await import('undici7')) as unknown as Record<string, never>;
+    expect(() => new SocksDispatcher('socks5://127.0.0.1', { Agent } as never)).toThrowError(
+      expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE' }),
+    );
+  },
+);

@@ -21,11 +21,11 @@ export async function startRoutes() {
   const closing = await startScript([{ read: 1 }, { close: true }]);
   const servers = [open, closed, last, four, refusing];
 
-  const port = createServer().listen(0, '127.0.0.1');
-  await once(port, 'listening');
-  const dead = `socks5://127.0.0.1:${port.address().port}`;
-  port.close();
-  await once(port, 'close');
+  const unused = createServer().listen(0, '127.0.0.1');
+  await once(unused, 'listening');
+  const dead = `socks5://127.0.0.1:${unused.address().port}`;
+  unused.close();
+  await once(unused, 'close');
 
   /** The user of each connection to the site, by both of its ports: one port can lead to two ports at a time. */
   const users = new Map();

@@ -5,7 +5,7 @@ import type { Destination, DestinationLike } from '../destination.ts';
 import { SocksError } from '../errors.ts';
 import { checkOptions, withoutUndefined } from '../options.ts';
 import type { ConnectOptions, SocksOptions } from '../options.ts';
-import { checkRoute, selectChain } from '../route.ts';
+import { checkRoute, isPromise, selectChain } from '../route.ts';
 import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
 import { Attempt } from './attempt.ts';
 import { destroySocket, open } from './connect.ts';
@@ -55,7 +55,7 @@ export class SocksClient {
   select(destination: DestinationLike, { signal }: { signal?: AbortSignal } = {}): Chain | Promise<Chain> {
     const parsed = parseDestination(destination);
     const chain = selectChain(this.#route, parsed);
-    return chain instanceof Promise ? this.#waitFor(chain, parsed, signal) : chain;
+    return isPromise(chain) ? this.#waitFor(chain, parsed, signal) : chain;
   }
 
   async #waitFor(chain: Promise<Chain>, destination: Destination, signal?: AbortSignal): Promise<Chain> {

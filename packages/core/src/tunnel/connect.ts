@@ -11,7 +11,7 @@ import { canPipeline, checkHop } from '../protocol/handshake.ts';
 import type { Bound, Hop } from '../protocol/step.ts';
 import { invalidProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
-import { checkRoute, selectChain } from '../route.ts';
+import { checkRoute, isPromise, selectChain } from '../route.ts';
 import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
 import { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
@@ -90,7 +90,7 @@ export async function open(
   try {
     const tls = options.tls && withSecureContext(options.tls);
     const selected = options.chain ?? selectChain(route, parsed);
-    const chosen = selected instanceof Promise ? await attempt.race(selected) : selected;
+    const chosen = isPromise(selected) ? await attempt.race(selected) : selected;
     attempt.throwIfStopped();
     chain = chosen;
     progress.enter('dial');

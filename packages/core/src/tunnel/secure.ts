@@ -22,8 +22,11 @@ export interface SecureOptions extends ConnectionOptions {
  */
 export function withSecureContext(options: SecureOptions): SecureOptions {
   const given = withoutUndefined(options);
-  if (given.secureContext) return given;
-  return { ...given, secureContext: tls.createSecureContext({ ciphers: tls.DEFAULT_CIPHERS, ...given }) };
+  const secureContext =
+    given.secureContext ?? tls.createSecureContext({ ciphers: tls.DEFAULT_CIPHERS, ...given });
+  // A TLSSocket keeps its options, and prints them: keys stay in the SecureContext alone.
+  const { key: _, passphrase: __, pfx: ___, ...shown } = given;
+  return { ...shown, secureContext };
 }
 
 /** Resolves once the handshake is done and the certificate has been checked. */
