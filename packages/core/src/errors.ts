@@ -23,6 +23,7 @@ export const MEANING = {
   ERR_SOCKS_PROXY_CLOSED: 'the proxy closed the connection during the handshake',
   ERR_SOCKS_TIMEOUT: 'the deadline passed',
   ERR_SOCKS_CLOSED: 'the client was closed',
+  ERR_SOCKS_BYPASS: 'this would bypass the proxy',
   ERR_SOCKS_PROTOCOL: 'the proxy broke the protocol',
   ERR_SOCKS_WRONG_PROTOCOL: 'the proxy speaks another protocol',
   ERR_SOCKS_NO_ACCEPTABLE_METHOD: 'the proxy accepts none of the offered authentication methods',

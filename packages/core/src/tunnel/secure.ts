@@ -2,7 +2,6 @@
 // unchanged.
 
 import { isIP, Socket } from 'node:net';
-import tls from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { Destination } from '../destination.ts';
 import { withoutUndefined } from '../options.ts';
@@ -22,6 +21,7 @@ export interface SecureOptions extends ConnectionOptions {
  */
 export function withSecureContext(options: SecureOptions): SecureOptions {
   const given = withoutUndefined(options);
+  const tls = loadTls();
   const secureContext =
     given.secureContext ?? tls.createSecureContext({ ciphers: tls.DEFAULT_CIPHERS, ...given });
   // A TLSSocket keeps its options, and prints them: keys stay in the SecureContext alone.
@@ -39,7 +39,7 @@ export async function secure(
   const listeners = new Set(stream.listeners('close'));
   let secured: TLSSocket;
   try {
-    secured = tls.connect({
+    secured = loadTls().connect({
       host,
       port,
       // An IP address is no SNI name (RFC 6066 section 3).
@@ -71,6 +71,11 @@ function passOnRef(secured: TLSSocket, below: Partial<Socket>): void {
       return secured;
     };
   }
+}
+
+/** Loaded here, because most tunnels need no TLS and the module is slow to load. */
+function loadTls(): typeof import('node:tls') {
+  return process.getBuiltinModule('node:tls');
 }
 
 /** The error that Node gives when the stream below closes during the handshake. */
