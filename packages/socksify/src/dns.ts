@@ -1,0 +1,96 @@
+// Refuses questions to a name server. Look-ups that Node makes while it connects a socket that may be direct pass, and so
+// do addresses, listed names and those of the loopback.
+
+import dns from 'node:dns';
+import type { Patches } from './patches.ts';
+import { isLoopback, refusal } from './policy.ts';
+import type { Policy } from './policy.ts';
+
+/** Everything but `lookup` asks a name server in any case. */
+const QUESTION = /^(?:resolve|reverse$|lookupService$)/;
+
+/** @param isConnecting true while Node looks a name up for a socket that may be direct */
+export function watchDns(patches: Patches, policy: Policy, isConnecting: () => boolean): void {
+  const passes = (name: unknown): boolean =>
+    isConnecting() || typeof name !== 'string' || name === '' || isLoopback(name) || policy.mayLookUp(name);
+  patches.wrap(dns, 'lookup', (original, self, args) =>
+    passes(args[0]) ? Reflect.apply(original, self, args) : answer(args, refusedQuestion('lookup', args[0])),
+  );
+  patches.wrap(dns.promises, 'lookup', (original, self, args) =>
+    passes(args[0])
+      ? Reflect.apply(original, self, args)
+      : Promise.reject(refusedQuestion('lookup', args[0])),
+  );
+  for (const object of [dns, dns.Resolver.prototype]) {
+    for (const name of questionsOf(object)) {
+      patches.wrap(object, name, (_original, _self, args) => answer(args, refusedQuestion(name, args[0])));
+    }
+  }
+  for (const object of [dns.promises, dns.promises.Resolver.prototype]) {
+    for (const name of questionsOf(object)) {
+      patches.wrap(object, name, (_original, _self, args) => Promise.reject(refusedQuestion(name, args[0])));
+    }
+  }
+  refuseNatively(patches, passes);
+}
+
+/** Below the functions of `dns`: the native side of every resolver, and the bindings that `process.binding` shows. */
+function refuseNatively(patches: Patches, passes: (name: unknown) => boolean): void {
+  const resolver = new dns.Resolver() as unknown as { _handle?: object };
+  const channel = resolver._handle && (Object.getPrototypeOf(resolver._handle) as object);
+  for (const name of channel ? Object.getOwnPropertyNames(channel) : []) {
+    if (!/^(?:query|getHostByAddr)/.test(name)) continue;
+    patches.wrap(channel as object, name, (_original, _self, args) => {
+      throw refusedQuestion(name, args[1]);
+    });
+  }
+  const bindings = bindingOf('cares_wrap');
+  if (!bindings) return;
+  patches.wrap(bindings, 'getaddrinfo', (original, self, args) => {
+    if (passes(args[1])) return Reflect.apply(original, self, args);
+    throw refusedQuestion('getaddrinfo', args[1]);
+  });
+  patches.wrap(bindings, 'getnameinfo', (_original, _self, args) => {
+    throw refusedQuestion('getnameinfo', args[1]);
+  });
+}
+
+/** Undefined where the permission model forbids it to everybody. */
+function bindingOf(name: string): object | undefined {
+  const { binding, noDeprecation } = process as unknown as {
+    binding: (name: string) => object;
+    noDeprecation?: boolean;
+  };
+  try {
+    process.noDeprecation = true;
+    return Reflect.apply(binding, process, [name]);
+  } catch {
+    return undefined;
+  } finally {
+    if (noDeprecation === undefined) delete (process as { noDeprecation?: boolean }).noDeprecation;
+    else process.noDeprecation = noDeprecation;
+  }
+}
+
+function questionsOf(object: object): string[] {
+  const descriptors = Object.entries(Object.getOwnPropertyDescriptors(object));
+  return descriptors
+    .filter(([name, { value }]) => QUESTION.test(name) && typeof value === 'function')
+    .map(([name]) => name);
+}
+
+function refusedQuestion(what: string, name: unknown): Error {
+  const text = String(name);
+  const hint =
+    what === 'lookup'
+      ? `the proxy looks names up, so connect to the name; or list it: NO_PROXY=${text}`
+      : 'there is no DNS through a SOCKS proxy: connect to the name';
+  return refusal(`a DNS question (${what})`, text, hint);
+}
+
+function answer(args: readonly unknown[], error: Error): object {
+  const callback = args.at(-1);
+  if (typeof callback !== 'function') throw error;
+  process.nextTick(callback, error);
+  return {};
+}

@@ -1,0 +1,44 @@
+// The proxy that the environment names, for everything that NO_PROXY does not list.
+
+import { SocksError } from '@socksify/core';
+import type { Destination, ProxyChoice, ProxySelector, SocksProxy } from '@socksify/core';
+import { proxyFromEnv } from '@socksify/env';
+
+export interface EnvironmentRoute {
+  /** Throws for a protocol for which no variable names a proxy: nothing is direct by omission. */
+  readonly route: ProxySelector;
+  readonly proxies: readonly SocksProxy[];
+  readonly noProxy: string;
+}
+
+const PROBE = { host: 'probe.invalid', port: 443 };
+const PROBES = [{ ...PROBE, protocol: 'http:' }, { ...PROBE, protocol: 'https:' }, PROBE] as const;
+
+/**
+ * Reads every variable that can be used later, so that a bad one is found now.
+ *
+ * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; the detail names the variable
+ */
+export function routeFromEnvironment(env: NodeJS.ProcessEnv): EnvironmentRoute {
+  const entries = Object.entries(env);
+  const select = proxyFromEnv(Object.fromEntries(entries.filter((entry) => !isNoProxy(entry))));
+  const proxies = PROBES.map((probe) => select(probe) as SocksProxy | undefined).filter(
+    (proxy) => proxy !== undefined,
+  );
+  if (proxies.length === 0) throw missing('no proxy is set', 'SOCKS_PROXY=socks5://host:1080');
+  const route = (destination: Destination): ProxyChoice | Promise<ProxyChoice> => {
+    const choice = select(destination);
+    if (choice !== undefined) return choice;
+    throw missing(`no proxy is set for ${destination.protocol ?? 'tcp:'}`, 'SOCKS_PROXY or ALL_PROXY');
+  };
+  const noProxy = env['no_proxy'] || entries.find((entry) => isNoProxy(entry) && entry[1])?.[1] || '';
+  return { route, proxies, noProxy };
+}
+
+function isNoProxy([name]: readonly [string, unknown]): boolean {
+  return name.toLowerCase() === 'no_proxy';
+}
+
+function missing(detail: string, example: string): SocksError {
+  return new SocksError('ERR_SOCKS_INVALID_PROXY', { phase: 'input', detail, hint: `set ${example}` });
+}

@@ -1,0 +1,117 @@
+// Tells the sockets of Node's http and https clients from others: whatever is dialled for a request, by any agent, also
+// after an await, is dialled in the context of that request.
+
+import { AsyncLocalStorage } from 'node:async_hooks';
+import http from 'node:http';
+import type { ClientRequest } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Patches } from './patches.ts';
+
+/** What Node gives to an agent or to `createConnection`. */
+interface RequestOptions {
+  path?: string | undefined;
+  readonly socketPath?: string | undefined;
+  createConnection(options: object, created: Created): Duplex | undefined;
+}
+type Created = (error: Error | null, socket?: Duplex) => void;
+type Request = Omit<ClientRequest, 'onSocket'> & {
+  _last: boolean;
+  onSocket(socket: Duplex | null, error?: Error): void;
+};
+
+/** The client for which something is dialled. */
+export interface HttpClient {
+  /** `http:` or `https:` */
+  readonly protocol?: string | undefined;
+}
+
+export interface HttpClients {
+  /** The http or https request for which the running code dials, if any. */
+  current(): HttpClient | undefined;
+}
+
+/** The methods of an agent in which it dials, or calls the code that does. */
+const DIALLING = ['addRequest', 'createSocket'] as const;
+
+/** @param check called with each socket that a request gets; what it returns ends the request */
+export function watchHttp(patches: Patches, check: (socket: Duplex) => Error | undefined): HttpClients {
+  const storage = new AsyncLocalStorage<Request>();
+  patches.onUndo(() => storage.disable());
+  /** Requests that have a socket. Their events come in the same context, and what is dialled there is not for them. */
+  const served = new WeakSet<Request>();
+
+  const known = new WeakSet<object>();
+  /** Classes that extend Node's Agent may have these methods of their own, and others need not extend it. */
+  const watchAgent = (agent: object): void => {
+    for (
+      let owner: unknown = agent;
+      owner && owner !== Object.prototype;
+      owner = Object.getPrototypeOf(owner)
+    ) {
+      if (known.has(owner)) continue;
+      known.add(owner);
+      for (const method of DIALLING) {
+        if (!Object.hasOwn(owner, method)) continue;
+        patches.wrap(owner, method, (original, self, args) =>
+          storage.run(args[0] as Request, () => Reflect.apply(original, self, args)),
+        );
+      }
+    }
+  };
+  watchAgent(http.Agent.prototype);
+
+  /** Stands in for no agent, and does what Node does then: with a `createConnection` of the program's own. */
+  const noAgent = {
+    keepAlive: false,
+    maxSockets: Infinity,
+    addRequest(request: Request, options: RequestOptions): void {
+      Object.assign(request, { agent: undefined, _last: true, shouldKeepAlive: false });
+      storage.run(request, () => createConnection(request, options));
+    },
+  };
+  // Node assigns `agent` once, in the constructor, before it dials. An own property takes the place of this accessor.
+  patches.define(http.ClientRequest.prototype, 'agent', {
+    configurable: true,
+    enumerable: true,
+    get: () => undefined,
+    set(this: Request, agent: object | undefined) {
+      if (agent && patches.active) watchAgent(agent);
+      const value = agent ?? (patches.active ? noAgent : agent);
+      Object.defineProperty(this, 'agent', { value, writable: true, enumerable: true, configurable: true });
+    },
+  });
+
+  patches.wrap(http.ClientRequest.prototype, 'onSocket', (original, self: Request, args) => {
+    const [socket] = args as [Duplex | null | undefined];
+    served.add(self);
+    const error = socket && check(socket);
+    if (!error) return Reflect.apply(original, self, args);
+    socket.on('error', () => {}).destroy();
+    return Reflect.apply(original, self, [null, error]);
+  });
+
+  return {
+    current: () => {
+      const request = storage.getStore();
+      return request && !served.has(request) ? request : undefined;
+    },
+  };
+}
+
+/** As in the constructor of Node's ClientRequest. */
+function createConnection(request: Request, options: RequestOptions): void {
+  let settled = false;
+  const created: Created = (error, socket) => {
+    if (settled) return;
+    settled = true;
+    if (error) process.nextTick(() => request.emit('error', error));
+    else request.onSocket(socket as Duplex);
+  };
+  try {
+    const path = options.socketPath || undefined;
+    const socket = options.createConnection({ ...options, path }, created);
+    if (socket) created(null, socket);
+  } catch (error) {
+    created(error as Error);
+  }
+}

@@ -1,0 +1,145 @@
+// install(): puts the parts into place, looks whether they are there, and takes them back.
+
+import { syncBuiltinESMExports } from 'node:module';
+import net from 'node:net';
+import type { Duplex } from 'node:stream';
+import { parseProxy, SocksError } from '@socksify/core';
+import type { ProxyLike, ProxyRoute, SocksProxy } from '@socksify/core';
+import { routeFromEnvironment } from './environment.ts';
+import { watchHttp } from './http.ts';
+import { Patches } from './patches.ts';
+import { Policy, print } from './policy.ts';
+import { watchNative } from './belt.ts';
+import { watchDns } from './dns.ts';
+import { watchSockets } from './sockets.ts';
+import type { Sockets, Strict } from './sockets.ts';
+import { Tunnels } from './tunnels.ts';
+import { watchUdp } from './udp.ts';
+import { watchUndici } from './undici.ts';
+
+export interface InstallOptions {
+  /** A proxy, a chain, or a selector. Default: what the environment names, as in `proxyFromEnv()` of `@socksify/env`. */
+  proxy?: ProxyRoute | undefined;
+  /**
+   * What may be direct: entries as in NO_PROXY, and paths of Unix sockets (one that ends with a slash lists the folder).
+   * NO_PROXY counts as well when the proxy comes from the environment. Default: nothing, the loopback neither.
+   */
+  allow?: string | readonly string[] | undefined;
+  /**
+   * `true`: besides, whatever would bypass the proxy is refused with a SocksError `ERR_SOCKS_BYPASS`: TCP, TLS and HTTP/2
+   * of the program's own, Unix sockets, DNS, UDP. `tcp`: TCP of the program is tunnelled too, by name; the rest is
+   * refused. Default false.
+   */
+  strict?: Strict | undefined;
+}
+
+/** Under this key, whichever copy of this package it was, the last installation leaves its undo. */
+const INSTALLED = Symbol.for('socksify.installed');
+
+/**
+ * From now on everything that the http and https clients of Node, `fetch`, `WebSocket`, `EventSource` and every undici
+ * connect to is reached through the proxy, with agents, pools and dispatchers of the program's own too. Other sockets
+ * are left alone. Nothing that these clients do is direct unless it is listed.
+ *
+ * A second call replaces the first.
+ *
+ * @returns undo: puts everything back; connections that are open stay open
+ * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; TypeError `ERR_INVALID_ARG_VALUE` for an
+ * option; Error `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` on Bun and Deno; Error `ERR_INVALID_STATE` when it did not take
+ * effect. Nothing is changed then.
+ * @example
+ * const undo = install({ proxy: 'socks5://127.0.0.1:1080' });
+ */
+export function install(options: InstallOptions = {}): () => void {
+  checkRuntime();
+  const { strict = false } = options;
+  if (![true, false, 'tcp'].includes(strict)) {
+    throw Object.assign(new TypeError("strict is true, false or 'tcp'"), { code: 'ERR_INVALID_ARG_VALUE' });
+  }
+  const policy = policyOf(options);
+  const registry = globalThis as unknown as Record<symbol, (() => void) | undefined>;
+  registry[INSTALLED]?.();
+
+  const patches = new Patches();
+  try {
+    const tunnels = new Tunnels(policy);
+    patches.onUndo(() => tunnels.close());
+    const check = (socket: Duplex): Error | undefined => sockets.check(socket);
+    const http = watchHttp(patches, check);
+    const undici = watchUndici(patches, check);
+    const client = (): ReturnType<typeof undici.take> => undici.take() ?? http.current();
+    // oxlint-disable-next-line typescript/unbound-method -- called with its socket
+    const { connect } = net.Socket.prototype;
+    const sockets: Sockets = watchSockets({ patches, policy, tunnels, strict, client });
+    if (strict !== false) {
+      // Last at undo: when the functions are back.
+      patches.onUndo(syncBuiltinESMExports);
+      watchNative(patches, connect, (socket) => sockets.mayConnect(socket));
+      watchDns(patches, policy, () => sockets.isConnecting());
+      watchUdp(patches, policy);
+      refuseReportLookups(patches);
+      syncBuiltinESMExports();
+    }
+    const undo = (): void => patches.undo();
+    patches.define(globalThis, INSTALLED, { value: undo, configurable: true });
+    const failed = patches.failed();
+    if (failed !== undefined) {
+      throw Object.assign(new Error(`socksify did not take effect: ${failed} cannot be replaced`), {
+        code: 'ERR_INVALID_STATE',
+      });
+    }
+    return undo;
+  } catch (error) {
+    patches.undo();
+    throw error;
+  }
+}
+
+/** A diagnostic report asks a name server for the names of all addresses. */
+function refuseReportLookups(patches: Patches): void {
+  const report = process.report as { excludeNetwork?: boolean };
+  const { excludeNetwork } = report;
+  if (excludeNetwork === undefined) return;
+  report.excludeNetwork = true;
+  patches.onUndo(() => (report.excludeNetwork = excludeNetwork));
+}
+
+function policyOf({ proxy, allow = [] }: InstallOptions): Policy {
+  const entries = (typeof allow === 'string' ? allow.split(/[\s,]+/) : allow).filter((entry) => entry !== '');
+  if (proxy === undefined) {
+    const { route, proxies, noProxy } = routeFromEnvironment(process.env);
+    return new Policy({
+      route,
+      noProxy,
+      allow: entries,
+      proxies: new Set(proxies.map((each) => print(each))),
+    });
+  }
+  const proxies = typeof proxy === 'function' ? [] : [toFirst(proxy)];
+  const addresses = new Set(proxies.map((each) => print(each)));
+  return new Policy({ route: proxy, noProxy: '', allow: entries, proxies: addresses });
+}
+
+/** The proxy to which this side connects itself. */
+function toFirst(proxy: ProxyLike | readonly ProxyLike[]): SocksProxy {
+  const first = Array.isArray(proxy) ? (proxy as readonly ProxyLike[])[0] : (proxy as ProxyLike);
+  if (first === undefined) {
+    throw new SocksError('ERR_SOCKS_INVALID_PROXY', {
+      phase: 'input',
+      detail: 'a chain has at least one proxy',
+    });
+  }
+  return typeof first === 'string' || first instanceof URL ? parseProxy(first) : first;
+}
+
+/** On Bun and Deno the changes have no effect, and everything would be direct. */
+function checkRuntime(): void {
+  const runtime = process.versions['bun'] ? 'Bun' : 'Deno' in globalThis ? 'Deno' : undefined;
+  if (runtime === undefined) return;
+  throw Object.assign(
+    new Error(`socksify: ${runtime} has sockets of its own, which would bypass the proxy`),
+    {
+      code: 'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM',
+    },
+  );
+}

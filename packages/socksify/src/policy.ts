@@ -1,0 +1,110 @@
+// What may happen to a connection: which destinations are direct, and the errors for those that may not be.
+
+import { isIP } from 'node:net';
+import { SocksError } from '@socksify/core';
+import type { Destination, ProxyRoute } from '@socksify/core';
+import { proxyFromEnv } from '@socksify/env';
+
+/** True for a destination that is listed, by name or by address. */
+type Listed = (destination: Destination) => boolean;
+
+export interface PolicyOptions {
+  /** Where everything goes that is not listed. */
+  readonly route: ProxyRoute;
+  /** The value of NO_PROXY. */
+  readonly noProxy: string;
+  /** Entries as in NO_PROXY, and absolute paths of Unix sockets. */
+  readonly allow: readonly string[];
+  /** `host:port` of each proxy: the program may connect to the proxy itself. */
+  readonly proxies: ReadonlySet<string>;
+}
+
+const LOOPBACK = listOf('localhost,127.0.0.0/8,::1');
+
+export class Policy {
+  readonly route: ProxyRoute;
+  readonly #isListed: Listed;
+  readonly #paths: readonly string[];
+  readonly #proxies: ReadonlySet<string>;
+
+  constructor({ route, noProxy, allow, proxies }: PolicyOptions) {
+    this.route = route;
+    this.#paths = allow.filter(isPath);
+    this.#isListed = listOf([noProxy, ...allow.filter((entry) => !isPath(entry))].join(','));
+    this.#proxies = proxies;
+  }
+
+  /** True if the program may connect without the proxy. */
+  isDirect(destination: Destination): boolean {
+    return this.#isListed(destination) || this.#proxies.has(print(destination).toLowerCase());
+  }
+
+  /** A name is listed for one of its ports at least: so it may be looked up. */
+  mayLookUp(host: string): boolean {
+    return (
+      isIP(host) !== 0 || this.#isListed({ host, port: 0 }) || this.#proxyNames().has(host.toLowerCase())
+    );
+  }
+
+  /** True if the program may connect to this Unix socket. An entry that ends with a slash lists a folder. */
+  isDirectPath(path: string): boolean {
+    return this.#paths.some((entry) => (entry.endsWith('/') ? path.startsWith(entry) : path === entry));
+  }
+
+  /**
+   * Looks at an address that a look-up function of the program gave for a listed name. The name says nothing then: the
+   * address has to be listed too, or to be of the loopback like the name.
+   */
+  isDirectAddress(destination: Destination, address: string): boolean {
+    if (this.isDirect({ ...destination, host: address })) return true;
+    return isLoopback(destination.host) && isLoopback(address);
+  }
+
+  #proxyNames(): Set<string> {
+    return new Set([...this.#proxies].map((proxy) => proxy.replace(/:\d+$/, '')));
+  }
+}
+
+/** @param what such as `a connection` */
+export function refusal(what: string, destination: string, hint: string): SocksError {
+  return new SocksError('ERR_SOCKS_BYPASS', {
+    phase: 'input',
+    destination,
+    detail: what,
+    hint,
+  });
+}
+
+/** How to allow a TCP connection. */
+export function connectionHint(host: string, strict: boolean): string {
+  const list = isLoopback(host)
+    ? 'list the loopback: NO_PROXY=localhost,127.0.0.1,::1'
+    : `list it: NO_PROXY=${host}, or allow: '${host}'`;
+  return strict ? `${list}; or tunnel all of TCP: strict: 'tcp' (SOCKSIFY_STRICT=tcp)` : list;
+}
+
+/** A tunnel to the loopback ends at the machine of the proxy, which is seldom what a program means. */
+export function explainLoopback(error: unknown, { host }: Destination): unknown {
+  if (!(error instanceof SocksError) || !isLoopback(host)) return error;
+  const { code, phase, proxy, destination, detail, reply, cause } = error;
+  const hint = `the proxy was asked for its own loopback; for that of this machine, ${connectionHint(host, false)}`;
+  return new SocksError(code, { phase, proxy, destination, detail, reply, cause, hint });
+}
+
+export function isLoopback(host: string): boolean {
+  return LOOPBACK({ host, port: 0 });
+}
+
+export function print({ host, port }: Destination): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+function isPath(entry: string): boolean {
+  return entry.startsWith('/') || entry.startsWith('\\\\');
+}
+
+/** NO_PROXY has one reader, and it takes an environment. */
+function listOf(entries: string): Listed {
+  const select = proxyFromEnv({ socks_proxy: 'socks5://list.invalid', no_proxy: entries });
+  return ({ host, port }) => select({ host, port }) === undefined;
+}

@@ -1,0 +1,168 @@
+// Every TCP and Unix connection of a process begins in one method: here it is decided what becomes of it.
+
+import dns from 'node:dns';
+import net from 'node:net';
+import type { LookupFunction, NetConnectOpts, Socket, TcpNetConnectOpts } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Destination } from '@socksify/core';
+import { beginConnecting, isTls } from './handle.ts';
+import type { HttpClient } from './http.ts';
+import type { Patches } from './patches.ts';
+import { connectionHint, print, refusal } from './policy.ts';
+import type { Policy } from './policy.ts';
+import { isOwn } from './tunnels.ts';
+import type { Tunnels } from './tunnels.ts';
+
+/** `false`: sockets of http clients and undici alone. `true`: others are refused. `tcp`: others are tunnelled too. */
+export type Strict = boolean | 'tcp';
+
+export interface SocketOptions {
+  readonly patches: Patches;
+  readonly policy: Policy;
+  readonly tunnels: Tunnels;
+  readonly strict: Strict;
+  /** The http client or undici for which the running code dials, if any. Asked once for each connection. */
+  readonly client: () => HttpClient | undefined;
+}
+
+export interface Sockets {
+  /** The error for a socket that an http client was given although it bypasses the proxy. */
+  check(socket: Duplex): Error | undefined;
+  /** True while Node connects a socket that may be direct: it may look its name up. */
+  isConnecting(): boolean;
+  /** True if this socket may connect without the proxy. */
+  mayConnect(socket: object): boolean;
+}
+
+export function watchSockets({ patches, policy, tunnels, strict, client }: SocketOptions): Sockets {
+  /** Sockets of the program that are left alone, and their destinations. */
+  const others = new WeakMap<object, string>();
+  const direct = new WeakSet<object>();
+  let depth = 0;
+
+  patches.wrap(net.Socket.prototype, 'connect', (original, socket: Socket, args) => {
+    const call = readCall(args);
+    const pass = (options?: NetConnectOpts): unknown => {
+      direct.add(socket);
+      depth++;
+      try {
+        return Reflect.apply(original, socket, options ? [options, ...callbackOf(call)] : args);
+      } finally {
+        depth--;
+      }
+    };
+    if (!call || isOwn(call.options)) return pass();
+    const path = pathOf(call.options);
+    const destination = path === undefined ? destinationOf(call.options) : undefined;
+    // Without a valid port Node throws, and connects to nothing.
+    if (path === undefined && !destination) return pass();
+
+    const http = client();
+    if (!http && strict === false) {
+      others.set(socket, path ?? print(destination as Destination));
+      return pass();
+    }
+    if (path !== undefined) {
+      if (policy.isDirectPath(path)) return pass();
+      return refuse(socket, refusal('a Unix socket', path, `list it: allow: '${path}'`));
+    }
+    const to = destination as Destination;
+    if (policy.isDirect(to)) return pass(exactly(to, call.options as TcpNetConnectOpts, policy));
+    if (!http && strict === true) {
+      const what = isTls(socket) ? 'a TLS connection' : 'a TCP connection';
+      return refuse(socket, refusal(what, print(to), connectionHint(to.host, true)));
+    }
+    for (const callback of callbackOf(call)) socket.once('connect', callback);
+    const protocol = isTls(socket) ? 'https:' : http?.protocol;
+    tunnels.connect(socket, http ? { ...to, protocol: protocol === 'https:' ? protocol : 'http:' } : to);
+    return socket;
+  });
+
+  return {
+    isConnecting: () => depth > 0,
+    mayConnect: (socket) => direct.has(socket),
+    check(socket) {
+      for (
+        let at: unknown = socket;
+        typeof at === 'object' && at !== null;
+        at = (at as { _parent?: unknown })._parent
+      ) {
+        const destination = others.get(at);
+        if (destination === undefined) continue;
+        const what = 'a connection that the program made itself and gave to an http client';
+        return refusal(what, destination, connectionHint(destination.replace(/:\d+$/, ''), false));
+      }
+      return undefined;
+    },
+  };
+}
+
+interface Call {
+  readonly options: NetConnectOpts;
+  readonly callback?: (() => void) | undefined;
+}
+
+/** The forms of `socket.connect`, and the array that `net.connect` makes of them. */
+function readCall(args: readonly unknown[]): Call | undefined {
+  const [first, second] = args;
+  if (Array.isArray(first)) return readCall(first.filter((value) => value !== null));
+  const last = args.at(-1);
+  const callback = typeof last === 'function' ? (last as () => void) : undefined;
+  if (typeof first === 'object' && first !== null) return { options: first as NetConnectOpts, callback };
+  if (typeof first === 'string' && !(Number(first) >= 0)) return { options: { path: first }, callback };
+  if (typeof first !== 'number' && typeof first !== 'string') return undefined;
+  const host = typeof second === 'string' ? second : undefined;
+  return { options: { port: Number(first), ...(host !== undefined && { host }) }, callback };
+}
+
+function callbackOf(call: Call | undefined): (() => void)[] {
+  return call?.callback ? [call.callback] : [];
+}
+
+function pathOf(options: NetConnectOpts): string | undefined {
+  return 'path' in options && options.path ? options.path : undefined;
+}
+
+function destinationOf(options: NetConnectOpts): Destination | undefined {
+  const { host, port } = options as { host?: unknown; port?: unknown };
+  const number = Number(port);
+  const isPort = (typeof port === 'number' || (typeof port === 'string' && port !== '')) && number >= 0;
+  if (!isPort || number > 65_535 || !Number.isInteger(number)) return undefined;
+  return { host: textOf(host) || 'localhost', port: number };
+}
+
+/** Node turns whatever a program writes into text too. */
+function textOf(value: unknown): string {
+  return value ? ''.concat(value as string) : '';
+}
+
+function refuse(socket: Socket, error: Error): Socket {
+  beginConnecting(socket);
+  // As Node reports that a connection failed: later, so that there is time to listen for it.
+  process.nextTick(() => socket.destroy(error));
+  return socket;
+}
+
+/** The options with the destination that was looked at, whatever theirs say when they are read again. */
+function exactly(to: Destination, options: TcpNetConnectOpts, policy: Policy): NetConnectOpts {
+  const { lookup } = options;
+  const own = lookup && lookup !== dns.lookup && net.isIP(to.host) === 0;
+  const values = { host: to.host, port: to.port, ...(own && { lookup: checkedLookup(lookup, to, policy) }) };
+  return Object.create(
+    options,
+    Object.getOwnPropertyDescriptors({ ...options, ...values }),
+  ) as NetConnectOpts;
+}
+
+/** A listed name says nothing about the addresses that a look-up function of the program gives for it. */
+function checkedLookup(lookup: LookupFunction, to: Destination, policy: Policy): LookupFunction {
+  return (hostname, options, callback) => {
+    lookup(hostname, options, (error, address, family) => {
+      const addresses = Array.isArray(address) ? address.map((each) => each.address) : [address];
+      const bad = error ? undefined : addresses.find((each) => !policy.isDirectAddress(to, each));
+      if (bad === undefined) return callback(error, address, family);
+      const what = `the program's own lookup says ${bad} for ${to.host}`;
+      callback(refusal(what, print({ ...to, host: bad }), connectionHint(bad, false)), '', 0);
+    });
+  };
+}

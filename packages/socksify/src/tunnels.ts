@@ -1,0 +1,49 @@
+// Opens tunnels for sockets of the program.
+
+import type { NetConnectOpts, Socket } from 'node:net';
+import { SocksClient } from '@socksify/core';
+import type { Destination } from '@socksify/core';
+import { beginConnecting, giveHandle } from './handle.ts';
+import { explainLoopback } from './policy.ts';
+import type { Policy } from './policy.ts';
+
+/** Marks the options of our own dials: they pass. */
+const OWN: unique symbol = Symbol('socksify.own');
+
+export function isOwn(options: NetConnectOpts): boolean {
+  return OWN in options;
+}
+
+export class Tunnels {
+  readonly #client: SocksClient;
+
+  constructor(policy: Policy) {
+    this.#client = new SocksClient(policy.route, { tcp: { [OWN]: true } as object });
+  }
+
+  /** Connects this socket through the proxy. A tunnel that cannot be had is the socket's error. */
+  connect(socket: Socket, destination: Destination): void {
+    beginConnecting(socket);
+    void this.#open(socket, destination);
+  }
+
+  async #open(socket: Socket, destination: Destination): Promise<void> {
+    const abort = new AbortController();
+    const onClose = (): void => abort.abort();
+    socket.once('close', onClose);
+    try {
+      const tunnel = await this.#client.connect(destination, { signal: abort.signal });
+      socket.off('close', onClose);
+      if (socket.destroyed) tunnel.socket.destroy();
+      else giveHandle(tunnel.socket, socket);
+    } catch (error) {
+      socket.off('close', onClose);
+      if (!socket.destroyed) socket.destroy(explainLoopback(error, destination) as Error);
+    }
+  }
+
+  /** Ends the tunnels that are not open yet. */
+  close(): void {
+    void this.#client.close();
+  }
+}
