@@ -1,0 +1,79 @@
+// Workers and child processes are preloaded too, also with an environment, a NODE_OPTIONS or an execArgv of their own.
+
+import childProcess from 'node:child_process';
+import { syncBuiltinESMExports } from 'node:module';
+import worker from 'node:worker_threads';
+import { Patches } from './patches.ts';
+import { preloaded, PRELOAD } from './settings.ts';
+import type { Environment } from './settings.ts';
+
+/** Under this key the undo is left, for a command that starts a program with other settings. */
+const INHERITED = Symbol.for('socksify.inherited');
+
+/** @param settings the variables that every child gets, whatever it would get */
+export function passOn(settings: Environment): void {
+  const patches = new Patches();
+  patches.onUndo(syncBuiltinESMExports); // last: when the functions are back
+  const merge = (env: Environment): Record<string, string> => preloaded(env, settings);
+  const { ChildProcess } = childProcess as unknown as { ChildProcess: { prototype: object } };
+  patches.wrap(ChildProcess.prototype, 'spawn', (original, self, [options]) => {
+    const { envPairs } = options as { envPairs?: readonly string[] };
+    if (!envPairs) return Reflect.apply(original, self, [options]);
+    const env = Object.fromEntries(envPairs.map(splitPair));
+    const pairs = Object.entries(merge(env)).map(([name, value]) => `${name}=${value}`);
+    return Reflect.apply(original, self, [{ ...options, envPairs: pairs }]);
+  });
+  for (const name of ['spawnSync', 'execFileSync', 'execSync']) {
+    patches.wrap(childProcess, name, (original, self, args) =>
+      Reflect.apply(original, self, withEnvironment(name === 'execSync' ? 1 : 2, args, merge)),
+    );
+  }
+  patches.replace(worker, 'Worker', preloadedWorker(worker.Worker, merge));
+  syncBuiltinESMExports();
+  Object.defineProperty(globalThis, INHERITED, { value: () => patches.undo(), configurable: true });
+}
+
+/** Lets children have other settings from now on. */
+export function stopPassingOn(): void {
+  (globalThis as unknown as Record<symbol, (() => void) | undefined>)[INHERITED]?.();
+}
+
+type Merge = (env: Environment) => Record<string, string>;
+
+function splitPair(pair: string): [string, string] {
+  // On Windows a name can begin with an equals sign.
+  const at = pair.indexOf('=', 1);
+  return [pair.slice(0, at), pair.slice(at + 1)];
+}
+
+function isOptions(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Arguments are (file, args?, options?) or (command, options?). */
+function withEnvironment(most: number, args: readonly unknown[], merge: Merge): unknown[] {
+  const at = args.findIndex((value, index) => index > 0 && index <= most && isOptions(value));
+  const options = (at === -1 ? {} : args[at]) as { env?: Environment };
+  const merged = { ...options, env: merge(options.env ?? process.env) };
+  if (at !== -1) return args.with(at, merged);
+  const given = args.slice(0, most).filter((value) => value !== undefined && value !== null);
+  return [...given, merged];
+}
+
+/** A worker with options of its own gets them with the preload; one without inherits it. */
+function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof worker.Worker {
+  return class extends Worker {
+    constructor(file: string | URL, options: worker.WorkerOptions = {}) {
+      const { env, execArgv } = options;
+      super(file, {
+        ...options,
+        ...(typeof env === 'object' && { env: merge(env) }),
+        ...(execArgv && !execArgv.includes(PRELOAD) && { execArgv: ['--require', PRELOAD, ...execArgv] }),
+      });
+    }
+
+    static {
+      Object.defineProperty(this, 'name', { value: Worker.name });
+    }
+  };
+}

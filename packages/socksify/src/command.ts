@@ -1,0 +1,211 @@
+#!/usr/bin/env node
+// The command: reads its arguments, prepares the environment, and becomes the program.
+
+import { spawn } from 'node:child_process';
+import {
+  accessSync,
+  closeSync,
+  constants as files,
+  openSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
+import { constants } from 'node:os';
+import { basename, delimiter, join, sep } from 'node:path';
+import { stopPassingOn } from './children.ts';
+import { routeFromEnvironment } from './environment.ts';
+import { preloaded, settingsOf } from './settings.ts';
+
+const USAGE = `socksify [options] [--] COMMAND [ARGS...]
+
+Runs a Node program, or whatever runs Node, with its http, https, fetch, WebSocket and EventSource through a SOCKS proxy.
+
+  --proxy URL      socks5://user:password@host:1080; - reads it from the first line of stdin
+                   (default: SOCKS_PROXY, http_proxy and https_proxy, or ALL_PROXY)
+  --no-proxy LIST  what to connect to directly, as in NO_PROXY
+  --allow LIST     the same, and paths of Unix sockets; added to NO_PROXY
+  --strict         refuse TCP, DNS and UDP that would bypass the proxy
+  --strict=tcp     tunnel all of TCP, refuse DNS and UDP
+  --verbose        print a line for each tunnel on stderr
+  --help           print this
+  --version        print the version
+
+A password in --proxy can be read in the list of processes: set SOCKS_PROXY, or write --proxy -.
+`;
+
+/** What is wrong with the arguments or the environment. */
+class UsageError extends Error {}
+
+main(process.argv.slice(2));
+
+function main(args: readonly string[]): void {
+  try {
+    const { options, command } = parse(args);
+    if ('help' in options) return void process.stdout.write(USAGE);
+    if ('version' in options) return void process.stdout.write(`${version()}\n`);
+    const [name, ...rest] = command;
+    if (name === undefined) throw new UsageError('no command is given; --help says how');
+    const env = environment(options);
+    const path = locate(name, env['PATH'] ?? '');
+    checkProgram(name, path);
+    start(path, [name, ...rest], env);
+  } catch (error) {
+    process.stderr.write(`socksify: ${(error as Error).message}\n`);
+    process.exitCode = (error as { exitCode?: number }).exitCode ?? 1;
+  }
+}
+
+type Options = Record<string, string>;
+
+/** Options end at the first argument that is none, or behind `--`. */
+function parse(args: readonly string[]): { options: Options; command: readonly string[] } {
+  const withValue = new Set(['proxy', 'no-proxy', 'allow']);
+  const withoutValue = new Set(['verbose', 'help', 'version']);
+  const options: Options = {};
+  for (let at = 0; at < args.length; at++) {
+    const argument = args[at] ?? '';
+    if (argument === '--') return { options, command: args.slice(at + 1) };
+    if (!argument.startsWith('-')) return { options, command: args.slice(at) };
+    const [, name = '', value] = /^--([\w-]+)(?:=(.*))?$/s.exec(argument) ?? [];
+    if (withValue.has(name)) {
+      const given = value ?? args[++at];
+      if (given === undefined) throw new UsageError(`--${name} needs a value`);
+      options[name] = given;
+    } else if (name === 'strict' && (value === undefined || value === 'tcp')) options[name] = value ?? '1';
+    else if (withoutValue.has(name) && value === undefined) options[name] = '';
+    // The argument itself may hold a password.
+    else throw new UsageError(`unknown option --${name.slice(0, 20)}; --help says which there are`);
+  }
+  return { options, command: [] };
+}
+
+/** @throws SocksError for a proxy that is missing or wrong; it names the variable */
+function environment(options: Options): Record<string, string> {
+  const settings = settingsOf(process.env);
+  const set = (name: string, value: string): void => {
+    for (const key of Object.keys(settings)) if (key.toUpperCase() === name) delete settings[key];
+    settings[name] = value;
+  };
+  const { proxy, allow, strict } = options;
+  // With a password in an argument, the list of processes shows this instead.
+  if (proxy !== undefined) process.title = 'socksify';
+  if (proxy !== undefined) set('SOCKS_PROXY', proxy === '-' ? readLine() : proxy);
+  if (options['no-proxy'] !== undefined) set('NO_PROXY', options['no-proxy']);
+  if (allow !== undefined) set('SOCKSIFY_ALLOW', allow);
+  if (strict !== undefined) set('SOCKSIFY_STRICT', strict);
+  if ('verbose' in options) set('SOCKSIFY_VERBOSE', '1');
+  routeFromEnvironment(settings);
+  return preloaded(process.env, settings);
+}
+
+/** The first line of stdin, byte by byte: the rest is the program's. */
+function readLine(): string {
+  const bytes: number[] = [];
+  const buffer = Buffer.alloc(1);
+  while (readSync(0, buffer) === 1 && buffer[0] !== 0x0a) bytes.push(buffer[0] as number);
+  return Buffer.from(bytes).toString().trim();
+}
+
+/** The file that a shell would run. */
+function locate(name: string, path: string): string {
+  const candidates =
+    name.includes('/') || name.includes(sep) ? [name] : path.split(delimiter).map((each) => join(each, name));
+  const extensions = process.platform === 'win32' ? ['', '.exe', '.cmd', '.bat'] : [''];
+  const found = candidates
+    .flatMap((each) => extensions.map((extension) => each + extension))
+    .filter((each) => statSync(each, { throwIfNoEntry: false })?.isFile());
+  const [first] = found;
+  if (first === undefined)
+    throw Object.assign(new UsageError(`${name}: command not found`), { exitCode: 127 });
+  const executable = found.find(isExecutable);
+  if (executable === undefined)
+    throw Object.assign(new UsageError(`${name}: not executable`), { exitCode: 126 });
+  return executable;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, files.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Bun and Deno ignore the preload. A program that is not Node is not covered, but what it starts can be. */
+function checkProgram(name: string, path: string): void {
+  const real = realpathSync(path);
+  const head = readHead(real);
+  const interpreter = head.startsWith('#!') ? (head.split('\n', 1)[0] ?? '') : '';
+  const names = [name, real].map((each) => basename(each).replace(/\.(?:exe|cmd|bat)$/i, ''));
+  const other =
+    names.find((each) => /^(?:bun|bunx|deno)$/i.test(each)) ?? /\b(?:bunx?|deno)\b/.exec(interpreter)?.[0];
+  if (other !== undefined) {
+    throw new UsageError(
+      `${other} ignores what socksify sets, and would bypass the proxy: run the program with Node`,
+    );
+  }
+  // A shim of a package manager is a shell script that runs node.
+  const isNode = names.some((each) => /^node(?:js)?\d*$/.test(each)) || /\bnode\b/.test(interpreter || '');
+  const isShim = interpreter !== '' && /\bnode\b/.test(head);
+  if (!isNode && !isShim) {
+    process.stderr.write(
+      `socksify: warning: ${name} is not Node: it is not covered, only the Node programs that it starts\n`,
+    );
+  }
+}
+
+function readHead(path: string): string {
+  const buffer = Buffer.alloc(4096);
+  const file = openSync(path, 'r');
+  try {
+    return buffer.toString('latin1', 0, readSync(file, buffer));
+  } finally {
+    closeSync(file);
+  }
+}
+
+function start(path: string, [name = '', ...args]: readonly string[], env: Record<string, string>): void {
+  stopPassingOn();
+  const { execve } = process as {
+    execve?: (path: string, args: string[], env: Record<string, string>) => void;
+  };
+  // The system runs binaries and scripts with an interpreter line; shells run others.
+  if (execve && /^(?:#!|\u007fELF|[\u00ca-\u00fe])/.test(readHead(path)) && process.platform !== 'win32') {
+    process.removeAllListeners('warning'); // execve is experimental, which is no matter of the program
+    Reflect.apply(execve, process, [path, [name, ...args], env]);
+  }
+  const shell = process.platform === 'win32' && /\.(?:cmd|bat)$/i.test(path);
+  const child = spawn(shell ? `"${path}"` : path, shell ? args.map(quote) : args, {
+    stdio: 'inherit',
+    env,
+    argv0: name,
+    shell,
+  });
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  const signals = (
+    ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const
+  ).filter((signal) => signal in constants.signals);
+  for (const signal of signals) process.on(signal, forward);
+  child.on('error', (error) => {
+    process.stderr.write(`socksify: ${error.message}\n`);
+    process.exitCode = 126;
+  });
+  child.on('exit', (status, signal) => {
+    for (const each of signals) process.off(each, forward);
+    if (signal) process.kill(process.pid, signal);
+    else process.exitCode = status ?? 1;
+  });
+}
+
+/** For cmd.exe. */
+function quote(argument: string): string {
+  return `"${argument.replaceAll('"', '""')}"`;
+}
+
+function version(): string {
+  const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(manifest) as { version: string }).version;
+}

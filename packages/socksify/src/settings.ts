@@ -1,0 +1,41 @@
+// The environment in which a Node process, its workers and its children are preloaded.
+
+import { fileURLToPath } from 'node:url';
+
+/** Where this file lies is known only when it runs: one folder below the package, as src/settings.ts or bundled. */
+export const PRELOAD: string = fileURLToPath(new URL('../register.cjs', import.meta.url));
+
+/** Variables that decide where traffic goes. */
+const NAMES: ReadonlySet<string> = new Set(
+  ['socks_proxy', 'http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'].concat([
+    'socksify_strict',
+    'socksify_allow',
+    'socksify_verbose',
+  ]),
+);
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Those of the variables that are set. */
+export function settingsOf(env: Environment): Record<string, string> {
+  const entries = Object.entries(env).filter(
+    ([name, value]) => NAMES.has(name.toLowerCase()) && value !== undefined,
+  );
+  return Object.fromEntries(entries) as Record<string, string>;
+}
+
+/** An environment with these settings and the preload, whatever it said of them before. */
+export function preloaded(env: Environment, settings: Environment): Record<string, string> {
+  const others = Object.entries(env).filter(
+    ([name, value]) => !NAMES.has(name.toLowerCase()) && value !== undefined && name !== 'NODE_USE_ENV_PROXY',
+  );
+  const merged = { ...Object.fromEntries(others), ...settings } as Record<string, string>;
+  return { ...merged, NODE_OPTIONS: withPreload(merged['NODE_OPTIONS']) };
+}
+
+/** Ours comes first, before preloads that could connect. Node itself would use an HTTP proxy with --use-env-proxy. */
+export function withPreload(options = ''): string {
+  const ours = `--require=${JSON.stringify(PRELOAD)}`;
+  const others = options.replaceAll(ours, '').replaceAll(/(?<=^|\s)--use-env-proxy(?=\s|$)/g, '');
+  return `${ours} ${others.trim().replaceAll(/\s+/g, ' ')}`.trim();
+}
