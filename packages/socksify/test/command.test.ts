@@ -1,0 +1,181 @@
+// The command: its arguments, the environment that it makes, and what it becomes.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { COMMAND, execute, startStage } from './stage.ts';
+import type { Ended, Stage } from './stage.ts';
+
+let stage: Stage;
+const folder = mkdtempSync(join(tmpdir(), 'socksify with space '));
+beforeAll(async () => {
+  stage = await startStage();
+});
+afterAll(async () => {
+  await stage.close();
+  rmSync(folder, { recursive: true });
+});
+
+const file = (name: string, source: string): string => {
+  const path = join(folder, name);
+  writeFileSync(path, source);
+  chmodSync(path, 0o755);
+  return path;
+};
+const socksify = (
+  args: readonly string[],
+  env: Record<string, string | undefined> = {},
+  input = '',
+): Promise<Ended> => execute(process.execPath, [COMMAND, ...args], env, { input });
+const url = (): string => `http://origin.test:${stage.web.http}/`;
+const node = process.execPath;
+
+const FETCH = `fetch(process.argv.at(-1)).then((r) => r.text()).then((t) => console.log(t), (e) => console.log(e.cause.code));`;
+const OK = { stdout: 'hello\n', stderr: '', status: 0, signal: null };
+
+describe('runs a program through the proxy', () => {
+  test('of SOCKS_PROXY, of --proxy and of --proxy -, which leaves the rest of stdin to the program', async () => {
+    const program = file('fetch.js', FETCH);
+    expect(await socksify([node, program, url()], { SOCKS_PROXY: stage.url })).toEqual(OK);
+    expect(
+      await socksify(['--proxy', stage.url, '--', node, program, url()], { socks_proxy: 'socks5://h' }),
+    ).toEqual(OK);
+    const copy = file('copy.js', `process.stdin.pipe(process.stdout); ${FETCH}`);
+    const { stdout } = await socksify(['--proxy=-', node, copy, url()], {}, `${stage.url}\nrest\n`);
+    expect(stdout.split('\n').toSorted()).toEqual(['', 'hello', 'rest']);
+  });
+
+  test('by its name on the PATH, from a script with an interpreter line, and from a path with spaces', async () => {
+    const script = file('script with space', `#!${node}\n${FETCH}`);
+    const env = { SOCKS_PROXY: stage.url };
+    expect(await socksify([script, url()], env)).toEqual(OK);
+    expect(await socksify(['script with space', url()], { ...env, PATH: `/nowhere:${folder}` })).toEqual(OK);
+    const shim = file('shim', `#!/bin/sh\nexec "${node}" "${file('shimmed.js', FETCH)}" "$@"\n`);
+    expect(await socksify([shim, url()], env)).toEqual(OK);
+    const plain = file('no interpreter line', `exec "${node}" "${file('shimmed.js', FETCH)}" "$@"\n`);
+    expect((await socksify(['/bin/sh', plain, url()], env)).stdout).toBe('hello\n');
+  });
+
+  test('with --no-proxy, --allow, --strict, --strict=tcp and --verbose', async () => {
+    const env = { SOCKS_PROXY: stage.url, HTTP: `${stage.web.http}` };
+    const loopback = file(
+      'loopback.js',
+      `fetch('http://127.0.0.1:' + process.env.HTTP).then((r) => r.text()).then(console.log);`,
+    );
+    for (const list of [['--no-proxy', '127.0.0.1'], ['--allow=127.0.0.1']]) {
+      const before = stage.direct();
+      expect(await socksify([...list, node, loopback], env)).toEqual(OK);
+      expect(stage.direct() - before).toBe(1);
+    }
+    const dial = file(
+      'dial.js',
+      `require('net').connect(process.env.HTTP, 'origin.test').on('error', (e) => console.log(e.code)).on('connect', function () { console.log('open'); this.destroy(); });`,
+    );
+    expect((await socksify(['--strict', node, dial], env)).stdout).toBe('ERR_SOCKS_BYPASS\n');
+    expect((await socksify(['--strict=tcp', node, dial], env)).stdout).toBe('open\n');
+    const { stderr } = await socksify(['--verbose', '--strict=tcp', node, dial], env);
+    expect(stderr).toMatch(
+      /^socksify: origin\.test:\d+ through socks5:\/\/127\.0\.0\.1:\d+: open after \d+ ms\n$/,
+    );
+  });
+
+  test("without NODE_USE_ENV_PROXY, and before the program's own NODE_OPTIONS", async () => {
+    const first = file('first.cjs', `console.log(typeof globalThis[Symbol.for('socksify.installed')]);`);
+    const env = {
+      SOCKS_PROXY: stage.url,
+      HTTP_PROXY: 'http://127.0.0.1:9',
+      NODE_USE_ENV_PROXY: '1',
+      NODE_OPTIONS: `--require=${JSON.stringify(first)} --no-warnings`,
+    };
+    const ended = await socksify([node, file('fetch.js', FETCH), url()], env);
+    // The first line comes from the process of the command itself.
+    expect(ended).toEqual({ ...OK, stdout: 'undefined\nfunction\nhello\n' });
+  });
+});
+
+describe('becomes the program', () => {
+  test.each([0, 3])('with its exit status %i', async (status) => {
+    const ended = await socksify([node, '-e', `process.exitCode = ${status}`], { SOCKS_PROXY: stage.url });
+    expect(ended.status).toBe(status);
+  });
+
+  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('and %s reaches it', async (signal) => {
+    const program = `process.on('${signal}', () => { console.log('caught'); process.exit(7); }); setInterval(() => {}, 1000); console.log('ready');`;
+    const child = spawn(node, [COMMAND, node, '-e', program], { env: { SOCKS_PROXY: stage.url } });
+    let output = '';
+    child.stdout.on('data', (data: Buffer) => {
+      if (output === '') child.kill(signal);
+      output += data.toString();
+    });
+    const [status] = (await once(child, 'close')) as [number];
+    expect([output, status]).toEqual(['ready\ncaught\n', 7]);
+  });
+
+  test('and dies by the signal by which it dies', async () => {
+    const ended = await socksify([node, '-e', `process.kill(process.pid, 'SIGKILL')`], {
+      SOCKS_PROXY: stage.url,
+    });
+    expect(ended.signal).toBe('SIGKILL');
+  });
+
+  test('whose arguments, and those of the command, hold no password of the environment', async () => {
+    const show = file(
+      'ps.js',
+      `console.log(require('fs').readFileSync('/proc/' + process.pid + '/cmdline', 'latin1').replaceAll('\\0', ' '));
+      console.log(require('fs').readFileSync('/proc/' + process.ppid + '/cmdline', 'latin1').replaceAll('\\0', ' '));`,
+    );
+    const { stdout } = await socksify(['--proxy', '-', node, show], {}, `${stage.url}\n`);
+    expect(stdout).toContain('ps.js');
+    expect(stdout).not.toContain('secret');
+  });
+});
+
+describe('refuses', () => {
+  test.each([
+    ['no proxy', [node, '-e', '1'], {}, 1, 'SOCKS_PROXY'],
+    ['a wrong proxy', ['--proxy', 'http://u:hunter2@h', node, '-e', '1'], {}, 1, 'SOCKS_PROXY'],
+    ['an unknown option', ['--prox=socks5://u:hunter2@h', node], {}, 1, '--prox'],
+    ['a short option', ['-p', 'x'], {}, 1, 'unknown option'],
+    ['an unknown level', ['--strict=udp', node], {}, 1, '--strict'],
+    ['an option without its value', ['--proxy'], {}, 1, '--proxy'],
+    ['no command', ['--strict'], { SOCKS_PROXY: 'socks5://h' }, 1, 'no command'],
+    ['a command that does not exist', ['no-such-command'], { SOCKS_PROXY: 'socks5://h' }, 127, 'not found'],
+  ])('%s', async (_, args, env, status, words) => {
+    const ended = await socksify(args, env);
+    expect(ended).toMatchObject({ status, stdout: '' });
+    expect(ended.stderr).toMatch(/^socksify: /);
+    expect(ended.stderr).toContain(words);
+    expect(ended.stderr).not.toContain('hunter2');
+  });
+
+  test('Bun and Deno, by their names, behind a link and in an interpreter line', async () => {
+    mkdirSync(join(folder, 'bin'));
+    const bun = file('bin/bun', '#!/bin/sh\necho ran\n');
+    const script = file('script.ts', '#!/usr/bin/env -S deno run\n');
+    for (const [command, name] of [
+      [bun, 'bun'],
+      [script, 'deno'],
+    ] as const) {
+      const ended = await socksify([command], { SOCKS_PROXY: stage.url });
+      expect(ended).toMatchObject({ status: 1, stdout: '' });
+      expect(ended.stderr).toContain(`${name} ignores`);
+    }
+  });
+
+  test('nothing else, but warns that a program that is not Node is not covered', async () => {
+    const ended = await socksify(['sh', '-c', 'echo ran'], { SOCKS_PROXY: stage.url });
+    expect(ended).toMatchObject({ status: 0, stdout: 'ran\n' });
+    expect(ended.stderr).toContain('sh is not Node');
+  });
+});
+
+test('prints its help and its version', async () => {
+  expect((await socksify(['--help'])).stdout).toMatch(/^socksify \[options\] \[--\] COMMAND/);
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  expect((await socksify(['--version'])).stdout).toBe(`${version}\n`);
+});

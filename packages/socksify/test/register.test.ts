@@ -1,0 +1,184 @@
+// The preload: what it refuses before the program starts, and who inherits it.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { execute, here, REGISTER, results, run, startStage } from './stage.ts';
+import type { Stage } from './stage.ts';
+
+let stage: Stage;
+const folder = mkdtempSync(join(tmpdir(), 'socksify with space '));
+beforeAll(async () => {
+  stage = await startStage();
+});
+afterAll(async () => {
+  await stage.close();
+  rmSync(folder, { recursive: true });
+});
+
+const file = (name: string, source: string): string => {
+  writeFileSync(join(folder, name), source);
+  return join(folder, name);
+};
+
+describe('ends the process with status 1 before the program starts', () => {
+  const program = `console.log('started');`;
+  test.each([
+    ['no variable is set', {}, 'set SOCKS_PROXY'],
+    ['every variable is empty', { SOCKS_PROXY: '', ALL_PROXY: '' }, 'set SOCKS_PROXY'],
+    ['only NO_PROXY is set', { NO_PROXY: '*' }, 'set SOCKS_PROXY'],
+    ['SOCKS_PROXY is no URL', { SOCKS_PROXY: 'hunter2@h:1080' }, 'SOCKS_PROXY'],
+    ['SOCKS_PROXY is not SOCKS', { SOCKS_PROXY: 'http://u:hunter2@h:1' }, 'SOCKS_PROXY'],
+    ['socks_proxy has a port that is none', { socks_proxy: 'socks5://u:hunter2@h:99999' }, 'socks_proxy'],
+    ['ALL_PROXY is wrong', { ALL_PROXY: 'socks9://u:hunter2@h' }, 'ALL_PROXY'],
+    [
+      'one of two variables is wrong',
+      { http_proxy: 'socks5://h', https_proxy: 'ftp://u:hunter2@h' },
+      'https_proxy',
+    ],
+    ['HTTP_PROXY is an HTTP proxy', { HTTP_PROXY: 'http://u:hunter2@h:1' }, 'HTTP_PROXY'],
+    ['SOCKSIFY_STRICT is unknown', { SOCKS_PROXY: 'socks5://h', SOCKSIFY_STRICT: 'udp' }, 'SOCKSIFY_STRICT'],
+    [
+      'Node would use an HTTP proxy',
+      { SOCKS_PROXY: 'socks5://h', NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://u:hunter2@h:1' },
+      'NODE_USE_ENV_PROXY',
+    ],
+  ])('when %s, and names it, without the password', async (_, env, name) => {
+    const ended = await execute(process.execPath, ['--require', REGISTER, '--eval', program], env);
+    expect(ended.status).toBe(1);
+    expect(ended.stdout).toBe('');
+    expect(ended.stderr).toMatch(/^socksify: /);
+    expect(ended.stderr).toContain(name);
+    expect(ended.stderr).not.toContain('hunter2');
+  });
+
+  test('as an ES module too', async () => {
+    const args = ['--import', here('../dist/register.js'), '--eval', program];
+    const ended = await execute(process.execPath, args, { SOCKS_PROXY: 'x' });
+    expect(ended).toMatchObject({ status: 1, stdout: '' });
+  });
+});
+
+test('refuses a protocol for which no variable names a proxy', async () => {
+  const env = { SOCKS_PROXY: undefined, https_proxy: stage.url };
+  const source = `await attempt('https', async () => (await fetch(https1)).text());
+    await attempt('http', async () => (await fetch(http1)).text());`;
+  const before = stage.direct();
+  expect(results(await run(stage, source, env))).toEqual({ https: 'hello', http: 'ERR_SOCKS_INVALID_PROXY' });
+  expect(stage.direct()).toBe(before);
+});
+
+test('resolves as socksify/register, by --import and by --require', async () => {
+  const cwd = here('../../../test/programs');
+  for (const flag of ['--import', '--require']) {
+    const args = [
+      flag,
+      'socksify/register',
+      '--eval',
+      `fetch(process.env.URL).then((r) => r.text()).then(console.log)`,
+    ];
+    const env = { SOCKS_PROXY: stage.url, URL: `http://origin.test:${stage.web.http}/` };
+    const ended = await execute(process.execPath, args, env, { cwd });
+    expect(ended).toEqual({ stdout: 'hello\n', stderr: '', status: 0, signal: null });
+  }
+});
+
+test('prints no warning on stderr, and with SOCKSIFY_VERBOSE a line for each tunnel', async () => {
+  const source = `await attempt('fetch', async () => (await fetch(http1)).text());
+    await attempt('refused', async () => (await fetch('http://origin.test:4/')).text());`;
+  const env = { NODE_NO_WARNINGS: undefined };
+  expect((await run(stage, source, env)).stderr).toBe('');
+  const { stderr } = await run(stage, source, { ...env, SOCKSIFY_VERBOSE: '1' });
+  expect(stderr).toMatch(
+    /^socksify: origin\.test:\d+ through socks5:\/\/127\.0\.0\.1:\d+: open after \d+ ms\nsocksify: origin\.test:4 through socks5:\/\/127\.0\.0\.1:\d+: ERR_SOCKS_CONNECTION_REFUSED after \d+ ms\n$/,
+  );
+});
+
+describe('is inherited by', () => {
+  const CHILD = `fetch(process.argv.at(-1)).then((r) => r.text()).then((t) => console.log(t), (e) => console.log(String(e.cause)));`;
+  const setup = (child: string): string => `
+    import childProcess from 'node:child_process';
+    import { Worker } from 'node:worker_threads';
+    import { once } from 'node:events';
+    const child = ${JSON.stringify(child)};
+    const out = async (process) => (await read(process.stdout)).trim();
+    const message = async (worker) => (await once(worker, 'message'))[0];`;
+  const names = (source: string): string[] =>
+    [...source.matchAll(/attempt\('([^']+)'/g)].map(([, name = '']) => name);
+
+  test.each([
+    ['the environment', false],
+    ['the command line', true],
+  ])('children of every kind, when it came by %s', async (_, byArgument) => {
+    const child = file('child.cjs', CHILD);
+    const source = `
+      const { spawn, fork, exec, execFile, spawnSync, execSync, execFileSync } = childProcess;
+      const node = process.execPath;
+      await attempt('spawn', () => out(spawn(node, [child, http1])));
+      await attempt('spawn with env: {}', () => out(spawn(node, [child, http1], { env: {} })));
+      await attempt('spawn with a NODE_OPTIONS', () => out(spawn(node, [child, http1], { env: { NODE_OPTIONS: '--no-warnings' } })));
+      await attempt('spawn with NO_PROXY', () => out(spawn(node, [child, http1], { env: { NO_PROXY: '*', no_proxy: '*' } })));
+      await attempt('fork', () => out(fork(child, [http1], { silent: true })));
+      await attempt('fork with execArgv', () => out(fork(child, [http1], { silent: true, execArgv: [], env: {}, cwd: '/' })));
+      await attempt('exec', () => out(exec(JSON.stringify(node) + ' ' + JSON.stringify(child) + ' ' + http1)));
+      await attempt('execFile', () => out(execFile(node, [child, http1], { env: {} })));
+      const text = (value) => String(value).trim();
+      await attempt('spawnSync', () => text(spawnSync(node, [child, http1], { env: {} }).stdout));
+      await attempt('spawnSync without options', () => text(spawnSync(node, [child, http1]).stdout));
+      await attempt('execFileSync', () => text(execFileSync(node, [child, http1], { env: {} })));
+      await attempt('execSync', () => text(execSync(JSON.stringify(node) + ' ' + JSON.stringify(child) + ' ' + http1, { env: {} })));
+      await attempt('a grandchild', () => out(spawn(node, ['-e', 'console.log(String(require("child_process").execFileSync(process.execPath, process.argv.slice(1), { env: {} })).trim())', child, http1], { env: {} })));
+    `;
+    const before = stage.direct();
+    const options = `--require=${JSON.stringify(REGISTER)}`;
+    const ended = byArgument
+      ? await run(stage, setup(child) + source)
+      : await run(stage, setup(child) + source, { NODE_OPTIONS: options }, []);
+    expect(results(ended)).toEqual(Object.fromEntries(names(source).map((name) => [name, 'hello'])));
+    expect(stage.direct()).toBe(before);
+  });
+
+  test.each([
+    ['the environment', false],
+    ['the command line', true],
+  ])('workers, from source text too, when it came by %s', async (_, byArgument) => {
+    const source = `
+      const code = \`import('node:worker_threads').then(({ parentPort, workerData }) =>
+        fetch(workerData).then((r) => r.text()).then((t) => parentPort.postMessage(t), (e) => parentPort.postMessage(String(e.cause))));\`;
+      const eval_ = (options) => message(new Worker(code, { eval: true, workerData: http1, ...options }));
+      const file = (options) => message(new Worker(child, { workerData: http1, ...options }));
+      await attempt('file', () => file());
+      await attempt('source text', () => eval_());
+      await attempt('env: {}', () => eval_({ env: {} }));
+      await attempt('file with env: {}', () => file({ env: {} }));
+      await attempt('execArgv: []', () => eval_({ execArgv: [] }));
+      await attempt('execArgv and env', () => eval_({ execArgv: ['--no-warnings'], env: { NODE_OPTIONS: '--no-warnings' } }));
+      await attempt('data: URL', () => message(new Worker(new URL('data:text/javascript,' + encodeURIComponent(
+        "import { parentPort, workerData } from 'node:worker_threads'; parentPort.postMessage(await (await fetch(workerData)).text());",
+      )), { workerData: http1 })));`;
+    const child = file(
+      'worker.cjs',
+      `const { parentPort, workerData } = require('node:worker_threads');
+       fetch(workerData).then((r) => r.text()).then((t) => parentPort.postMessage(t));`,
+    );
+    const before = stage.direct();
+    const options = `--require=${JSON.stringify(REGISTER)}`;
+    const ended = byArgument
+      ? await run(stage, setup(child) + source)
+      : await run(stage, setup(child) + source, { NODE_OPTIONS: options }, []);
+    expect(results(ended)).toEqual(Object.fromEntries(names(source).map((name) => [name, 'hello'])));
+    expect(stage.direct()).toBe(before);
+  });
+
+  test('a cluster, and a process that the shell starts', async () => {
+    const child = file('child.cjs', CHILD);
+    const source = `
+      import cluster from 'node:cluster';
+      cluster.setupPrimary({ exec: child, args: [http1], silent: true, execArgv: [] });
+      await attempt('cluster', async () => String((await once(cluster.fork().process.stdout, 'data'))[0]).trim());
+      await attempt('shell', () => out(childProcess.spawn('exec ' + JSON.stringify(process.execPath) + ' ' + JSON.stringify(child) + ' ' + http1, { shell: '/bin/sh', env: {} })));
+      process.exit();`;
+    expect(results(await run(stage, setup(child) + source))).toEqual({ cluster: 'hello', shell: 'hello' });
+  });
+});
