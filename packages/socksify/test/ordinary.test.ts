@@ -231,8 +231,8 @@ describe('is refused', () => {
          reject(new Error(e.code + ' ' + e.hint));
        })));`,
     );
-    expect(results(ended)['loopback']).toBe(
-      'ERR_SOCKS_CONNECTION_REFUSED the proxy was asked for its own loopback; for that of this machine, list the loopback: NO_PROXY=localhost,127.0.0.1,::1',
+    expect(ended.stdout.trim()).toBe(
+      'loopback: ERR_SOCKS_CONNECTION_REFUSED the proxy was asked for its own loopback; for that of this machine, list the loopback: NO_PROXY=localhost,127.0.0.1,::1',
     );
     stage.proxy.log.length = 0;
   });
