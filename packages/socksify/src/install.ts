@@ -3,8 +3,8 @@
 import { syncBuiltinESMExports } from 'node:module';
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
-import { parseProxy, SocksError } from '@socksify/core';
-import type { ProxyLike, ProxyRoute, SocksProxy } from '@socksify/core';
+import { SocksClient } from '@socksify/core';
+import type { ProxyRoute, SocksProxy } from '@socksify/core';
 import { routeFromEnvironment } from './environment.ts';
 import { watchHttp } from './http.ts';
 import { Patches } from './patches.ts';
@@ -115,21 +115,15 @@ function policyOf({ proxy, allow = [] }: InstallOptions): Policy {
       proxies: new Set(proxies.map((each) => print(each))),
     });
   }
-  const proxies = typeof proxy === 'function' ? [] : [toFirst(proxy)];
-  const addresses = new Set(proxies.map((each) => print(each)));
+  const addresses = new Set(firstOf(proxy).map((each) => print(each)));
   return new Policy({ route: proxy, noProxy: '', allow: entries, proxies: addresses });
 }
 
-/** The proxy to which this side connects itself. */
-function toFirst(proxy: ProxyLike | readonly ProxyLike[]): SocksProxy {
-  const first = Array.isArray(proxy) ? (proxy as readonly ProxyLike[])[0] : (proxy as ProxyLike);
-  if (first === undefined) {
-    throw new SocksError('ERR_SOCKS_INVALID_PROXY', {
-      phase: 'input',
-      detail: 'a chain has at least one proxy',
-    });
-  }
-  return typeof first === 'string' || first instanceof URL ? parseProxy(first) : first;
+/** The proxy to which this side connects itself. A selector is not asked before it has to be. */
+function firstOf(route: ProxyRoute): readonly SocksProxy[] {
+  if (typeof route === 'function') return [];
+  const chain = new SocksClient(route).select({ host: 'first.invalid', port: 80 });
+  return (chain as readonly SocksProxy[]).slice(0, 1);
 }
 
 /** On Bun and Deno the changes have no effect, and everything would be direct. */
