@@ -133,6 +133,7 @@ describe('started by the command', () => {
       'vitest/site.test.ts',
       `import { expect, test } from 'vitest'; test('site', async () => { ${FETCH} expect(text).toBe('hello'); });`,
     );
+    file('vitest/vitest.config.mjs', 'export default {};'); // else it takes the one of this repository
     for (const pool of ['forks', 'threads']) {
       const ended = await socksify([bin('vitest'), 'run', '--root', join(folder, 'vitest'), '--pool', pool]);
       expect(ended.status, ended.stdout + ended.stderr).toBe(0);

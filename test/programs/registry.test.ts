@@ -1,0 +1,145 @@
+// npm, pnpm and yarn against a registry of their own, whose name the proxy alone knows.
+
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startServer } from '@socksify/server';
+import type { SocksServer } from '@socksify/server';
+import { COMMAND, execute, here as fromStage } from '../../packages/socksify/test/stage.ts';
+import type { Ended } from '../../packages/socksify/test/stage.ts';
+
+const here = (path: string): string => fromStage(`../../../test/programs/${path}`);
+const folder = mkdtempSync(join(tmpdir(), 'socksify-registry-'));
+/** The registry needs Node 22; it is not what is tested here. */
+const NODE_24 = fromStage('../../../test/runtimes/node_modules/node24/bin/node');
+let registry: ChildProcess;
+let proxy: SocksServer;
+let url: string;
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+beforeAll(async () => {
+  const port = await freePort();
+  writeFileSync(
+    join(folder, 'config.yaml'),
+    [
+      `storage: ${join(folder, 'storage')}`,
+      'packages: { "**": { access: $all, publish: $anonymous } }',
+      'log: { type: stdout, format: json, level: http }',
+    ].join('\n'),
+  );
+  const verdaccio = here('node_modules/verdaccio/bin/verdaccio');
+  registry = spawn(
+    existsSync(NODE_24) ? NODE_24 : process.execPath,
+    [verdaccio, '--config', join(folder, 'config.yaml'), '--listen', `127.0.0.1:${port}`],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { PATH: process.env['PATH'], HOME: folder },
+    },
+  );
+  for await (const line of createInterface({ input: registry.stdout as NodeJS.ReadableStream })) {
+    if (line.includes('http address')) break;
+  }
+  registry.stdout?.resume();
+  proxy = await startServer({ names: { 'registry.test': '127.0.0.1' }, users: { alice: 'secret' } });
+  url = `http://registry.test:${port}/`;
+  // The package to install comes in without a proxy.
+  const source = join(folder, 'source');
+  mkdirSync(source);
+  writeFileSync(join(source, 'package.json'), '{ "name": "a-package", "version": "1.2.3" }');
+  const own = `http://127.0.0.1:${port}/`;
+  writeFileSync(join(folder, '.npmrc'), `registry=${own}\n//127.0.0.1:${port}/:_authToken=anonymous\n`);
+  const published = await execute(
+    process.execPath,
+    [npm(), 'publish', '--registry', own],
+    { HOME: folder },
+    { cwd: source },
+  );
+  expect(published.status, published.stderr).toBe(0);
+}, 60_000);
+afterAll(async () => {
+  registry.kill();
+  await proxy.close();
+  rmSync(folder, { recursive: true });
+});
+
+function npm(): string {
+  const candidates = [process.execPath, '/usr/bin/node', '/usr/local/bin/node'].flatMap((node) =>
+    ['lib', 'share'].map((at) => join(dirname(dirname(node)), at, 'node_modules/npm/bin/npm-cli.js')),
+  );
+  const found = candidates.find((path) => {
+    try {
+      return readFileSync(path);
+    } catch {
+      return false;
+    }
+  });
+  if (found === undefined) throw new Error('npm is not installed beside node');
+  return found;
+}
+
+const socksify = (args: readonly string[], cwd: string): Promise<Ended> => {
+  const env = {
+    SOCKS_PROXY: proxy.url('socks5', { username: 'alice', password: 'secret' }),
+    HOME: join(folder, 'home'),
+    npm_config_registry: url,
+    npm_config_update_notifier: 'false',
+    YARN_REGISTRY: url,
+    CI: '1',
+  };
+  return execute(process.execPath, [COMMAND, process.execPath, ...args], env, { cwd });
+};
+
+const project = (name: string): string => {
+  const path = join(folder, name);
+  mkdirSync(path);
+  writeFileSync(join(path, 'package.json'), '{ "private": true, "dependencies": { "a-package": "^1.0.0" } }');
+  return path;
+};
+
+test('npm view prints what the registry says', async () => {
+  const ended = await socksify([npm(), 'view', 'a-package', 'version', '--registry', url], folder);
+  expect(ended).toMatchObject({ stdout: '1.2.3\n', status: 0 });
+  expect(new Set(proxy.log.map(({ host }) => host))).toEqual(new Set(['registry.test']));
+});
+
+test.each([
+  ['npm', () => [npm(), 'install', '--no-audit', '--no-fund', '--registry', url]],
+  [
+    'pnpm',
+    () => [
+      here('node_modules/pnpm/bin/pnpm.cjs'),
+      'install',
+      '--registry',
+      url,
+      '--store-dir',
+      join(folder, 'store'),
+    ],
+  ],
+  ['yarn', () => [here('node_modules/yarn/bin/yarn.js'), 'install', '--registry', url, '--no-lockfile']],
+])(
+  '%s installs from it',
+  async (name, args) => {
+    proxy.log.length = 0;
+    const cwd = project(name);
+    const ended = await socksify(args(), cwd);
+    expect(ended.status, ended.stdout + ended.stderr).toBe(0);
+    const manifest = readFileSync(join(cwd, 'node_modules/a-package/package.json'), 'utf8');
+    expect((JSON.parse(manifest) as { version: string }).version).toBe('1.2.3');
+    expect(proxy.log.length).toBeGreaterThan(0);
+    },
+  60_000,
+);
