@@ -140,6 +140,6 @@ test.each([
     const manifest = readFileSync(join(cwd, 'node_modules/a-package/package.json'), 'utf8');
     expect((JSON.parse(manifest) as { version: string }).version).toBe('1.2.3');
     expect(proxy.log.length).toBeGreaterThan(0);
-    },
+  },
   60_000,
 );

@@ -1,26 +1,40 @@
 // Refuses questions to a name server. Look-ups that Node makes while it connects a socket that may be direct pass, and so
-// do addresses, listed names and those of the loopback.
+// do addresses, listed names and those of the loopback. Where TCP is tunnelled, others are answered with placeholders.
 
 import dns from 'node:dns';
+import type { LookupAddress, LookupOptions } from 'node:dns';
 import type { Patches } from './patches.ts';
+import type { Placeholders } from './placeholders.ts';
 import { isLoopback, refusal } from './policy.ts';
 import type { Policy } from './policy.ts';
 
 /** Everything but `lookup` asks a name server in any case. */
 const QUESTION = /^(?:resolve|reverse$|lookupService$)/;
 
-/** @param isConnecting true while Node looks a name up for a socket that may be direct */
-export function watchDns(patches: Patches, policy: Policy, isConnecting: () => boolean): void {
+export interface DnsOptions {
+  readonly patches: Patches;
+  readonly policy: Policy;
+  /** True while Node looks a name up for a socket that may be direct. */
+  readonly isConnecting: () => boolean;
+  /** Answers look-ups, if there are any. */
+  readonly placeholders?: Placeholders | undefined;
+}
+
+export function watchDns({ patches, policy, isConnecting, placeholders }: DnsOptions): void {
   const passes = (name: unknown): boolean =>
     isConnecting() || typeof name !== 'string' || name === '' || isLoopback(name) || policy.mayLookUp(name);
-  patches.wrap(dns, 'lookup', (original, self, args) =>
-    passes(args[0]) ? Reflect.apply(original, self, args) : answer(args, refusedQuestion('lookup', args[0])),
-  );
-  patches.wrap(dns.promises, 'lookup', (original, self, args) =>
-    passes(args[0])
-      ? Reflect.apply(original, self, args)
-      : Promise.reject(refusedQuestion('lookup', args[0])),
-  );
+  patches.wrap(dns, 'lookup', (original, self, args) => {
+    if (passes(args[0])) return Reflect.apply(original, self, args);
+    const found = lookUp(args, placeholders);
+    if (found instanceof Error) return answer(args, found);
+    return Array.isArray(found) ? answer(args, null, found) : answer(args, null, found.address, found.family);
+  });
+  patches.wrap(dns.promises, 'lookup', async (original, self, args) => {
+    if (passes(args[0])) return Reflect.apply(original, self, args) as unknown;
+    const found = lookUp(args, placeholders);
+    if (found instanceof Error) throw found;
+    return found;
+  });
   for (const object of [dns, dns.Resolver.prototype]) {
     for (const name of questionsOf(object)) {
       patches.wrap(object, name, (_original, _self, args) => answer(args, refusedQuestion(name, args[0])));
@@ -32,6 +46,21 @@ export function watchDns(patches: Patches, policy: Policy, isConnecting: () => b
     }
   }
   refuseNatively(patches, passes);
+}
+
+/** An IPv4 address, or a list of one if the options of `lookup` say `all`. */
+function lookUp(
+  args: readonly unknown[],
+  placeholders?: Placeholders,
+): LookupAddress | LookupAddress[] | Error {
+  const [name, options] = args;
+  const { all, family } =
+    typeof options === 'object' && options !== null
+      ? (options as LookupOptions)
+      : { family: Number(options) };
+  if (!placeholders || family === 6 || family === 'IPv6') return refusedQuestion('lookup', name);
+  const found = { address: placeholders.addressOf(name as string), family: 4 };
+  return all ? [found] : found;
 }
 
 /** Below the functions of `dns`: the native side of every resolver, and the bindings that `process.binding` shows. */
@@ -88,9 +117,9 @@ function refusedQuestion(what: string, name: unknown): Error {
   return refusal(`a DNS question (${what})`, text, hint);
 }
 
-function answer(args: readonly unknown[], error: Error): object {
+function answer(args: readonly unknown[], error: Error | null, ...values: readonly unknown[]): object {
   const callback = args.at(-1);
-  if (typeof callback !== 'function') throw error;
-  process.nextTick(callback, error);
+  if (typeof callback !== 'function') throw error ?? new TypeError('lookup takes a callback');
+  process.nextTick(callback as (...results: unknown[]) => void, error, ...values);
   return {};
 }

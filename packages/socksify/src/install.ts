@@ -8,6 +8,7 @@ import type { ProxyRoute, SocksProxy } from '@socksify/core';
 import { routeFromEnvironment } from './environment.ts';
 import { watchHttp } from './http.ts';
 import { Patches } from './patches.ts';
+import { Placeholders } from './placeholders.ts';
 import { Policy, print } from './policy.ts';
 import { watchNative } from './belt.ts';
 import { watchDns } from './dns.ts';
@@ -28,7 +29,7 @@ export interface InstallOptions {
   /**
    * `true`: besides, whatever would bypass the proxy is refused with a SocksError `ERR_SOCKS_BYPASS`: TCP, TLS and HTTP/2
    * of the program's own, Unix sockets, DNS, UDP. `tcp`: TCP of the program is tunnelled too, by name; the rest is
-   * refused. Default false.
+   * refused. A look-up is answered with an address of 198.18.0.0/15 then, which stands for the name. Default false.
    */
   strict?: Strict | undefined;
 }
@@ -70,12 +71,13 @@ export function install(options: InstallOptions = {}): () => void {
     const client = (): ReturnType<typeof undici.take> => undici.take() ?? http.current();
     // oxlint-disable-next-line typescript/unbound-method -- called with its socket
     const { connect } = net.Socket.prototype;
-    const sockets: Sockets = watchSockets({ patches, policy, tunnels, strict, client });
+    const placeholders = strict === 'tcp' ? new Placeholders() : undefined;
+    const sockets: Sockets = watchSockets({ patches, policy, tunnels, strict, placeholders, client });
     if (strict !== false) {
       // Last at undo: when the functions are back.
       patches.onUndo(syncBuiltinESMExports);
       watchNative(patches, connect, (socket) => sockets.mayConnect(socket));
-      watchDns(patches, policy, () => sockets.isConnecting());
+      watchDns({ patches, policy, placeholders, isConnecting: () => sockets.isConnecting() });
       watchUdp(patches, policy);
       refuseReportLookups(patches);
       syncBuiltinESMExports();

@@ -8,6 +8,7 @@ import type { Destination } from '@socksify/core';
 import { beginConnecting, isTls } from './handle.ts';
 import type { HttpClient } from './http.ts';
 import type { Patches } from './patches.ts';
+import type { Placeholders } from './placeholders.ts';
 import { connectionHint, print, refusal } from './policy.ts';
 import type { Policy } from './policy.ts';
 import { isOwn } from './tunnels.ts';
@@ -21,6 +22,8 @@ export interface SocketOptions {
   readonly policy: Policy;
   readonly tunnels: Tunnels;
   readonly strict: Strict;
+  /** The names for which look-ups were answered. */
+  readonly placeholders?: Placeholders | undefined;
   /** The http client or undici for which the running code dials, if any. Asked once for each connection. */
   readonly client: () => HttpClient | undefined;
 }
@@ -34,7 +37,8 @@ export interface Sockets {
   mayConnect(socket: object): boolean;
 }
 
-export function watchSockets({ patches, policy, tunnels, strict, client }: SocketOptions): Sockets {
+export function watchSockets(options: SocketOptions): Sockets {
+  const { patches, policy, tunnels, strict, placeholders, client } = options;
   /** Sockets of the program that are left alone, and their destinations. */
   const others = new WeakMap<object, string>();
   const direct = new WeakSet<object>();
@@ -66,7 +70,8 @@ export function watchSockets({ patches, policy, tunnels, strict, client }: Socke
       if (policy.isDirectPath(path)) return pass();
       return refuse(socket, refusal('a Unix socket', path, `list it: allow: '${path}'`));
     }
-    const to = destination as Destination;
+    const { host, port } = destination as Destination;
+    const to = { host: placeholders?.nameOf(host) ?? host, port };
     if (policy.isDirect(to)) return pass(exactly(to, call.options as TcpNetConnectOpts, policy));
     if (!http && strict === true) {
       const what = isTls(socket) ? 'a TLS connection' : 'a TCP connection';

@@ -135,7 +135,14 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
   test('refuses DNS, UDP, native handles and Unix sockets', async () => {
     const ended = await run(stage, OTHERS, { SOCKSIFY_STRICT: strict });
     const { stderr, ...found } = results(ended);
-    expect([...new Set(Object.values(found))]).toEqual([BYPASS]);
+    const lookups = Object.keys(found).filter(
+      (name) => name.includes('lookup') || name === 'a server at a name',
+    );
+    // Where TCP is tunnelled, a look-up is answered without a question.
+    for (const name of strict === 'tcp' ? lookups : []) if (found[name] !== BYPASS) found[name] = 'answered';
+    expect(new Set(Object.values(found))).toEqual(
+      new Set(strict === 'tcp' ? ['answered', BYPASS] : [BYPASS]),
+    );
     expect(Object.keys(found)).toHaveLength(35);
     expect(stderr).toBeUndefined();
   });
@@ -223,6 +230,36 @@ describe('SOCKSIFY_STRICT=1', () => {
 });
 
 describe('SOCKSIFY_STRICT=tcp', () => {
+  test('answers a look-up with an address that stands for the name', async () => {
+    const source = `import dns from 'node:dns';
+      import net from 'node:net';
+      import { promisify } from 'node:util';
+      await attempt('lookup', async () => {
+        const { address, family } = await promisify(dns.lookup)('origin.test');
+        return /^198\\.1[89]\\./.test(address) + ' ' + family;
+      });
+      await attempt('all', async () => (await dns.promises.lookup('origin.test', { all: true })).length);
+      await attempt('IPv6 only', () => dns.promises.lookup('origin.test', 6));
+      await attempt('connect', async () => {
+        const { address } = await dns.promises.lookup('origin.test');
+        return read(net.connect(HTTP, address).end(HEAD));
+      });
+      await attempt('its own lookup', () => read(net.connect({ port: HTTP, host: 'origin.test', lookup: dns.lookup }).end(HEAD)));
+      await attempt('fetch', async () => {
+        const { address } = await dns.promises.lookup('origin.test');
+        return (await fetch('http://' + address + ':' + HTTP)).text();
+      });`;
+    expect(results(await run(stage, source, { SOCKSIFY_STRICT: 'tcp' }))).toEqual({
+      lookup: 'true 4',
+      all: '1',
+      'IPv6 only': BYPASS,
+      connect: 'hello',
+      'its own lookup': 'hello',
+      fetch: 'hello',
+    });
+    expect(new Set(stage.proxy.log.map(({ host }) => host))).toEqual(new Set(['origin.test']));
+  });
+
   const answers = { ...named(TCP_NAMES, 'hello'), http2: 'h2' };
 
   test('tunnels TCP, TLS and HTTP/2 by name', async () => {

@@ -1,0 +1,212 @@
+// --strict=tcp with real servers and the drivers that people use, with their default options. Names exist for the proxy only.
+
+import { execFile, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { startServer } from '@socksify/server';
+import type { SocksServer } from '@socksify/server';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { COMMAND, execute, here as fromStage } from '../../packages/socksify/test/stage.ts';
+
+const here = (path: string): string => fromStage(`../../../test/programs/${path}`);
+const run = promisify(execFile);
+const folder = mkdtempSync(join(tmpdir(), 'socksify-tcp-'));
+const programs = mkdtempSync(here('.run-'));
+const servers: ChildProcess[] = [];
+let proxy: SocksServer;
+
+beforeAll(async () => {
+  chmodSync(folder, 0o755);
+  proxy = await startServer({ names: { 'server.test': '127.0.0.1' }, users: { alice: 'secret' } });
+});
+afterAll(async () => {
+  for (const server of servers) server.kill('SIGKILL');
+  await proxy.close();
+  rmSync(folder, { recursive: true, force: true });
+  rmSync(programs, { recursive: true });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+/** Starts a server, and waits until it accepts connections. */
+async function start(port: number, command: string, ...args: readonly string[]): Promise<void> {
+  const path = `${process.env['PATH']}:/usr/sbin:/sbin`;
+  const server = spawn(command, args, { stdio: 'ignore', env: { PATH: path, HOME: folder } });
+  servers.push(server);
+  let ended = false;
+  server.on('close', () => (ended = true)).on('error', () => (ended = true));
+  for (;;) {
+    if (ended) throw new Error(`${command} did not start: is it installed?`);
+    const socket = connect(port, '127.0.0.1');
+    const opened = await new Promise((resolve) =>
+      socket.on('connect', () => resolve(true)).on('error', () => resolve(false)),
+    );
+    socket.destroy();
+    if (opened) return;
+    await delay(50);
+  }
+}
+
+/** What the program prints under the command; every connection of it came by name to the proxy. */
+async function driver(name: string, port: number, source: string): Promise<string> {
+  proxy.log.length = 0;
+  const program = join(programs, `${name}.mjs`);
+  writeFileSync(program, source);
+  const env = {
+    SOCKS_PROXY: proxy.url('socks5', { username: 'alice', password: 'secret' }),
+    PORT: `${port}`,
+  };
+  const ended = await execute(process.execPath, [COMMAND, '--strict=tcp', process.execPath, program], env);
+  expect(ended).toMatchObject({ stderr: '', status: 0 });
+  expect(proxy.log.length).toBeGreaterThan(0);
+  expect(new Set(proxy.log.map((entry) => `${entry.host}:${entry.port}`))).toEqual(
+    new Set([`server.test:${port}`]),
+  );
+  return ended.stdout.trim();
+}
+
+test('pg talks to PostgreSQL', async () => {
+  const port = await freePort();
+  const [version = ''] = readdirSync('/usr/lib/postgresql');
+  const bin = `/usr/lib/postgresql/${version}/bin`;
+  const data = join(folder, 'postgres');
+  mkdirSync(data);
+  await run('chown', ['postgres', data]);
+  // PostgreSQL does not run as root.
+  const user = ['--reuid', 'postgres', '--regid', 'postgres', '--clear-groups'];
+  await run('setpriv', [...user, `${bin}/initdb`, '--auth=trust', '--no-sync', data]);
+  await start(
+    port,
+    'setpriv',
+    ...user,
+    `${bin}/postgres`,
+    '-D',
+    data,
+    '-p',
+    `${port}`,
+    '-h',
+    '127.0.0.1',
+    '-k',
+    data,
+  );
+  const source = `import pg from 'pg';
+    const client = new pg.Client({ host: 'server.test', port: process.env.PORT, user: 'postgres', database: 'postgres' });
+    await client.connect();
+    console.log((await client.query('select 6 * 7 as answer')).rows[0].answer);
+    await client.end();
+    const pool = new pg.Pool({ host: 'server.test', port: process.env.PORT, user: 'postgres', database: 'postgres' });
+    console.log((await Promise.all([1, 2, 3].map((n) => pool.query('select $1::int * 2 as n', [n])))).map((r) => r.rows[0].n).join());
+    await pool.end();`;
+  expect(await driver('pg', port, source)).toBe('42\n2,4,6');
+}, 60_000);
+
+test('mysql2 talks to MariaDB', async () => {
+  const port = await freePort();
+  const data = join(folder, 'mariadb');
+  await run('mariadb-install-db', [
+    '--user=root',
+    `--datadir=${data}`,
+    '--auth-root-authentication-method=normal',
+    '--skip-test-db',
+  ]);
+  const init = join(folder, 'init.sql');
+  writeFileSync(
+    init,
+    "CREATE USER 'alice'@'%' IDENTIFIED BY 'word';\nCREATE USER 'alice'@'localhost' IDENTIFIED BY 'word';",
+  );
+  await start(
+    port,
+    'mariadbd',
+    '--no-defaults',
+    '--user=root',
+    `--datadir=${data}`,
+    `--port=${port}`,
+    '--bind-address=127.0.0.1',
+    `--socket=${join(folder, 'mysql.sock')}`,
+    `--init-file=${init}`,
+  );
+  const source = `import mysql from 'mysql2/promise';
+    const connection = await mysql.createConnection({ host: 'server.test', port: process.env.PORT, user: 'alice', password: 'word' });
+    console.log((await connection.query('select 6 * 7 as answer'))[0][0].answer);
+    await connection.end();`;
+  expect(await driver('mysql2', port, source)).toBe('42');
+}, 60_000);
+
+test('ioredis talks to Redis', async () => {
+  const port = await freePort();
+  await start(port, 'redis-server', '--port', `${port}`, '--save', '', '--dir', folder);
+  const source = `import Redis from 'ioredis';
+    const redis = new Redis({ host: 'server.test', port: process.env.PORT });
+    await redis.set('answer', 42);
+    console.log(await redis.get('answer'));
+    await redis.quit();`;
+  expect(await driver('ioredis', port, source)).toBe('42');
+});
+
+test('nodemailer talks to an SMTP server', async () => {
+  const port = await freePort();
+  await start(port, 'aiosmtpd', '-n', '-l', `127.0.0.1:${port}`, '-c', 'aiosmtpd.handlers.Sink');
+  const source = `import nodemailer from 'nodemailer';
+    const transport = nodemailer.createTransport({ host: 'server.test', port: process.env.PORT });
+    const { accepted } = await transport.sendMail({ from: 'a@server.test', to: 'b@server.test', subject: 's', text: 't' });
+    console.log(accepted.join());
+    transport.close();`;
+  expect(await driver('nodemailer', port, source)).toBe('b@server.test');
+});
+
+test('ssh2 talks to OpenSSH', async () => {
+  const port = await freePort();
+  for (const name of ['host', 'alice'])
+    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(folder, name)]);
+  await run('cp', [join(folder, 'alice.pub'), join(folder, 'authorized')]);
+  const config = [
+    `Port ${port}`,
+    'ListenAddress 127.0.0.1',
+    `HostKey ${join(folder, 'host')}`,
+    `AuthorizedKeysFile ${join(folder, 'authorized')}`,
+    'PermitRootLogin yes',
+    'StrictModes no',
+    'UsePAM no',
+    `PidFile ${join(folder, 'sshd.pid')}`,
+  ];
+  writeFileSync(join(folder, 'sshd_config'), config.join('\n'));
+  mkdirSync('/run/sshd', { recursive: true });
+  await start(port, '/usr/sbin/sshd', '-D', '-f', join(folder, 'sshd_config'));
+  const source = `import ssh from 'ssh2';
+    import { readFileSync } from 'node:fs';
+    import { text } from 'node:stream/consumers';
+    const client = new ssh.Client();
+    client.connect({ host: 'server.test', port: process.env.PORT, username: 'root', privateKey: readFileSync(${JSON.stringify(join(folder, 'alice'))}) });
+    await new Promise((resolve, reject) => client.on('ready', resolve).on('error', reject));
+    const stream = await new Promise((resolve, reject) => client.exec('echo $((6 * 7))', (error, out) => error ? reject(error) : resolve(out)));
+    console.log((await text(stream)).trim());
+    client.end();`;
+  expect(await driver('ssh2', port, source)).toBe('42');
+});
+
+test('mqtt talks to Mosquitto', async () => {
+  const port = await freePort();
+  writeFileSync(join(folder, 'mosquitto.conf'), `listener ${port} 127.0.0.1\nallow_anonymous true\n`);
+  await start(port, 'mosquitto', '-c', join(folder, 'mosquitto.conf'));
+  const source = `import mqtt from 'mqtt';
+    const client = await mqtt.connectAsync('mqtt://server.test:' + process.env.PORT);
+    await client.subscribeAsync('topic');
+    const message = new Promise((resolve) => client.once('message', (topic, payload) => resolve(String(payload))));
+    await client.publishAsync('topic', '42');
+    console.log(await message);
+    await client.endAsync();`;
+  expect(await driver('mqtt', port, source)).toBe('42');
+});
