@@ -33,7 +33,7 @@ async function build(folder) {
 
 async function bundle({ output, ...options }) {
   const bundler = await rolldown(options);
-  const { output: files } = await bundler.generate({ format: 'esm', ...output });
+  const { output: files } = await bundler.generate({ format: 'esm', chunkFileNames: '[name].js', ...output });
   await bundler.close();
   return files;
 }

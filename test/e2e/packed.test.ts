@@ -31,9 +31,16 @@ const LIMITS = {
   '@socksify/core': 80_000,
   '@socksify/env': 10_000,
   '@socksify/undici': 50_000,
+  socksify: 60_000,
 };
 const PACKAGES = Object.entries(LIMITS).map(([name, limit]) => ({ name, limit }));
 const NAMES = Object.keys(LIMITS);
+/** What a tarball holds besides one file of code and one of types: the preload, the command, and what they share. */
+const MORE: Readonly<Record<string, readonly string[]>> = {
+  socksify: ['children', 'command', 'install', 'patches', 'register']
+    .map((part) => `dist/${part}.js`)
+    .concat('dist/command.d.ts', 'dist/register.d.ts', 'register.cjs'),
+};
 
 /** The Nodes of test/runtimes; elsewhere than on Linux on x64 there is only the one that runs this file. */
 const RUNTIMES = join(ROOT, 'test/runtimes/node_modules');
@@ -96,11 +103,13 @@ beforeAll(async () => {
 afterAll(() => rmSync(project, { recursive: true, force: true }));
 
 describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
-  const FILES = ['LICENSE', 'README.md', 'dist/index.d.ts', 'dist/index.js', 'package.json'];
+  const FILES = ['LICENSE', 'README.md', 'dist/index.d.ts', 'dist/index.js', 'package.json']
+    .concat(MORE[name] ?? [])
+    .toSorted();
   const folder = () => installed(name);
   const read = (path: string) => readFileSync(join(folder(), path), 'utf8');
 
-  test('holds one file of code, one of types, the README and the licence', () => {
+  test('holds the code, its types, the README and the licence', () => {
     const entries = readdirSync(folder(), { recursive: true, encoding: 'utf8' });
     expect(entries.filter((path) => statSync(join(folder(), path)).isFile()).toSorted()).toEqual(FILES);
   });
@@ -135,7 +144,9 @@ describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
     expect({ optionalDependencies, scripts }).toEqual({});
     expect(read('package.json')).not.toMatch(/workspace:|catalog:/);
     for (const [dependency, range] of Object.entries(dependencies)) {
-      if (dependency !== 'agent-base') expect([dependency, range]).toEqual(['@socksify/core', `^${version}`]);
+      if (dependency === 'agent-base') continue;
+      expect(['@socksify/core', '@socksify/env']).toContain(dependency);
+      expect(range).toBe(`^${version}`);
     }
   });
 
@@ -162,9 +173,9 @@ describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
 describe('an empty project with the packages in it', () => {
   test('holds them and agent-base, and nothing else, so no undici', () => {
     const visible = readdirSync(join(project, 'node_modules')).filter((entry) => !entry.startsWith('.'));
-    expect(visible.toSorted()).toEqual(['@socksify', 'agent-base']);
+    expect(visible.toSorted()).toEqual(['@socksify', 'agent-base', 'socksify']);
     const ours = readdirSync(installed('@socksify')).map((folder) => `@socksify/${folder}`);
-    expect(ours.toSorted()).toEqual(NAMES);
+    expect(ours.toSorted()).toEqual(NAMES.filter((name) => name.startsWith('@')));
   });
 
   test('compiles in TypeScript, library declarations checked', async () => {
@@ -177,6 +188,8 @@ describe('an empty project with the packages in it', () => {
        import type { SocksProxy, Tunnel } from '@socksify/core';
        import { proxyFromEnv } from '@socksify/env';
        import { setGlobalDispatcher, SocksDispatcher } from '@socksify/undici';
+       import { install } from 'socksify';
+       export const uninstall: () => void = install({ proxy: 'socks5://h', strict: 'tcp', allow: ['localhost'] });
        const proxy: SocksProxy = parseProxy('socks5://h');
        export const tunnel: Promise<Tunnel> = connect(proxy, { host: 'a', port: 1 });
        export const all = [new SocksAgent(proxyFromEnv()), new SocksClient([proxy]), SocksError];
@@ -255,6 +268,20 @@ describe.each(NODES)('the installed packages on $name', ({ binary }) => {
     const [message, ...frames] = (await node(source, 'module')).split('\n');
     expect(message).toMatch(/^SocksError: .*http: is not a SOCKS scheme/);
     expect(frames.join('\n')).toMatch(/ at parseProxy \(.*@socksify\/core\/dist\/index\.js:/);
+  });
+
+  test('send the request of a program that knows nothing of them, by the command', async () => {
+    const site = await startWeb();
+    const server = await startServer({ names: { 'site.test': '127.0.0.1' } });
+    try {
+      const source = `fetch('http://site.test:${site.http}/').then((r) => r.text()).then(console.log)`;
+      const command = [join(installed('socksify'), 'dist/command.js'), '--proxy', server.url('socks5')];
+      expect(await run(binary, [...command, binary, '--eval', source], project)).toBe('hello');
+      expect(server.log.map(({ host }) => host)).toEqual(['site.test']);
+    } finally {
+      await server.close();
+      await site.close();
+    }
   });
 
   test.each(['import', 'require'] as const)('send a request by each package after %s', async (form) => {
