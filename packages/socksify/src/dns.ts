@@ -120,6 +120,6 @@ function refusedQuestion(what: string, name: unknown): Error {
 function answer(args: readonly unknown[], error: Error | null, ...values: readonly unknown[]): object {
   const callback = args.at(-1);
   if (typeof callback !== 'function') throw error ?? new TypeError('lookup takes a callback');
-  process.nextTick(callback as (...results: unknown[]) => void, error, ...values);
+  process.nextTick(callback, error, ...values);
   return {};
 }

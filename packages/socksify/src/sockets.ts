@@ -46,11 +46,11 @@ export function watchSockets(options: SocketOptions): Sockets {
 
   patches.wrap(net.Socket.prototype, 'connect', (original, socket: Socket, args) => {
     const call = readCall(args);
-    const pass = (options?: NetConnectOpts): unknown => {
+    const pass = (exact?: NetConnectOpts): unknown => {
       direct.add(socket);
       depth++;
       try {
-        return Reflect.apply(original, socket, options ? [options, ...callbackOf(call)] : args);
+        return Reflect.apply(original, socket, exact ? [exact, ...callbackOf(call)] : args);
       } finally {
         depth--;
       }

@@ -1,0 +1,90 @@
+// Set-ups in which a SOCKS proxy was configured and requests nevertheless went direct, with status 200. Here each goes
+// through the proxy, or ends with an error that names the variable.
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { COMMAND, execute, results, run, startStage } from './stage.ts';
+import type { Stage } from './stage.ts';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await startStage();
+});
+afterAll(() => stage.close());
+
+const [major = 0] = process.versions.node.split('.').map(Number);
+
+/** Through the proxy, with no connection to the site but the proxy's. */
+async function expectProxied(
+  source: string,
+  names: readonly string[],
+  env: Record<string, string | undefined> = {},
+): Promise<void> {
+  const before = stage.direct();
+  const found = results(await run(stage, `${source}\nprocess.exit();`, env));
+  expect(found).toEqual(Object.fromEntries(names.map((name) => [name, 'hello'])));
+  expect(stage.direct()).toBe(before);
+}
+const FETCH = `await attempt('fetch', async () => (await fetch(http1)).text());`;
+
+test('the global dispatcher of undici 6, on a Node that looks elsewhere for its own', () =>
+  expectProxied(
+    `import { Agent, setGlobalDispatcher, fetch as own } from 'undici6';
+     setGlobalDispatcher(new Agent());
+     await attempt('own', async () => (await own(http1)).text());
+     ${FETCH}`,
+    ['own', 'fetch'],
+  ));
+
+test('a dispatcher set under the symbol of another undici', () =>
+  expectProxied(
+    `import { Agent } from 'undici7';
+     globalThis[Symbol.for('undici.globalDispatcher.2')] = new Agent();
+     ${FETCH}`,
+    ['fetch'],
+  ));
+
+test('HTTP_PROXY with a SOCKS URL, for http.get', () =>
+  expectProxied(
+    `import http from 'node:http';
+     await attempt('http', () => new Promise((resolve, reject) => http.get(http1, resolve).on('error', reject)).then(read));`,
+    ['http'],
+    { SOCKS_PROXY: undefined, HTTP_PROXY: stage.url },
+  ));
+
+test('ALL_PROXY, for fetch', () =>
+  expectProxied(FETCH, ['fetch'], { SOCKS_PROXY: undefined, ALL_PROXY: stage.url }));
+
+// undici 8 needs Node 22.
+const UNDICI_8 = `import { request } from 'undici8';
+  await attempt('undici', async () => (await request(http1)).body.text());`;
+test(`${major >= 22 ? 'undici 8 imported' : 'fetch'} after NODE_USE_ENV_PROXY`, () =>
+  expectProxied(major >= 22 ? UNDICI_8 + FETCH : FETCH, major >= 22 ? ['undici', 'fetch'] : ['fetch'], {
+    NODE_USE_ENV_PROXY: '1',
+  }));
+
+test('fetch with an agent, which it ignores', () =>
+  expectProxied(
+    `import http from 'node:http';
+     await attempt('fetch', async () => (await fetch(http1, { agent: new http.Agent() })).text());`,
+    ['fetch'],
+  ));
+
+test('a value that is no URL', async () => {
+  const before = stage.direct();
+  for (const name of ['SOCKS_PROXY', 'ALL_PROXY', 'http_proxy', 'HTTPS_PROXY']) {
+    const ended = await run(stage, FETCH, { SOCKS_PROXY: undefined, [name]: 'not a proxy' });
+    expect(ended).toMatchObject({ status: 1, stdout: '' });
+    expect(ended.stderr).toContain(name);
+  }
+  expect(stage.direct()).toBe(before);
+});
+
+test('NODE_USE_ENV_PROXY beside an HTTP proxy: refused by the preload, removed by the command', async () => {
+  const env = { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://127.0.0.1:9', http_proxy: 'http://127.0.0.1:9' };
+  const ended = await run(stage, FETCH, env);
+  expect(ended).toMatchObject({ status: 1, stdout: '' });
+  expect(ended.stderr).toContain('NODE_USE_ENV_PROXY');
+  const source = `fetch('http://origin.test:${stage.web.http}/').then((r) => r.text()).then(console.log)`;
+  const args = [COMMAND, '--proxy', stage.url, process.execPath, '--eval', source];
+  expect(await execute(process.execPath, args, env)).toMatchObject({ stdout: 'hello\n', status: 0 });
+});
