@@ -1,11 +1,14 @@
 // Workers and child processes are preloaded too, also with an environment, a NODE_OPTIONS or an execArgv of their own.
 
-import childProcess from 'node:child_process';
 import { syncBuiltinESMExports } from 'node:module';
-import worker from 'node:worker_threads';
+import type { WorkerOptions } from 'node:worker_threads';
 import { Patches } from './patches.ts';
 import { preloaded, PRELOAD } from './settings.ts';
 import type { Environment } from './settings.ts';
+
+// Not imported: an import reads every export of a module of Node, and some of them load much.
+const childProcess = process.getBuiltinModule('node:child_process');
+const worker = process.getBuiltinModule('node:worker_threads');
 
 /** Under this key the undo is left, for a command that starts a program with other settings. */
 const INHERITED = Symbol.for('socksify.inherited');
@@ -63,7 +66,7 @@ function withEnvironment(most: number, args: readonly unknown[], merge: Merge): 
 /** A worker with options of its own gets them with the preload; one without inherits it. */
 function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof worker.Worker {
   return class extends Worker {
-    constructor(file: string | URL, options: worker.WorkerOptions = {}) {
+    constructor(file: string | URL, options: WorkerOptions = {}) {
       const { env, execArgv } = options;
       super(file, {
         ...options,

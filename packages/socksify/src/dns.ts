@@ -1,12 +1,14 @@
 // Refuses questions to a name server. Look-ups that Node makes while it connects a socket that may be direct pass, and so
 // do addresses, listed names and those of the loopback. Where TCP is tunnelled, others are answered with placeholders.
 
-import dns from 'node:dns';
 import type { LookupAddress, LookupOptions } from 'node:dns';
 import type { Patches } from './patches.ts';
 import type { Placeholders } from './placeholders.ts';
 import { isLoopback, refusal } from './policy.ts';
 import type { Policy } from './policy.ts';
+
+// Not imported: an import reads every export of a module of Node, and some of them load much.
+const dns = process.getBuiltinModule('node:dns');
 
 /** Everything but `lookup` asks a name server in any case. */
 const QUESTION = /^(?:resolve|reverse$|lookupService$)/;

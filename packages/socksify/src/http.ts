@@ -2,7 +2,6 @@
 // after an await, is dialled in the context of that request.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
-import http from 'node:http';
 import type { ClientRequest } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Patches } from './patches.ts';
@@ -18,6 +17,9 @@ type Request = Omit<ClientRequest, 'onSocket'> & {
   _last: boolean;
   onSocket(socket: Duplex | null, error?: Error): void;
 };
+
+// Not imported: an import reads every export of a module of Node, and some of them load much.
+const http = process.getBuiltinModule('node:http');
 
 /** The client for which something is dialled. */
 export interface HttpClient {

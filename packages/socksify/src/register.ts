@@ -2,13 +2,15 @@
 // wrong ends the process before the program starts.
 
 import { subscribe } from 'node:diagnostics_channel';
-import { writeSync } from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
 import type { TunnelMessage } from '@socksify/core';
 import { passOn } from './children.ts';
 import { install } from './install.ts';
 import { settingsOf, withPreload } from './settings.ts';
 import type { Strict } from './sockets.ts';
+
+// Not imported: an import reads every export of a module of Node, and some of them load much.
+const { writeSync } = process.getBuiltinModule('node:fs');
+const { isMainThread } = process.getBuiltinModule('node:worker_threads');
 
 try {
   register();

@@ -1,6 +1,7 @@
 // The environment in which a Node process, its workers and its children are preloaded.
 
-import { fileURLToPath } from 'node:url';
+// Not imported: an import reads every export of a module of Node, and some of them load much.
+const { fileURLToPath } = process.getBuiltinModule('node:url');
 
 /** Where this file lies is known only when it runs: one folder below the package, as src/settings.ts or bundled. */
 export const PRELOAD: string = fileURLToPath(new URL('../register.cjs', import.meta.url));

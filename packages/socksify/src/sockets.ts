@@ -1,6 +1,5 @@
 // Every TCP and Unix connection of a process begins in one method: here it is decided what becomes of it.
 
-import dns from 'node:dns';
 import net from 'node:net';
 import type { LookupFunction, NetConnectOpts, Socket, TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -151,7 +150,7 @@ function refuse(socket: Socket, error: Error): Socket {
 /** The options with the destination that was looked at, whatever theirs say when they are read again. */
 function exactly(to: Destination, options: TcpNetConnectOpts, policy: Policy): NetConnectOpts {
   const { lookup } = options;
-  const own = lookup && lookup !== dns.lookup && net.isIP(to.host) === 0;
+  const own = lookup && lookup !== process.getBuiltinModule('node:dns').lookup && net.isIP(to.host) === 0;
   const values = { host: to.host, port: to.port, ...(own && { lookup: checkedLookup(lookup, to, policy) }) };
   return Object.create(
     options,

@@ -1,7 +1,6 @@
 // Refuses UDP, and the membership messages of multicast. Addresses that are listed pass; names do not, because what they
 // stand for is looked up later.
 
-import dgram from 'node:dgram';
 import type { Socket } from 'node:dgram';
 import { isIP } from 'node:net';
 import type { Patches } from './patches.ts';
@@ -9,6 +8,7 @@ import { print, refusal } from './policy.ts';
 import type { Policy } from './policy.ts';
 
 export function watchUdp(patches: Patches, policy: Policy): void {
+  const dgram = process.getBuiltinModule('node:dgram');
   const passes = (host: string, port: unknown): boolean =>
     isIP(host) !== 0 && policy.isDirect({ host, port: Number(port) });
   const { prototype } = dgram.Socket;
