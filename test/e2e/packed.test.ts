@@ -39,7 +39,7 @@ const NAMES = Object.keys(LIMITS);
 const MORE: Readonly<Record<string, readonly string[]>> = {
   socksify: ['children', 'command', 'install', 'patches', 'register']
     .map((part) => `dist/${part}.js`)
-    .concat('dist/command.d.ts', 'dist/register.d.ts', 'register.cjs'),
+    .concat('dist/command.d.ts', 'dist/register.d.ts', 'register.cjs', 'register.d.cts'),
 };
 
 /** The Nodes of test/runtimes; elsewhere than on Linux on x64 there is only the one that runs this file. */

@@ -19,6 +19,6 @@ pnpm --recursive publish --dry-run --no-git-checks
 cd "$tarballs"
 echo '{ "private": true, "type": "module" }' >package.json
 npm install --no-audit --no-fund ./*.tgz
-for name in agent core env undici; do
-  node --eval "import('@socksify/$name').then((all) => console.log('@socksify/$name:', ...Object.keys(all)))"
+for name in @socksify/agent @socksify/core @socksify/env @socksify/undici socksify; do
+  node --eval "import('$name').then((all) => console.log('$name:', ...Object.keys(all)))"
 done

@@ -1,0 +1,2 @@
+// The preload exports nothing.
+export {};
