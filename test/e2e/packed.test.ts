@@ -133,9 +133,9 @@ describe.each(PACKAGES)('the tarball of $name', ({ name, limit }) => {
   });
 
   test('has every file that it exports', () => {
-    const exported = Object.values(readManifest(folder()).exports).flatMap((target) =>
-      typeof target === 'string' ? [target] : Object.values(target),
-    );
+    const exported =
+      JSON.stringify(readManifest(folder()).exports).match(/(?<=")\.\/[^"]+\.[^"]+(?=")/g) ?? [];
+    expect(exported.length).toBeGreaterThan(1);
     expect(exported.filter((path) => !existsSync(join(folder(), path)))).toEqual([]);
   });
 

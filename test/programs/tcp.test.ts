@@ -70,7 +70,9 @@ async function driver(name: string, port: number, source: string): Promise<strin
     PORT: `${port}`,
   };
   const ended = await execute(process.execPath, [COMMAND, '--strict=tcp', process.execPath, program], env);
-  expect(ended).toMatchObject({ stderr: '', status: 0 });
+  // nodemailer says this where the loopback is the only interface, as in the namespace of the suite.
+  const stderr = ended.stderr.replace('Failed to resolve IPv4 addresses with current network\n', '');
+  expect({ ...ended, stderr }).toMatchObject({ stderr: '', status: 0 });
   expect(proxy.log.length).toBeGreaterThan(0);
   expect(new Set(proxy.log.map((entry) => `${entry.host}:${entry.port}`))).toEqual(
     new Set([`server.test:${port}`]),

@@ -124,8 +124,12 @@ describe('becomes the program', () => {
   test('whose arguments, and those of the command, hold no password of the environment', async () => {
     const show = file(
       'ps.js',
-      `console.log(require('fs').readFileSync('/proc/' + process.pid + '/cmdline', 'latin1').replaceAll('\\0', ' '));
-      console.log(require('fs').readFileSync('/proc/' + process.ppid + '/cmdline', 'latin1').replaceAll('\\0', ' '));`,
+      `const { readFileSync } = require('fs');
+      // By the numbers of /proc, which are others than those of the process in a PID namespace.
+      const [, parent] = /^PPid:\\s+(\\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'));
+      for (const pid of ['self', parent]) {
+        console.log(readFileSync('/proc/' + pid + '/cmdline', 'latin1').replaceAll('\\0', ' '));
+      }`,
     );
     const { stdout } = await socksify(['--proxy', '-', node, show], {}, `${stage.url}\n`);
     expect(stdout).toContain('ps.js');
