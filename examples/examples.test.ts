@@ -14,20 +14,20 @@ import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { startWeb, TLS } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite, TLS } from '@socksify/support';
+import type { Site } from '@socksify/support';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
-const CA = here('../test/origin/certificate/cert.pem');
+const CA = here('../test/support/certificate/cert.pem');
 
-let web: Web;
+let web: Site;
 let server: SocksServer;
 let proxy: string;
 let http: string;
 let https: string;
 
 beforeEach(async () => {
-  web = await startWeb();
+  web = await startSite();
   server = await startServer({ names: { 'origin.test': '127.0.0.1' }, users: 'any', allowAnonymous: true });
   proxy = server.url('socks5');
   http = `http://origin.test:${web.http}/`;

@@ -15,7 +15,7 @@ run(
   ...(isComplete ? [] : ['--prod', '--trust-lockfile', '--filter', 'socksify-workspace...']),
 );
 run('node', 'packages/build.js');
-run('tsc', '-b', 'test/origin', 'test/server');
+run('tsc', '-b', 'test/support', 'test/server');
 run('node', 'test/e2e/demo.js');
 
 function run(command, ...args) {

@@ -7,7 +7,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { fileURLToPath } from 'node:url';
 import { SocksAgent } from '@socksify/agent';
-import { CERTIFICATE as ca } from '@socksify/origin';
+import { CERTIFICATE as ca } from '@socksify/support';
 import { SocksDispatcher } from '@socksify/undici';
 
 // bench.js [rounds] [a part of the name of the rows wanted]

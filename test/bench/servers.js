@@ -3,7 +3,7 @@
 import { createServer } from 'node:http';
 import { connect, createServer as createRelay } from 'node:net';
 import { createServer as createTlsServer } from 'node:https';
-import { TLS } from '@socksify/origin';
+import { TLS } from '@socksify/support';
 import { startServer } from '@socksify/server';
 
 const listen = (server) =>

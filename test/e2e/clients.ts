@@ -9,7 +9,7 @@ import { SocksAgent } from '@socksify/agent';
 import { connect } from '@socksify/core';
 import type { ProxyRoute } from '@socksify/core';
 import { SocksDispatcher } from '@socksify/undici';
-import { CERTIFICATE } from '@socksify/origin';
+import { CERTIFICATE } from '@socksify/support';
 
 export interface Reply {
   readonly status: number;

@@ -12,8 +12,8 @@ import { CLIENTS, codeOf } from './clients.ts';
 import type { Client } from './clients.ts';
 import { freePort, mustSkip, SERVERS } from './interop/servers.ts';
 import type { Dialect, InteropServer, Outcomes, RunningServer } from './interop/servers.ts';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 
 const NAMES = { 'origin.test': '127.0.0.1', 'ip6.test': '::1', 'dual.test': ['::1', '127.0.0.1'] };
 const all = { 4: true, '4a': true, 5: true };
@@ -64,10 +64,10 @@ const servers = [
   ...SERVERS.filter((server) => !mustSkip(server)),
 ];
 
-let web: Web;
+let web: Site;
 let closedPort: number;
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   closedPort = await freePort();
 });
 afterAll(() => web.close());

@@ -6,13 +6,13 @@ import https from 'node:https';
 import { text } from 'node:stream/consumers';
 import { SocksAgent } from '@socksify/agent';
 import { proxyFromEnv } from '@socksify/env';
-import { CERTIFICATE as ca, startWeb } from '@socksify/origin';
+import { CERTIFICATE as ca, startSite } from '@socksify/support';
 import { printEntry, startServer } from '@socksify/server';
 import { SocksDispatcher } from '@socksify/undici';
 
 const ON_THE_WIRE = { '4a': 'the name, as in SOCKS4A', 5: 'the name, as ATYP 03' };
 
-const web = await startWeb();
+const web = await startSite();
 const alice = { username: 'alice', password: 'secret' };
 const proxy = await startServer({
   names: { 'origin.test': '127.0.0.1' },

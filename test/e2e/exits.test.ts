@@ -9,11 +9,11 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptedServer, SocksServer } from '@socksify/server';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-let web: Web;
+let web: Site;
 let server: SocksServer;
 let silent: ScriptedServer;
 const echo = createServer((socket) => socket.on('error', () => {}).pipe(socket));
@@ -21,7 +21,7 @@ const echo = createServer((socket) => socket.on('error', () => {}).pipe(socket))
 let at: Readonly<Record<string, string | number>>;
 
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
   silent = await startScript([{ stall: true }]);
   await once(echo.listen(0, '127.0.0.1'), 'listening');

@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
-import { startWeb } from '@socksify/origin';
+import { startSite } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -271,7 +271,7 @@ describe.each(NODES)('the installed packages on $name', ({ binary }) => {
   });
 
   test('send the request of a program that knows nothing of them, by the command', async () => {
-    const site = await startWeb();
+    const site = await startSite();
     const server = await startServer({ names: { 'site.test': '127.0.0.1' } });
     try {
       const source = `fetch('http://site.test:${site.http}/').then((r) => r.text()).then(console.log)`;
@@ -285,7 +285,7 @@ describe.each(NODES)('the installed packages on $name', ({ binary }) => {
   });
 
   test.each(['import', 'require'] as const)('send a request by each package after %s', async (form) => {
-    const site = await startWeb();
+    const site = await startSite();
     const server = await startServer({ names: { 'site.test': '127.0.0.1' } });
     try {
       const [type, source] = PROGRAMS[form];

@@ -10,8 +10,8 @@ import { SocksAgent } from '@socksify/agent';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { socksConnector, SocksDispatcher } from '@socksify/undici';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const SECRET = 'p@ss/correct-horse%42';
@@ -27,11 +27,11 @@ function expectNoSecret(output: string): void {
   for (const form of FORMS) expect(output.includes(form), form).toBe(false);
 }
 
-let web: Web;
+let web: Site;
 let server: SocksServer;
 let proxy: string;
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   server = await startServer({ names: { 'origin.test': '127.0.0.1' }, users: { user: SECRET } });
   proxy = server.url('socks5', { username: 'user', password: SECRET });
 });

@@ -10,7 +10,7 @@ import { get as getHttps } from 'node:https';
 import type { AddressInfo, Server } from 'node:net';
 import { SocksAgent } from '@socksify/agent';
 import type { ProxyChoice, ProxySelector } from '@socksify/core';
-import { TLS } from '@socksify/origin';
+import { TLS } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { SocksDispatcher } from '@socksify/undici';

@@ -6,8 +6,8 @@ import https from 'node:https';
 import type { Agent, ClientRequest } from 'node:http';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
-import { CERTIFICATE, startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { CERTIFICATE, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -132,9 +132,9 @@ test('req.setTimeout() counts from the call, in the handshake too', async () => 
 });
 
 describe('with an origin', () => {
-  let web: Web;
+  let web: Site;
   beforeAll(async () => {
-    web = await startWeb();
+    web = await startSite();
   });
   afterAll(() => web.close());
 

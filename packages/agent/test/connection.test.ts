@@ -10,18 +10,18 @@ import type { AddressInfo, Socket } from 'node:net';
 import { createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { CERTIFICATE, startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { CERTIFICATE, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
 const names = { 'origin.test': '127.0.0.1' };
-let web: Web;
+let web: Site;
 let proxy: SocksServer;
 beforeAll(async () => {
-  [web, proxy] = await Promise.all([startWeb(), startServer({ names })]);
+  [web, proxy] = await Promise.all([startSite(), startServer({ names })]);
 });
 afterAll(() => Promise.all([web.close(), proxy.close()]));
 

@@ -4,8 +4,8 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -13,10 +13,10 @@ import { SocksAgent } from '../src/index.ts';
 import type { SocksAgentOptions } from '../src/index.ts';
 
 const store = new AsyncLocalStorage<string>();
-let web: Web;
+let web: Site;
 let proxy: SocksServer;
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   proxy = await startServer({
     names: { 'origin.test': '127.0.0.1', 'other.test': '127.0.0.1' },
     allow: ({ host }) => host !== 'refused.test',

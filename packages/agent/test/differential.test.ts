@@ -25,7 +25,7 @@ import https from 'node:https';
 import type { AgentOptions } from 'node:https';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { CERTIFICATE, TLS } from '@socksify/origin';
+import { CERTIFICATE, TLS } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, beforeAll, expect, test } from 'vitest';

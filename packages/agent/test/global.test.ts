@@ -7,8 +7,8 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import https from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { inspect } from 'node:util';
-import { CERTIFICATE, startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { CERTIFICATE, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -16,11 +16,11 @@ import { SocksAgent } from '../src/index.ts';
 import type { SocksAgentOptions } from '../src/index.ts';
 
 const names = { 'origin.test': '127.0.0.1' };
-let web: Web;
+let web: Site;
 let proxy: SocksServer;
 let other: SocksServer;
 beforeAll(async () => {
-  [web, proxy, other] = await Promise.all([startWeb(), startServer({ names }), startServer({ names })]);
+  [web, proxy, other] = await Promise.all([startSite(), startServer({ names }), startServer({ names })]);
 });
 afterAll(() => Promise.all([web.close(), proxy.close(), other.close()]));
 
@@ -211,7 +211,7 @@ test.each([null, 5, 'text'])('%j in place of options is refused', (options) => {
 });
 
 test('an agent for both protocols as https.globalAgent speaks TLS', async () => {
-  const site = await startWeb();
+  const site = await startSite();
   const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
   const { globalAgent } = https;
   https.globalAgent = new SocksAgent(server.url('socks5'), { ca: CERTIFICATE });
@@ -232,7 +232,7 @@ test('an agent for both protocols as https.globalAgent speaks TLS', async () => 
 });
 
 test('a selector may send a request over the same agent, and give it up', async () => {
-  const site = await startWeb();
+  const site = await startSite();
   const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
   let calls = 0;
   const agent = new SocksAgent(async () => {

@@ -10,8 +10,8 @@ import { Socket } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -30,10 +30,10 @@ import {
 
 const [MAJOR = 0] = process.versions.node.split('.').map(Number);
 
-let web: Web;
+let web: Site;
 let proxy: SocksServer;
 beforeAll(async () => {
-  [web, proxy] = await Promise.all([startWeb(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
+  [web, proxy] = await Promise.all([startSite(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
 });
 afterAll(() => Promise.all([web.close(), proxy.close()]));
 

@@ -6,7 +6,7 @@ import https from 'node:https';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, NetConnectOpts, Server, Socket } from 'node:net';
 import { connect as tlsConnect, createServer as createTlsServer } from 'node:tls';
-import { TLS } from '@socksify/origin';
+import { TLS } from '@socksify/support';
 import { converse, encodeReply, negotiate, REP } from '@socksify/server';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';

@@ -6,17 +6,17 @@ import https from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { inspect } from 'node:util';
 import type { ProxyRoute, SocksProxy } from '@socksify/core';
-import { CERTIFICATE, startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { CERTIFICATE, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 import type { SocksAgentOptions } from '../src/index.ts';
 
-let web: Web;
+let web: Site;
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
 });
 afterAll(() => web.close());
 

@@ -5,8 +5,8 @@ import http from 'node:http';
 import type { ClientRequest } from 'node:http';
 import https from 'node:https';
 import type { Destination, ProxyChoice, ProxySelector } from '@socksify/core';
-import { CERTIFICATE, startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { CERTIFICATE, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -14,9 +14,9 @@ import { SocksAgent } from '../src/index.ts';
 import type { SocksAgentOptions } from '../src/index.ts';
 
 const names = { 'origin.test': '127.0.0.1', 'dual.test': '127.0.0.1', localhost: '127.0.0.1' };
-let web: Web;
+let web: Site;
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
 });
 afterAll(() => web.close());
 let proxy: SocksServer;

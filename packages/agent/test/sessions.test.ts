@@ -9,7 +9,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import type { ProxyChoice } from '@socksify/core';
-import { CERTIFICATE, TLS } from '@socksify/origin';
+import { CERTIFICATE, TLS } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';

@@ -5,18 +5,18 @@ import http from 'node:http';
 import https from 'node:https';
 import type { RequestOptions } from 'node:https';
 import type { Socket } from 'node:net';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
 const MAX = 2 ** 31 - 1;
-let web: Web;
+let web: Site;
 let proxy: SocksServer;
 beforeAll(async () => {
-  [web, proxy] = await Promise.all([startWeb(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
+  [web, proxy] = await Promise.all([startSite(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
 });
 afterAll(() => Promise.all([web.close(), proxy.close()]));
 

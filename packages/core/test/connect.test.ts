@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls, TLSSocket } from 'node:tls';
 import { inspect } from 'node:util';
-import { CERTIFICATE, startWeb, TLS } from '@socksify/origin';
+import { CERTIFICATE, startSite, TLS } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep, ServerOptions, SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -140,7 +140,7 @@ describe('the socket of a tunnel', () => {
 
   test('is secured on request, and the certificate is checked', async () => {
     const server = await proxy();
-    const web = await startWeb();
+    const web = await startSite();
     closing.push(() => web.close());
     const there = { host: 'echo.test', port: web.https };
     const { socket } = await connect(server.url('socks5'), there, { tls: { ca: CERTIFICATE } });
@@ -171,7 +171,7 @@ describe('the socket of a tunnel', () => {
     ['signal', { signal: {} }],
   ])('is closed when Node refuses the TLS option %s behind the tunnel', async (_, tls) => {
     const server = await proxy();
-    const web = await startWeb();
+    const web = await startSite();
     closing.push(() => web.close());
     const there = { host: 'echo.test', port: web.https };
     await expect(connect(server.url('socks5'), there, { tls })).rejects.toBeInstanceOf(TypeError);

@@ -6,7 +6,7 @@ import { connect as dialTcp } from 'node:net';
 import type { Socket } from 'node:net';
 import { Duplex, finished } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { CERTIFICATE, TLS } from '@socksify/origin';
+import { CERTIFICATE, TLS } from '@socksify/support';
 import { afterEach, describe, expect, test } from 'vitest';
 import { connect } from '../src/index.ts';
 import type { AuthMethod, ConnectOptions, Encapsulation, Step } from '../src/index.ts';

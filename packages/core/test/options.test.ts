@@ -229,7 +229,7 @@ describe('on the port is', () => {
   describe('a real TLS server', () => {
     let tls: SocksServer;
     beforeAll(async () => {
-      tls = await startServer({ tls: (await import('@socksify/origin')).TLS });
+      tls = await startServer({ tls: (await import('@socksify/support')).TLS });
     });
     afterAll(() => tls.close());
     test('is named by the error', async () => {

@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { Duplex, duplexPair } from 'node:stream';
-import { CERTIFICATE, startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { CERTIFICATE, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -14,10 +14,10 @@ import { connect, SocksClient } from '../src/index.ts';
 import type { AuthMethod, ConnectOptions, ProxyRoute, SecureOptions, Step, Tunnel } from '../src/index.ts';
 import { IN_ORDER, runProgram, send, startPlay, SUCCESS } from './peers.ts';
 
-let web: Web;
+let web: Site;
 let server: SocksServer;
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   server = await startServer({ names: { 'echo.test': '127.0.0.1' } });
 });
 afterAll(async () => {

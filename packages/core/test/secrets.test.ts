@@ -9,7 +9,7 @@ import type { InspectOptions } from 'node:util';
 import { deserialize, serialize } from 'node:v8';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep, SocksServer } from '@socksify/server';
-import { startWeb, TLS } from '@socksify/origin';
+import { startSite, TLS } from '@socksify/support';
 import { afterEach, describe, expect, test } from 'vitest';
 import { reveal } from '../src/hidden.ts';
 import { chainKey, connect, parseProxy, SocksClient } from '../src/index.ts';
@@ -126,7 +126,7 @@ const FAILURES: readonly [what: string, code: string, begin: () => Promise<Faili
     'TLS to the destination',
     'DEPTH_ZERO_SELF_SIGNED_CERT',
     async () => {
-      const web = await startWeb();
+      const web = await startSite();
       closing.push(() => web.close());
       const { port } = await server({ names: { 'a.test': '127.0.0.1' } });
       return { route: withLogin(port), to: { host: 'a.test', port: web.https }, options: { tls: {} } };

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect as dialTcp, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { TLS } from '@socksify/origin';
+import { TLS } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep, SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';

@@ -8,19 +8,19 @@ import { createSecureServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { startWeb, TLS } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite, TLS } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 
 export const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 export const REGISTER: string = here('../register.cjs');
 export const COMMAND: string = here('../dist/command.js');
-export const CA: string = here('../../../test/origin/certificate/cert.pem');
+export const CA: string = here('../../../test/support/certificate/cert.pem');
 const ALICE = { username: 'alice', password: 'secret' };
 
 export interface Stage {
-  readonly web: Web;
+  readonly web: Site;
   /** HTTP/2 over TLS: answers `h2`. */
   readonly h2: number;
   readonly proxy: SocksServer;
@@ -33,7 +33,7 @@ export interface Stage {
 }
 
 export async function startStage(): Promise<Stage> {
-  const web = await startWeb();
+  const web = await startSite();
   const h2 = createSecureServer(TLS);
   const ports: number[] = [];
   h2.on('connection', ({ remotePort = 0 }) => ports.push(remotePort));

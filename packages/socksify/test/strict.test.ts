@@ -1,7 +1,7 @@
 // strict: what would bypass the proxy is refused. tcp: TCP of the program is tunnelled by name instead.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { TLS } from '@socksify/origin';
+import { TLS } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import { CA, results, run, startStage } from './stage.ts';
 import type { Stage } from './stage.ts';

@@ -9,7 +9,7 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
-import { TLS } from '@socksify/origin';
+import { TLS } from '@socksify/support';
 
 const { cert, key } = TLS;
 export { cert };

@@ -7,7 +7,7 @@ import type { Server, TLSSocket } from 'node:tls';
 import type { AddressInfo, Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { TLS } from '@socksify/origin';
+import { TLS } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { generationOf } from '../src/agent.ts';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';

@@ -1,8 +1,8 @@
 // A proxy that closes, resets or falls silent after any byte of any conversation, its own or the client's, and one
 // that sends each byte by itself, before every client.
 
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { CONVERSATIONS, lengthOf, slowly, stopping, STOPS } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { faults, held, inject, ONCE, together } from './faults.ts';
@@ -14,10 +14,10 @@ const PLACES = Object.entries(CONVERSATIONS).flatMap(([name, conversation]) =>
 /** Enough for a slow machine to say all it has to say, before it stalls. */
 const DEADLINE = 600;
 
-let web: Web;
+let web: Site;
 let before: ReturnType<typeof held>;
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   before = held();
 });
 afterAll(async () => {

@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { startScript } from '@socksify/server';
 import type { Misbehaviour } from '@socksify/server';
-import type { Web } from '@socksify/origin';
+import type { Site } from '@socksify/support';
 import { CLIENTS, codeOf } from '../clients.ts';
 import type { Client, Reply, RequestOptions } from '../clients.ts';
 
@@ -66,7 +66,7 @@ export async function within<Value>(promise: Promise<Value>, what: string): Prom
 export function request(
   { name, client, protocol }: Row,
   proxy: string,
-  web: Web,
+  web: Site,
   options: RequestOptions = {},
 ): Promise<Outcome> {
   const sent = client.request(proxy, `${protocol}://127.0.0.1:${web[protocol]}/`, options).then(
@@ -86,7 +86,7 @@ export const faults = { injected: 0 };
 export async function inject(
   row: Row,
   { client, script }: Misbehaviour,
-  web: Web,
+  web: Site,
   options?: RequestOptions,
 ): Promise<Ending> {
   faults.injected++;

@@ -3,8 +3,8 @@
 
 import { proxyFromEnv } from '@socksify/env';
 import type { ProxyRoute } from '@socksify/core';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { MISBEHAVIOURS, refusal, startScript } from '@socksify/server';
 import type { Misbehaviour } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -95,10 +95,10 @@ const SILENT_IN_THE_REPLY: Misbehaviour['script'] = [
   { stall: true },
 ];
 
-let web: Web;
+let web: Site;
 let before: ReturnType<typeof held>;
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   before = held();
 });
 afterAll(async () => {

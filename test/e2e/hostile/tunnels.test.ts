@@ -3,19 +3,19 @@
 
 import { once } from 'node:events';
 import { connect, SocksClient } from '@socksify/core';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { BROKEN_TUNNELS, granting, PIPELINED, startRelay, startScript, startServer } from '@socksify/server';
 import type { Loss, Relay, RelayOptions, SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ALL, faults, held, inject, request, together, within } from './faults.ts';
 import type { Row } from './faults.ts';
 
-let web: Web;
+let web: Site;
 let server: SocksServer;
 let before: ReturnType<typeof held>;
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   server = await startServer();
   before = held();
 });

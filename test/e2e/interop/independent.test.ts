@@ -1,8 +1,8 @@
 // The reference server, asked by clients that others wrote. Each row types what came back and what the server noted,
 // so that it shows who looked the name up: `client.test` is known to the client alone, `proxy.test` to the server.
 
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { ServerOptions, SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -153,13 +153,13 @@ const COLUMNS = ['4', '4a', '5', '5h', '5 + password', 'refused port', 'unknown 
 type Column = (typeof COLUMNS)[number];
 
 const cells = new Map<string, Map<Column, string>>();
-let web: Web;
+let web: Site;
 let closed: number;
 let desk: Desk;
 let server: SocksServer | undefined;
 
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   closed = await freePort();
   desk = openDesk(HOSTS);
 });

@@ -7,8 +7,8 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { connect } from '@socksify/core';
 import type { SocksCredentials, SocksProxy } from '@socksify/core';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { CLIENTS, codeOf } from '../clients.ts';
 import type { Client } from '../clients.ts';
@@ -28,14 +28,14 @@ const GREETING = '220 origin.test speaks first\r\n';
 
 // A circuit can break at any of its relays, and tor leaves it to the application to ask again.
 describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, retry: 2 }, () => {
-  let web: Web;
+  let web: Site;
   let echo: Origin;
   let greeter: Server;
   let closed: number;
   let network: TorNetwork;
 
   beforeAll(async () => {
-    web = await startWeb();
+    web = await startSite();
     echo = await startEcho();
     greeter = createServer((socket) => socket.on('error', () => undefined).end(GREETING)).listen(0, '::');
     closed = await freePort();

@@ -3,7 +3,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import { SocksAgent } from '@socksify/agent';
-import { CERTIFICATE } from '@socksify/origin';
+import { CERTIFICATE } from '@socksify/support';
 import { SocksDispatcher } from '@socksify/undici';
 
 /** undici 8 needs Node 22.19. */

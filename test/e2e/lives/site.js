@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
-import { TLS } from '@socksify/origin';
+import { TLS } from '@socksify/support';
 
 /** Whether a request that this is done to can have a whole answer. */
 export const BEHAVIOURS = {

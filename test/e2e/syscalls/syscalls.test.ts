@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { startWeb } from '@socksify/origin';
-import type { Web } from '@socksify/origin';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptedServer, SocksServer } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -49,7 +49,7 @@ interface Expected {
   readonly looked?: readonly string[];
 }
 
-let web: Web;
+let web: Site;
 let first: SocksServer;
 let second: SocksServer;
 let silent: ScriptedServer;
@@ -57,7 +57,7 @@ let dead: number;
 const other = createServer((socket) => socket.end());
 
 beforeAll(async () => {
-  web = await startWeb();
+  web = await startSite();
   const names = { 'origin.test': '127.0.0.1', [ONION]: '127.0.0.1', 'second.test': '127.0.0.1' };
   first = await startServer({ names, rules: [{ deny: { host: 'denied.test' } }] });
   second = await startServer({ names });

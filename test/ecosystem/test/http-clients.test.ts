@@ -3,7 +3,7 @@
 import { createRequire } from 'node:module';
 import http from 'node:http';
 import https from 'node:https';
-import { CERTIFICATE as ca } from '@socksify/origin';
+import { CERTIFICATE as ca } from '@socksify/support';
 import { SocksAgent } from '@socksify/agent';
 import KeepAliveAgent from 'agentkeepalive';
 import { describe, expect, test } from 'vitest';

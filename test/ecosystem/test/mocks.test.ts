@@ -2,7 +2,7 @@
 // requests that they let pass must be sent through it.
 
 import http from 'node:http';
-import { CERTIFICATE as ca } from '@socksify/origin';
+import { CERTIFICATE as ca } from '@socksify/support';
 import { SocksAgent } from '@socksify/agent';
 import { setGlobalDispatcher, SocksDispatcher } from '@socksify/undici';
 import { http as mock, HttpResponse, passthrough } from 'msw';

@@ -10,12 +10,12 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { startWeb } from '@socksify/origin';
+import { startSite } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import { expect } from 'vitest';
 
 export const NAME = 'origin.test';
-export const CA_FILE: string = here('../../origin/certificate/cert.pem');
+export const CA_FILE: string = here('../../support/certificate/cert.pem');
 
 export interface Stage extends AsyncDisposable {
   /** `socks5://127.0.0.1:port` */
@@ -35,7 +35,7 @@ export interface Stage extends AsyncDisposable {
 export async function startStage(): Promise<Stage> {
   const paths: string[] = [];
   const refused = new Set<string>();
-  const web = await startWeb((request, response) => {
+  const web = await startSite((request, response) => {
     paths.push(request.url ?? '');
     answer(refused, web.https)(request, response);
   });

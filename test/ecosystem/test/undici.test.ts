@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CERTIFICATE as ca } from '@socksify/origin';
+import { CERTIFICATE as ca } from '@socksify/support';
 import { setGlobalDispatcher, socksConnector, SocksDispatcher } from '@socksify/undici';
 import type { AgentClass } from '@socksify/undici';
 import { afterEach, describe, expect, test } from 'vitest';

@@ -3,10 +3,10 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { startWeb } from '@socksify/origin';
+import { startSite } from '@socksify/support';
 import { startServer } from '@socksify/server';
 
-const web = await startWeb();
+const web = await startSite();
 const names = { 'origin.test': '127.0.0.1' };
 const allow = ({ host }) => host === 'origin.test';
 const proxy = await startServer({ names, allow, users: { alice: 'secret' } });

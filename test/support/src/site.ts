@@ -1,20 +1,16 @@
-// The destination of the tests and the demo: an http and an https origin on both families of the loopback.
+// The web server of the tests and of the demo: http and https on both families of the loopback.
 
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
-import type { RequestListener, Server } from 'node:http';
+import type { RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { TLS } from './certificate.ts';
+import { listen } from './port.ts';
 
-export const CERTIFICATE: Buffer = readFileSync(new URL('../certificate/cert.pem', import.meta.url));
-const KEY = readFileSync(new URL('../certificate/key.pem', import.meta.url));
-export const TLS: { readonly cert: Buffer; readonly key: Buffer } = { cert: CERTIFICATE, key: KEY };
-
-export interface Web {
+export interface Site {
   readonly http: number;
   readonly https: number;
-  /** The remote ports of all connections ever accepted, on either origin. */
+  /** The remote ports of all connections that either server has accepted. */
   readonly hits: readonly number[];
   close(): Promise<void>;
 }
@@ -35,17 +31,14 @@ const answer: RequestListener = (request, response) => {
   });
 };
 
-/** @param listener answers the requests in place of the default, which says hello and echoes what is posted */
-export async function startWeb(listener: RequestListener = answer): Promise<Web> {
+/** @param listener answers the requests in place of the default, which says hello and sends back what is posted */
+export async function startSite(listener: RequestListener = answer): Promise<Site> {
   const hits: number[] = [];
   const servers = [createHttpServer(listener), createHttpsServer(TLS, listener)] as const;
-  for (const server of servers) {
-    server.on('connection', ({ remotePort = 0 }) => hits.push(remotePort));
-    await new Promise<void>((resolve) => server.listen(0, '::', resolve));
-  }
+  for (const server of servers) server.on('connection', ({ remotePort = 0 }) => hits.push(remotePort));
   return {
-    http: portOf(servers[0]),
-    https: portOf(servers[1]),
+    http: await listen(servers[0], '::'),
+    https: await listen(servers[1], '::'),
     hits,
     close: async () => {
       for (const server of servers) {
@@ -54,8 +47,4 @@ export async function startWeb(listener: RequestListener = answer): Promise<Web>
       }
     },
   };
-}
-
-function portOf(server: Server): number {
-  return (server.address() as AddressInfo).port;
 }
