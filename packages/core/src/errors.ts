@@ -1,6 +1,9 @@
 // All failures of a tunnel, as one class with a closed set of codes, and the codes that reply bytes stand for. An error
 // never holds a credential.
 
+import { blameFor } from './blame.ts';
+import type { Blame } from './blame.ts';
+
 /** Where in the life of a tunnel an error arose. `input`: before any IO. */
 export type SocksPhase =
   | 'input'
@@ -77,6 +80,8 @@ export interface SocksErrorDetails {
   readonly reply?: number | undefined;
   readonly hint?: string | undefined;
   readonly cause?: unknown;
+  /** Who is to blame. Default: what the code, the phase and the cause say. */
+  readonly blame?: Blame | undefined;
 }
 
 /**
@@ -104,7 +109,7 @@ export class SocksError extends Error {
   declare readonly hint?: string;
 
   constructor(code: SocksErrorCode, details: SocksErrorDetails) {
-    const { phase, proxy = '', destination = '', detail, reply, hint, cause } = details;
+    const { phase, proxy = '', destination = '', detail, reply, hint, cause, blame } = details;
     const between = [destination, proxy].filter(Boolean).join(' through ');
     super(
       `${between && `${between}: `}${MEANING[code]}${detail ? ` (${detail})` : ''}${hint ? `; ${hint}` : ''}`,
@@ -117,6 +122,12 @@ export class SocksError extends Error {
     if (detail !== undefined) this.detail = detail;
     if (reply !== undefined) this.reply = reply;
     if (hint !== undefined) this.hint = hint;
+    if (blame !== undefined) Object.defineProperty(this, 'blame', { value: blame });
+  }
+
+  /** Who is to blame, so that a caller can decide whether another proxy may succeed. `docs/errors.md` has the table. */
+  get blame(): Blame {
+    return blameFor(this.code, this.phase, this.cause);
   }
 
   static {

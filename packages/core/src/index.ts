@@ -1,5 +1,6 @@
 // The public names of @socksify/core, and nothing else.
 
+export type { Blame } from './blame.ts';
 export { chainKey } from './chain-key.ts';
 export { parseHost } from './destination.ts';
 export type { Destination, DestinationLike } from './destination.ts';

@@ -2,8 +2,9 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { blameOf } from '../src/blame.ts';
 import { CD, MEANING, REP, SocksError } from '../src/errors.ts';
-import type { SocksErrorCode } from '../src/errors.ts';
+import type { SocksErrorCode, SocksPhase } from '../src/errors.ts';
 
 const page = readFileSync(new URL('../../../docs/errors.md', import.meta.url), 'utf8');
 const rows = page
@@ -14,7 +15,7 @@ const rows = page
 test('docs/errors.md has a row for each code, in the order of the source, with its meaning and something to do', () => {
   const table = rows.map(([, code, , meaning]) => [code?.replaceAll('`', ''), meaning]);
   expect(table).toEqual(Object.entries(MEANING));
-  for (const [, code, , , advice] of rows) expect(advice, code).toMatch(/\.$/);
+  for (const [, code, , , , advice] of rows) expect(advice, code).toMatch(/\.$/);
 });
 
 test('docs/errors.md has the byte of each code', () => {
@@ -26,6 +27,54 @@ test('docs/errors.md has the byte of each code', () => {
     if (code) expected[code] = Number(rep).toString(16).padStart(2, '0');
   for (const [cd, code] of Object.entries(CD)) if (code) expected[code] = cd;
   expect(bytes).toEqual(expected);
+});
+
+const PHASES: readonly SocksPhase[] = [
+  'input',
+  'lookup',
+  'dial',
+  'proxy-tls',
+  'greeting',
+  'authentication',
+  'request',
+  'destination-tls',
+];
+
+test('docs/errors.md says who is to blame for each code, and in which phases somebody else is', () => {
+  for (const [, code = '', , , blame] of rows) {
+    const inPhase = (phase: SocksPhase): string =>
+      new SocksError(code.replaceAll('`', '') as SocksErrorCode, { phase }).blame;
+    const usual = inPhase('greeting');
+    const others = new Map<string, string[]>();
+    for (const phase of PHASES)
+      if (inPhase(phase) !== usual)
+        others.set(inPhase(phase), [...(others.get(inPhase(phase)) ?? []), `\`${phase}\``]);
+    const exceptions = Array.from(others, ([other, phases]) => {
+      const last = phases.pop();
+      return `; in ${[phases.join(', '), last].filter(Boolean).join(' and ')} \`${other}\``;
+    });
+    expect(blame, code).toBe(`\`${usual}\`${exceptions.join('')}`);
+  }
+});
+
+test.each(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL'])(
+  '%s blames nobody: every proxy would fail with it',
+  (code) => {
+    const cause = Object.assign(new Error('x'), { code });
+    const details = { phase: 'dial', cause } as const;
+    expect(new SocksError('ERR_SOCKS_PROXY_UNREACHABLE', details).blame).toBe('none');
+    const several = new AggregateError([Object.assign(new Error('y'), { code: 'ECONNREFUSED' }), cause]);
+    expect(new SocksError('ERR_SOCKS_PROXY_UNREACHABLE', { ...details, cause: several }).blame).toBe('none');
+  },
+);
+
+test('an error that is no SocksError blames the destination, unless the tunnel was closed or an option is not valid', () => {
+  const withCode = (code: string): Error => Object.assign(new Error('x'), { code });
+  expect(blameOf(withCode('CERT_HAS_EXPIRED'))).toBe('destination');
+  expect(blameOf(withCode('ECONNRESET'))).toBe('unclear');
+  expect(blameOf(withCode('EPIPE'))).toBe('unclear');
+  expect(blameOf(withCode('ERR_INVALID_ARG_VALUE'))).toBe('none');
+  expect(blameOf(new SocksError('ERR_SOCKS_CLOSED', { phase: 'dial' }))).toBe('none');
 });
 
 test('an error says both ends, the phase and the cause, and has no property that it has no value for', () => {

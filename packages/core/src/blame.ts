@@ -1,0 +1,75 @@
+// Who is to blame for an error: the proxy, the destination, or nobody that can be named. It decides whether another
+// proxy may succeed.
+
+import type { SocksErrorCode, SocksPhase } from './errors.ts';
+
+/**
+ * - `proxy`: another proxy may succeed.
+ * - `destination`: no proxy would succeed.
+ * - `unclear`: the proxy or the destination.
+ * - `none`: neither. The input is not valid, the client was closed, or this machine ran out of files or ports.
+ */
+export type Blame = 'proxy' | 'destination' | 'unclear' | 'none';
+
+/** The codes that blame one party alone, whatever the phase. */
+const BLAME: Readonly<Partial<Record<SocksErrorCode, Blame>>> = {
+  ERR_SOCKS_INVALID_PROXY: 'none',
+  ERR_SOCKS_INVALID_DESTINATION: 'unclear',
+  ERR_SOCKS_INVALID_CREDENTIALS: 'none',
+  ERR_SOCKS_LOOKUP: 'unclear',
+  ERR_SOCKS_PROXY_UNREACHABLE: 'proxy',
+  ERR_SOCKS_PROXY_TLS: 'proxy',
+  ERR_SOCKS_CLOSED: 'none',
+  ERR_SOCKS_BYPASS: 'none',
+  ERR_SOCKS_PROTOCOL: 'proxy',
+  ERR_SOCKS_WRONG_PROTOCOL: 'proxy',
+  ERR_SOCKS_NO_ACCEPTABLE_METHOD: 'proxy',
+  ERR_SOCKS_AUTH_FAILED: 'proxy',
+  ERR_SOCKS_GENERAL_FAILURE: 'unclear',
+  ERR_SOCKS_NOT_ALLOWED: 'unclear',
+  ERR_SOCKS_NETWORK_UNREACHABLE: 'unclear',
+  ERR_SOCKS_HOST_UNREACHABLE: 'destination',
+  ERR_SOCKS_CONNECTION_REFUSED: 'destination',
+  ERR_SOCKS_TTL_EXPIRED: 'unclear',
+  ERR_SOCKS_COMMAND_NOT_SUPPORTED: 'proxy',
+  ERR_SOCKS_ADDRESS_TYPE_NOT_SUPPORTED: 'unclear',
+  ERR_SOCKS_UNASSIGNED_REPLY: 'unclear',
+  ERR_SOCKS_REJECTED: 'unclear',
+  ERR_SOCKS_IDENTD_UNREACHABLE: 'proxy',
+  ERR_SOCKS_IDENTD_MISMATCH: 'proxy',
+};
+
+/** For the other codes, the phase decides: before the request, no proxy has heard of the destination. */
+const BLAME_BY_PHASE: Readonly<Record<SocksPhase, Blame>> = {
+  input: 'none',
+  lookup: 'unclear',
+  dial: 'proxy',
+  'proxy-tls': 'proxy',
+  greeting: 'proxy',
+  authentication: 'proxy',
+  request: 'unclear',
+  'destination-tls': 'unclear',
+};
+
+/** This machine has no file descriptor or no port left. The next proxy would fail in the same manner. */
+const LOCAL: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL']);
+
+export function blameFor(code: SocksErrorCode, phase: SocksPhase, cause: unknown): Blame {
+  if (isLocal(cause)) return 'none';
+  return BLAME[code] ?? BLAME_BY_PHASE[phase];
+}
+
+/** An AggregateError is the error of a dial to several addresses. */
+function isLocal(cause: unknown): boolean {
+  const { code, errors } = (cause ?? {}) as { code?: unknown; errors?: unknown };
+  return LOCAL.has(code) || (Array.isArray(errors) && errors.some(isLocal));
+}
+
+/** The same for any error of an attempt. One that is no SocksError is Node's: of TLS to the destination, or an option. */
+export function blameOf(error: unknown): Blame {
+  const { blame, code } = (error ?? {}) as { blame?: Blame; code?: unknown };
+  if (blame !== undefined) return blame;
+  if (code === 'ERR_INVALID_ARG_VALUE') return 'none';
+  // A server that reports success before it connects closes the tunnel when it cannot connect.
+  return code === 'ECONNRESET' || code === 'EPIPE' ? 'unclear' : 'destination';
+}
