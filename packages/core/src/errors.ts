@@ -1,4 +1,4 @@
-// All failures of a tunnel, as one class with a closed set of codes, and the codes that reply bytes stand for. An error
+// All errors of a tunnel, as one class with a closed set of codes, and the codes that reply bytes stand for. An error
 // never holds a credential.
 
 import { blameFor } from './blame.ts';
@@ -21,7 +21,7 @@ export const MEANING = {
   ERR_SOCKS_INVALID_DESTINATION: 'the destination is not valid',
   ERR_SOCKS_INVALID_CREDENTIALS: 'the credentials are not valid',
   ERR_SOCKS_LOOKUP: 'the destination could not be looked up locally',
-  ERR_SOCKS_PROXY_UNREACHABLE: 'the proxy could not be reached',
+  ERR_SOCKS_PROXY_UNREACHABLE: 'connecting to the proxy failed',
   ERR_SOCKS_PROXY_TLS: 'TLS to the proxy failed',
   ERR_SOCKS_PROXY_CLOSED: 'the proxy closed the connection during the handshake',
   ERR_SOCKS_TIMEOUT: 'the deadline passed',
@@ -36,12 +36,12 @@ export const MEANING = {
   ERR_SOCKS_NETWORK_UNREACHABLE: 'the network is unreachable from the proxy',
   ERR_SOCKS_HOST_UNREACHABLE: 'the host is unreachable from the proxy',
   ERR_SOCKS_CONNECTION_REFUSED: 'the destination refused the connection',
-  ERR_SOCKS_TTL_EXPIRED: 'the TTL expired on the way to the destination',
+  ERR_SOCKS_TTL_EXPIRED: 'the TTL expired between the proxy and the destination',
   ERR_SOCKS_COMMAND_NOT_SUPPORTED: 'the proxy does not support the command',
   ERR_SOCKS_ADDRESS_TYPE_NOT_SUPPORTED: 'the proxy does not support the address type',
   ERR_SOCKS_UNASSIGNED_REPLY: 'the proxy answered with an unassigned reply code',
   ERR_SOCKS_REJECTED: 'the proxy rejected the request or failed',
-  ERR_SOCKS_IDENTD_UNREACHABLE: 'the proxy could not reach the ident service of the client',
+  ERR_SOCKS_IDENTD_UNREACHABLE: 'the proxy could not connect to the ident service of the client',
   ERR_SOCKS_IDENTD_MISMATCH: 'the ident service of the client names another user',
 } as const;
 
@@ -71,9 +71,9 @@ export const CD: Readonly<Partial<Record<number, SocksErrorCode>>> = {
 export interface SocksErrorDetails {
   readonly phase: SocksPhase;
   /** Printable form of the proxy: without credentials. */
-  readonly proxy?: string;
-  /** `host:port` of what the proxy was asked for. */
-  readonly destination?: string;
+  readonly proxy?: string | undefined;
+  /** `host:port` that was requested of the proxy. */
+  readonly destination?: string | undefined;
   /** What exactly was wrong, appended to the message. */
   readonly detail?: string | undefined;
   /** The REP byte (SOCKS5) or CD byte (SOCKS4) of the refusal. */
@@ -99,7 +99,7 @@ export class SocksError extends Error {
   readonly phase: SocksPhase;
   /** The hop that failed, without credentials, such as `socks5://127.0.0.1:1080`; empty if there is none yet. */
   readonly proxy: string;
-  /** What that hop was asked for, as `host:port`; empty if there is none yet. */
+  /** What was requested of that hop, as `host:port`; empty if there is none yet. */
   readonly destination: string;
   /** What exactly was wrong, such as `REP 0x05`. */
   declare readonly detail?: string;

@@ -17,7 +17,7 @@ import { checkAuth } from './method.ts';
 import type { AuthPolicy, Encapsulation } from './method.ts';
 import { request4 } from './socks4.ts';
 import { negotiate5, pipelined5, request5 } from './socks5.ts';
-import { failure } from './step.ts';
+import { hopError } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 
 export interface HandshakeOptions {
@@ -59,9 +59,9 @@ export function handshake(
 function* lockStep(hop: Hop, auth: AuthPolicy): Steps<Bound> {
   const encapsulation = yield* negotiate(hop, auth);
   if (!encapsulation) return yield* request(hop);
-  throw failure(hop, 'ERR_SOCKS_AUTH_FAILED', {
+  throw hopError(hop, 'ERR_SOCKS_AUTH_FAILED', {
     phase: 'authentication',
-    detail: 'this transport cannot carry the encapsulation that the method asks for',
+    detail: 'this transport cannot carry the encapsulation of the method',
   });
 }
 
@@ -98,7 +98,7 @@ export function checkHop(hop: Hop, auth: AuthPolicy): void {
     throw refuse(hop, 'an onion name is never looked up locally: use socks4a:// or socks5://');
   }
   if (auth === 'required' && proxy.version === 5 && !proxy.credentials) {
-    throw failure(hop, 'ERR_SOCKS_INVALID_CREDENTIALS', {
+    throw hopError(hop, 'ERR_SOCKS_INVALID_CREDENTIALS', {
       phase: 'input',
       detail: "auth: 'required' without any",
     });

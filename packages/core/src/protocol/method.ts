@@ -1,7 +1,7 @@
 // Authentication methods as values: what follows the METHOD reply (RFC 1928 section 3), and which methods to offer.
 
 import { invalidOption, SocksError } from '../errors.ts';
-import { failure } from './step.ts';
+import { hopError } from './step.ts';
 import type { Hop, Steps } from './step.ts';
 import { userpass } from './userpass.ts';
 
@@ -67,7 +67,7 @@ export function* authenticate(hop: Hop, method: AuthMethod): Steps<Encapsulation
     return (yield* method.authenticate()) ?? undefined;
   } catch (error) {
     if (error instanceof SocksError) throw error;
-    throw failure(hop, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', cause: error });
+    throw hopError(hop, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', cause: error });
   }
 }
 

@@ -4,7 +4,7 @@ import { isIPv4 } from 'node:net';
 import { CD } from '../errors.ts';
 import type { SocksError } from '../errors.ts';
 import { encodeIPv4 } from './address.ts';
-import { broken, concat, failure, hex, wrongProtocol } from './step.ts';
+import { broken, concat, hopError, hex, wrongProtocol } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 
 const VN = 0x04;
@@ -52,7 +52,7 @@ export function* request4(hop: Hop): Steps<Bound> {
 function rejection(hop: Hop, cd: number): SocksError {
   const code = CD[cd] ?? 'ERR_SOCKS_UNASSIGNED_REPLY';
   const named = !isIPv4(hop.destination.host);
-  return failure(hop, code, {
+  return hopError(hop, code, {
     phase: 'request',
     detail: `CD ${cd}`,
     reply: cd,

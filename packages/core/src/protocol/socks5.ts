@@ -6,7 +6,7 @@ import type { SocksError } from '../errors.ts';
 import { encodeAddress, readAddress } from './address.ts';
 import { authenticate, offeredMethods } from './method.ts';
 import type { AuthPolicy, Encapsulation } from './method.ts';
-import { broken, concat, failure, hex, wrongProtocol } from './step.ts';
+import { broken, concat, hopError, hex, wrongProtocol } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 import { checkStatus, encodeUserpass } from './userpass.ts';
 
@@ -83,7 +83,7 @@ function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]
   if (wrong) throw wrong;
   if (ver !== VER) throw broken(hop, 'greeting', `VER ${hex(ver)} in the METHOD reply`);
   if (method === METHOD.NONE_ACCEPTABLE) {
-    throw failure(hop, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
+    throw hopError(hop, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
       phase: 'greeting',
       detail: `offered ${offered.map(hex).join(', ')}`,
       hint: METHOD_HINTS[offered.join(',')],
@@ -124,7 +124,7 @@ function* readReply5(hop: Hop): Steps<Bound> {
 function refusal(hop: Hop, rep: number): SocksError {
   const code = REP[rep] ?? 'ERR_SOCKS_UNASSIGNED_REPLY';
   const hint = usualReason(hop, rep);
-  return failure(hop, code, { phase: 'request', detail: `REP ${hex(rep)}`, reply: rep, hint });
+  return hopError(hop, code, { phase: 'request', detail: `REP ${hex(rep)}`, reply: rep, hint });
 }
 
 // What known servers usually mean by a REP.

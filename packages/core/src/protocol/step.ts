@@ -30,26 +30,27 @@ export interface Bound {
   readonly port: number;
 }
 
-/** One proxy of a chain, and the destination that it is asked for. The host has passed `parseHost`. */
+/** One proxy of a chain, and the destination that is requested of it. The host has passed `parseHost`. */
 export interface Hop {
   readonly proxy: SocksProxy;
   readonly destination: Destination;
 }
 
-export function failure(
-  { proxy, destination }: Hop,
+/** An error that names both ends of a hop, as far as they are known. */
+export function hopError(
+  { proxy, destination }: Partial<Hop>,
   code: SocksErrorCode,
   details: Omit<SocksErrorDetails, 'proxy' | 'destination'>,
 ): SocksError {
   return new SocksError(code, {
     ...details,
-    proxy: printProxy(proxy),
-    destination: printAddress(destination),
+    proxy: proxy && printProxy(proxy),
+    destination: destination && printAddress(destination),
   });
 }
 
 export function broken(hop: Hop, phase: SocksPhase, detail: string): SocksError {
-  return failure(hop, 'ERR_SOCKS_PROTOCOL', { phase, detail });
+  return hopError(hop, 'ERR_SOCKS_PROTOCOL', { phase, detail });
 }
 
 /**
@@ -60,7 +61,7 @@ export function wrongProtocol(hop: Hop, first: number, second: number): SocksErr
   const { proxy } = hop;
   const phase = proxy.version === 4 ? 'request' : 'greeting';
   const wrong = (detail: string, hint: string): SocksError =>
-    failure(hop, 'ERR_SOCKS_WRONG_PROTOCOL', { phase, detail, hint });
+    hopError(hop, 'ERR_SOCKS_WRONG_PROTOCOL', { phase, detail, hint });
   if (first === 0x48 && second === 0x54) {
     return wrong(
       'http',
@@ -69,7 +70,7 @@ export function wrongProtocol(hop: Hop, first: number, second: number): SocksErr
   }
   if (first === 0x53 && second === 0x53) {
     const hint = 'an SSH server answers on this port: run ssh -D 1080 and use socks5://127.0.0.1:1080';
-    return failure(hop, 'ERR_SOCKS_PROTOCOL', { phase, detail: 'ssh', hint });
+    return hopError(hop, 'ERR_SOCKS_PROTOCOL', { phase, detail: 'ssh', hint });
   }
   if ((first === 0x15 || first === 0x16) && second === 0x03)
     return wrong(

@@ -1,7 +1,7 @@
 // Username/password authentication, RFC 1929: method 02.
 
 import type { SocksCredentials } from '../proxy.ts';
-import { broken, concat, failure } from './step.ts';
+import { broken, concat, hopError } from './step.ts';
 import type { Hop, Steps } from './step.ts';
 
 const VER = 0x01;
@@ -31,7 +31,7 @@ export function* userpass(hop: Hop, credentials: SocksCredentials): Steps<void> 
  */
 export function checkStatus(hop: Hop, [ver = 0, status = 0]: Uint8Array): void {
   if (status !== SUCCESS) {
-    throw failure(hop, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', detail: `STATUS ${status}` });
+    throw hopError(hop, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', detail: `STATUS ${status}` });
   }
   if (ver !== VER && ver !== 0x05)
     throw broken(hop, 'authentication', `VER ${ver} in the answer to the credentials`);

@@ -102,7 +102,7 @@ export class Attempt {
     if (this.#over) return;
     const { options, progress } = this;
     const detail = `${options.timeout ?? DEFAULT_TIMEOUT} ms`;
-    this.stop(progress.failure('ERR_SOCKS_TIMEOUT', { detail, hint: SILENCE_HINTS[progress.phase] }));
+    this.stop(progress.error('ERR_SOCKS_TIMEOUT', { detail, hint: SILENCE_HINTS[progress.phase] }));
   }
 
   #unref(timer: NodeJS.Timeout | NodeJS.Immediate): void {

@@ -1,4 +1,4 @@
-// SocksClient: a route, its options, and the attempts under way, so that close() can end them.
+// SocksClient: a route, its options, and the attempts in progress, so that close() can end them.
 
 import { parseDestination, printAddress } from '../destination.ts';
 import type { Destination, DestinationLike } from '../destination.ts';
@@ -23,7 +23,7 @@ export interface ClientOptions extends SocksOptions {
 }
 
 /**
- * Opens tunnels for one route, and can end all attempts that are under way.
+ * Opens tunnels for one route, and can end all attempts that are in progress.
  *
  * @throws SocksError in the constructor, for a proxy that is not valid; TypeError `ERR_INVALID_ARG_VALUE`, for an option
  * @example
@@ -91,12 +91,12 @@ export class SocksClient {
   }
 
   /**
-   * Ends every attempt under way with `ERR_SOCKS_CLOSED`, closes the standby connections, and refuses new tunnels. Open
+   * Ends every attempt in progress with `ERR_SOCKS_CLOSED`, closes the standby connections, and refuses new tunnels. Open
    * tunnels belong to their owners and stay open.
    */
   close(): Promise<void> {
     this.#closed = true;
-    for (const attempt of this.#attempts) attempt.stop(attempt.progress.failure('ERR_SOCKS_CLOSED'));
+    for (const attempt of this.#attempts) attempt.stop(attempt.progress.error('ERR_SOCKS_CLOSED'));
     this.#standby?.close();
     return Promise.resolve();
   }

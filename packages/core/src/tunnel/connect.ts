@@ -34,7 +34,7 @@ export interface Tunnel {
 
 /** What a client adds to its attempts. */
 export interface ClientState {
-  /** The attempts under way. */
+  /** The attempts in progress. */
   readonly attempts: Set<Attempt>;
   readonly standby?: Standby | undefined;
 }
@@ -126,7 +126,7 @@ function release(connection: Connection, chain: Chain, attempt: Attempt): Socket
   } catch (cause) {
     attempt.throwIfStopped();
     if (chain === 'direct' || attempt.options.tls) throw cause;
-    throw attempt.progress.failure('ERR_SOCKS_PROXY_CLOSED', { cause });
+    throw attempt.progress.error('ERR_SOCKS_PROXY_CLOSED', { cause });
   }
 }
 

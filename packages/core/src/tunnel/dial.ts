@@ -18,7 +18,7 @@ export async function dialProxy(proxy: SocksProxy, attempt: Attempt): Promise<Co
   try {
     return await dial(proxy, attempt);
   } catch (error) {
-    throw failure('ERR_SOCKS_PROXY_UNREACHABLE', error, attempt);
+    throw toProxyError('ERR_SOCKS_PROXY_UNREACHABLE', error, attempt);
   }
 }
 
@@ -32,7 +32,7 @@ export async function secureProxy(
   try {
     await secure(connection, proxy, withSecureContext(reveal(proxy.tls ?? {})));
   } catch (error) {
-    throw failure('ERR_SOCKS_PROXY_TLS', error, attempt);
+    throw toProxyError('ERR_SOCKS_PROXY_TLS', error, attempt);
   }
 }
 
@@ -71,11 +71,11 @@ export async function dial(
 }
 
 /** @throws the reason of the attempt, if it has stopped, which it may have done after the connection failed */
-function failure(code: SocksErrorCode, cause: unknown, attempt: Attempt): unknown {
+function toProxyError(code: SocksErrorCode, cause: unknown, attempt: Attempt): unknown {
   attempt.throwIfStopped();
   const { code: detail } = cause as NodeJS.ErrnoException;
   if (detail === 'ERR_INVALID_ARG_VALUE') return cause;
   const plain =
     detail === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'the proxy answers without TLS: use socks5://' : undefined;
-  return attempt.progress.failure(code, { cause, detail, hint: plain });
+  return attempt.progress.error(code, { cause, detail, hint: plain });
 }

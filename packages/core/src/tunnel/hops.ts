@@ -71,7 +71,7 @@ export async function perform<T>(steps: Steps<T>, connection: Connection, attemp
     if (error !== ended?.reason) throw error;
     // The attempt may have stopped after the connection failed, and before this catch.
     attempt.throwIfStopped();
-    throw progress.failure('ERR_SOCKS_PROXY_CLOSED', {
+    throw progress.error('ERR_SOCKS_PROXY_CLOSED', {
       ...(!(error instanceof StreamClosed) && { cause: error }),
       ...(received > 0
         ? { detail: `${received} bytes into an answer` }

@@ -36,7 +36,7 @@ async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
   attempt.progress.enter('lookup', hop);
   const onlyIPv4 = hop.proxy.version === 4;
   const failed = (details: { cause?: unknown; detail?: string }): SocksError =>
-    attempt.progress.failure('ERR_SOCKS_LOOKUP', details);
+    attempt.progress.error('ERR_SOCKS_LOOKUP', details);
 
   const answer = new Promise<readonly string[]>((resolve, reject) => {
     lookup(hop.destination.host, { all: true, family: onlyIPv4 ? 4 : 0 }, (error, found) => {
@@ -54,8 +54,7 @@ async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
   }
   const usable = found.filter((address) => isUsable(address, onlyIPv4));
   if (usable.length > 0) return usable;
-  const none =
-    found.length === 0 ? 'the look-up gave no IP address' : 'no address that a proxy can be asked for';
+  const none = found.length === 0 ? 'the look-up gave no IP address' : 'no address that SOCKS can carry';
   throw failed({
     detail: onlyIPv4 ? 'no A record, and SOCKS4 carries IPv4 only: use socks4a:// or socks5://' : none,
   });

@@ -1,11 +1,9 @@
 // Records what an attempt is doing, for the error that ends it, and how long each phase took.
 
-import { printAddress } from '../destination.ts';
 import type { Destination } from '../destination.ts';
-import { SocksError } from '../errors.ts';
-import type { SocksErrorCode, SocksErrorDetails, SocksPhase } from '../errors.ts';
+import type { SocksError, SocksErrorCode, SocksErrorDetails, SocksPhase } from '../errors.ts';
+import { hopError } from '../protocol/step.ts';
 import type { Hop } from '../protocol/step.ts';
-import { printProxy } from '../proxy.ts';
 
 export class Progress {
   phase: SocksPhase = 'input';
@@ -26,16 +24,11 @@ export class Progress {
   }
 
   /** Makes an error that names the present phase, proxy and destination. */
-  failure(
+  error(
     code: SocksErrorCode,
     details: Omit<SocksErrorDetails, 'phase' | 'proxy' | 'destination'> = {},
   ): SocksError {
-    const { proxy, destination } = this.hop;
-    const names = {
-      ...(proxy && { proxy: printProxy(proxy) }),
-      ...(destination && { destination: printAddress(destination) }),
-    };
-    return new SocksError(code, { ...details, ...names, phase: this.phase });
+    return hopError(this.hop, code, { ...details, phase: this.phase });
   }
 
   /** Brings the duration of the present phase up to date. */
