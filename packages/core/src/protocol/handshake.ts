@@ -12,7 +12,7 @@ import {
 } from '../destination.ts';
 import type { DestinationLike } from '../destination.ts';
 import { printProxy, toProxy } from '../proxy.ts';
-import type { ProxyLike } from '../proxy.ts';
+import type { ProxyLike, SocksProxy } from '../proxy.ts';
 import { checkAuth } from './method.ts';
 import type { AuthPolicy, Encapsulation } from './method.ts';
 import { request4 } from './socks4.ts';
@@ -53,7 +53,7 @@ export function handshake(
   if (hop.proxy.dns === 'local' && isName(hop.destination.host)) {
     throw refuse(hop, "a name for dns: 'local': look it up first, or use socks4a:// or socks5://");
   }
-  return pipeline && canPipeline([hop], auth) ? pipelined5(hop) : lockStep(hop, auth);
+  return pipeline && canPipeline(hop.proxy, auth) ? pipelined5(hop) : lockStep(hop, auth);
 }
 
 function* lockStep(hop: Hop, auth: AuthPolicy): Steps<Bound> {
@@ -75,11 +75,11 @@ export function request(hop: Hop): Steps<Bound> {
 }
 
 /**
- * True if the last hop can be pipelined. SOCKS4 has one message anyway, and a method of the caller may need any number
- * of messages.
+ * True if all messages can be sent in one segment. SOCKS4 has one message anyway, and a method of the caller may need
+ * any number of messages.
  */
-export function canPipeline(hops: readonly Hop[], auth: AuthPolicy): boolean {
-  return hops.at(-1)?.proxy.version === 5 && typeof auth === 'string';
+export function canPipeline({ version }: SocksProxy, auth: AuthPolicy): boolean {
+  return version === 5 && typeof auth === 'string';
 }
 
 /**

@@ -4,22 +4,18 @@
 import type { Socket } from 'node:net';
 import { invalidDestination, isOnion, parseDestination, printAddress } from '../destination.ts';
 import type { Destination, DestinationLike } from '../destination.ts';
-import { invalidOption, SocksError } from '../errors.ts';
+import { invalidOption } from '../errors.ts';
 import { checkOptions } from '../options.ts';
 import type { ConnectOptions } from '../options.ts';
-import { canPipeline, checkHop } from '../protocol/handshake.ts';
-import type { Bound, Hop } from '../protocol/step.ts';
-import { invalidProxy } from '../proxy.ts';
+import type { Bound } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
 import { checkRoute, isPromise, selectChain } from '../route.ts';
 import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
 import { Attempt } from './attempt.ts';
+import { negotiateChain, requestTunnel } from './chain.ts';
 import type { Connection } from './connection.ts';
 import { dial } from './dial.ts';
-import { openHops, requestTunnel, toHops } from './hops.ts';
 import type { Opened } from './hops.ts';
-import { needsLookup, resolveHops } from './lookup.ts';
-import { openPipelined } from './pipeline.ts';
 import { Progress } from './progress.ts';
 import { secure, withSecureContext } from './secure.ts';
 import type { Standby } from './standby.ts';
@@ -97,7 +93,7 @@ export async function open(
     trace('start', chain, parsed, progress);
     const { connection, bound } = await (chain === 'direct'
       ? openDirectly(parsed, attempt)
-      : openTunnel(chain, parsed, attempt, client?.standby));
+      : openThrough(chain, parsed, attempt, client?.standby));
     if (tls) {
       progress.enter('destination-tls');
       await secure(connection, parsed, tls);
@@ -143,73 +139,11 @@ async function openDirectly(destination: Destination, attempt: Attempt): Promise
   return { connection, bound: { host: localAddress, port: localPort } };
 }
 
-async function openTunnel(
+async function openThrough(
   chain: readonly SocksProxy[],
   destination: Destination,
   attempt: Attempt,
   standby: Standby | undefined,
 ): Promise<Opened> {
-  const hops = toHops(chain, destination);
-  for (const hop of hops) checkHop(hop, attempt.options.auth ?? 'auto');
-  if (!attempt.existing && chain[0]?.path === undefined && isOnion(chain[0]?.host ?? '')) {
-    throw invalidProxy(
-      'an onion name is never looked up: use this proxy as a later hop of a chain through tor',
-    );
-  }
-  const candidates = needsLookup(hops) ? await resolveHops(hops, attempt) : [hops];
-  let failed: unknown;
-  for (const resolved of candidates) {
-    const part = candidates.length > 1 ? attempt.part() : attempt;
-    try {
-      const ready = await standby?.take(chain, part);
-      const opened =
-        (ready && (await openFromStandby(ready, resolved, part))) ?? (await openNew(resolved, part));
-      standby?.fill(chain);
-      return opened;
-    } catch (error) {
-      if (attempt.stopped) throw error;
-      part.stop(error);
-      failed = error;
-      if (attempt.existing || !concernsAddress(error)) break;
-    }
-  }
-  // A proxy that refused this destination is working, so standby connections to it are of use.
-  if (failed instanceof SocksError && failed.phase === 'request') standby?.fill(chain);
-  throw failed;
+  return requestTunnel(await negotiateChain(chain, destination, attempt, standby), attempt, standby);
 }
-
-async function openFromStandby(
-  connection: Connection,
-  hops: readonly Hop[],
-  attempt: Attempt,
-): Promise<Opened | undefined> {
-  try {
-    return await requestTunnel(connection, hops, attempt);
-  } catch (error) {
-    connection.destroy(error);
-    if (attempt.stopped || !wasNotReceived(error)) throw error;
-    return undefined;
-  }
-}
-
-async function openNew(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
-  const { pipeline, auth = 'auto' } = attempt.options;
-  return pipeline && canPipeline(hops, auth) ? openPipelined(hops, attempt) : openHops(hops, attempt);
-}
-
-/**
- * A reset means that the proxy had closed the connection before the request came. An orderly close is a refusal:
- * OpenSSH refuses like that.
- */
-function wasNotReceived(error: unknown): boolean {
-  if (!(error instanceof SocksError) || error.code !== 'ERR_SOCKS_PROXY_CLOSED' || error.detail) return false;
-  const { code = '' } = (error.cause ?? {}) as NodeJS.ErrnoException;
-  return code === 'ECONNRESET' || code === 'EPIPE';
-}
-
-/** True if another address can succeed: only when the proxy failed to connect to this one. */
-function concernsAddress(error: unknown): boolean {
-  return error instanceof SocksError && error.phase === 'request' && !NOT_THE_ADDRESS.test(error.code);
-}
-
-const NOT_THE_ADDRESS = /_(?:PROTOCOL|COMMAND_NOT_SUPPORTED|IDENTD_UNREACHABLE|IDENTD_MISMATCH)$/;

@@ -19,7 +19,7 @@ export interface Opened {
   readonly bound: Bound;
 }
 
-/** Each proxy with what it is asked for: the next proxy, or for the last one the destination. */
+/** Each proxy with what is requested of it: the next proxy, or of the last one the destination. */
 export function toHops(chain: readonly SocksProxy[], destination: Destination): readonly Hop[] {
   return chain.map((proxy, i) => ({ proxy, destination: chain[i + 1] ?? destination }));
 }
@@ -45,7 +45,7 @@ export async function negotiateHops(
 }
 
 /** Sends the request to the last proxy of the chain. `toSteps` can replace the steps of the request. */
-export async function requestTunnel(
+export async function requestLast(
   connection: Connection,
   hops: readonly Hop[],
   attempt: Attempt,
@@ -54,11 +54,6 @@ export async function requestTunnel(
   const hop = hops.at(-1) as Hop;
   attempt.progress.enter('request', hop);
   return { connection, bound: await perform(toSteps(hop), connection, attempt) };
-}
-
-/** Performs the whole handshake message by message, which every server understands. */
-export async function openHops(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
-  return requestTunnel(await negotiateHops(hops, attempt), hops, attempt);
 }
 
 /** @throws SocksError `ERR_SOCKS_PROXY_CLOSED` when the connection ends before the steps are done; what they throw */

@@ -4,11 +4,15 @@
 
 import { clearTimeout, setTimeout } from 'node:timers';
 import { SocksError } from '../errors.ts';
+import type { SocksOptions } from '../options.ts';
+import { canPipeline } from '../protocol/handshake.ts';
 import { pipelined5 } from '../protocol/socks5.ts';
 import type { Hop } from '../protocol/step.ts';
 import { printProxy } from '../proxy.ts';
+import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
-import { negotiateHops, openHops, requestTunnel } from './hops.ts';
+import type { Connection } from './connection.ts';
+import { negotiateHops, requestLast } from './hops.ts';
 import type { Opened } from './hops.ts';
 
 /**
@@ -31,31 +35,45 @@ type Outcome =
   | { readonly kind: 'tunnel'; readonly opened: Opened; readonly by: Attempt }
   | { readonly kind: 'refused' | 'unanswered' | 'stopped'; readonly error: unknown; readonly by: Attempt };
 
-export async function openPipelined(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
-  const { proxy } = hops.at(-1) as Hop;
-  const name = printProxy(proxy);
-  if (lockStepOnly.has(name)) return openHops(hops, attempt);
+/** True if the handshake with this proxy is to be sent in one segment. */
+export function isPipelined(
+  proxy: SocksProxy | undefined,
+  { pipeline, auth = 'auto' }: SocksOptions,
+): boolean {
+  return !!(pipeline && proxy && canPipeline(proxy, auth) && !lockStepOnly.has(printProxy(proxy)));
+}
 
+/** @param took how many milliseconds connecting took */
+export async function requestPipelined(
+  connection: Connection,
+  hops: readonly Hop[],
+  attempt: Attempt,
+  took: number,
+): Promise<Opened> {
   const [pipelined, lockStep] = [attempt.part(), attempt.part()];
-  const started = performance.now();
-  const connection = await negotiateHops(hops, pipelined, false);
-  const alone = Math.max(ALONE.least, ALONE.dials * (performance.now() - started));
-  const opening = requestTunnel(connection, hops, pipelined, pipelined5);
+  connection.belongTo(pipelined);
+  const opening = requestLast(connection, hops, pipelined, pipelined5);
   // A socket that was handed in cannot be replaced by a second connection.
   if (attempt.existing) return opening;
 
   // In one segment, one method is offered. Message by message, `auto` may offer a second one.
+  const { proxy } = hops.at(-1) as Hop;
   const otherMethods = proxy.credentials !== undefined && attempt.options.auth !== 'required';
   const first = outcomeOf(opening, pipelined, otherMethods);
-  const early = await within(alone, first);
+  const early = await within(Math.max(ALONE.least, ALONE.dials * took), first);
   if (early && early.kind !== 'unanswered') return resultOf(early);
 
-  const second = outcomeOf(openHops(hops, lockStep), lockStep);
+  const second = outcomeOf(openMessageByMessage(hops, lockStep), lockStep);
   let last = await (early ? second : Promise.race([first, second]));
   if (!early && last.kind === 'unanswered') last = await (last.by === pipelined ? second : first);
-  if (last.by === lockStep && (last.kind === 'tunnel' || last.kind === 'refused')) remember(name);
+  if (last.by === lockStep && (last.kind === 'tunnel' || last.kind === 'refused'))
+    remember(printProxy(proxy));
   (last.by === lockStep ? pipelined : lockStep).stop(new Error('the other attempt was answered first'));
   return resultOf(last);
+}
+
+async function openMessageByMessage(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
+  return requestLast(await negotiateHops(hops, attempt), hops, attempt);
 }
 
 async function outcomeOf(opening: Promise<Opened>, by: Attempt, otherMethods = false): Promise<Outcome> {

@@ -1,0 +1,113 @@
+// Opens a tunnel through one chain, in two halves. negotiateChain() is all that does not touch the destination: local
+// look-ups, dialling, TLS to proxies, greeting and authentication. requestTunnel() is the request to the last proxy.
+
+import { isOnion } from '../destination.ts';
+import type { Destination } from '../destination.ts';
+import { SocksError } from '../errors.ts';
+import { checkHop } from '../protocol/handshake.ts';
+import type { Hop } from '../protocol/step.ts';
+import { invalidProxy } from '../proxy.ts';
+import type { SocksProxy } from '../proxy.ts';
+import type { Attempt } from './attempt.ts';
+import type { Connection } from './connection.ts';
+import { negotiateHops, requestLast, toHops } from './hops.ts';
+import type { Opened } from './hops.ts';
+import { needsLookup, resolveHops } from './lookup.ts';
+import { isPipelined, requestPipelined } from './pipeline.ts';
+import type { Standby } from './standby.ts';
+
+/** A connection to the last proxy of a chain, on which the request is still to be sent. It belongs to the attempt. */
+export interface Negotiated {
+  readonly chain: readonly SocksProxy[];
+  /** The hops, once for each address that a local look-up gave. The connection is for the first of them. */
+  readonly candidates: readonly (readonly Hop[])[];
+  readonly connection: Connection;
+  readonly isStandby?: boolean;
+  /** How many milliseconds connecting took, if greeting and authentication are to be sent with the request. */
+  readonly took?: number;
+}
+
+/**
+ * Connects to the last proxy of the chain, and negotiates with it. Nothing of this touches the destination, so that
+ * several chains can be tried side by side, each with an attempt of its own.
+ */
+export async function negotiateChain(
+  chain: readonly SocksProxy[],
+  destination: Destination,
+  attempt: Attempt,
+  standby?: Standby,
+): Promise<Negotiated> {
+  const hops = toHops(chain, destination);
+  for (const hop of hops) checkHop(hop, attempt.options.auth ?? 'auto');
+  if (!attempt.existing && chain[0]?.path === undefined && isOnion(chain[0]?.host ?? '')) {
+    throw invalidProxy(
+      'an onion name is never looked up: use this proxy as a later hop of a chain through tor',
+    );
+  }
+  const candidates = needsLookup(hops) ? await resolveHops(hops, attempt) : [hops];
+  return negotiate(chain, candidates, attempt, standby);
+}
+
+async function negotiate(
+  chain: readonly SocksProxy[],
+  candidates: readonly (readonly Hop[])[],
+  attempt: Attempt,
+  standby?: Standby,
+): Promise<Negotiated> {
+  const taken = await standby?.take(chain, attempt);
+  if (taken) return { chain, candidates, connection: taken, isStandby: true };
+  const [hops = []] = candidates;
+  const pipelined = isPipelined(chain.at(-1), attempt.options);
+  const started = performance.now();
+  const connection = await negotiateHops(hops, attempt, !pipelined);
+  return { chain, candidates, connection, ...(pipelined && { took: performance.now() - started }) };
+}
+
+/**
+ * Sends the request. After a refusal that concerns the address alone, it tries the next address of the look-up on
+ * another connection.
+ */
+export async function requestTunnel(
+  { chain, candidates, connection, isStandby, took }: Negotiated,
+  attempt: Attempt,
+  standby?: Standby,
+): Promise<Opened> {
+  const [hops = [], ...others] = candidates;
+  try {
+    const opened = await (took === undefined
+      ? requestLast(connection, hops, attempt)
+      : requestPipelined(connection, hops, attempt, took));
+    standby?.fill(chain);
+    return opened;
+  } catch (error) {
+    connection.destroy(error);
+    if (attempt.stopped) throw error;
+    // A proxy that refused this destination is working, so standby connections to it are of use.
+    if (isFromRequest(error)) standby?.fill(chain);
+    if (isStandby && wasNotReceived(error))
+      return requestTunnel(await negotiate(chain, candidates, attempt), attempt, standby);
+    if (others.length === 0 || attempt.existing || !concernsAddress(error)) throw error;
+    return requestTunnel(await negotiate(chain, others, attempt, standby), attempt, standby);
+  }
+}
+
+/**
+ * A reset means that the proxy had closed the connection before the request came. An orderly close is a refusal:
+ * OpenSSH refuses like that.
+ */
+function wasNotReceived(error: unknown): boolean {
+  if (!(error instanceof SocksError) || error.code !== 'ERR_SOCKS_PROXY_CLOSED' || error.detail) return false;
+  const { code = '' } = (error.cause ?? {}) as NodeJS.ErrnoException;
+  return code === 'ECONNRESET' || code === 'EPIPE';
+}
+
+/** True if another address can succeed: only when the proxy failed to connect to this one. */
+function concernsAddress(error: unknown): boolean {
+  return isFromRequest(error) && !NOT_THE_ADDRESS.test(error.code);
+}
+
+function isFromRequest(error: unknown): error is SocksError {
+  return error instanceof SocksError && error.phase === 'request';
+}
+
+const NOT_THE_ADDRESS = /_(?:PROTOCOL|COMMAND_NOT_SUPPORTED|IDENTD_UNREACHABLE|IDENTD_MISMATCH)$/;
