@@ -1,4 +1,4 @@
-// docs/PROTOCOL.md, rule by rule: those that no other test shows, and the list of where each is shown.
+// docs/protocol.md, rule by rule: those that no other test shows, and the list of where each is shown.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
@@ -110,7 +110,7 @@ test('rule 24: an end before the reply says what OpenSSH means by it', async () 
 
 test('every rule has a test', () => {
   const root = new URL('../../../', import.meta.url);
-  const rules = [...readFileSync(new URL('docs/PROTOCOL.md', root), 'utf8').matchAll(/^(\d+)\. /gm)].map(
+  const rules = [...readFileSync(new URL('docs/protocol.md', root), 'utf8').matchAll(/^(\d+)\. /gm)].map(
     ([, number]) => Number(number),
   );
   expect(rules).toEqual(Array.from({ length: 29 }, (_, i) => i + 1));
