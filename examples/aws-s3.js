@@ -1,4 +1,4 @@
-// One agent for both protocols of the AWS SDK: node aws-s3.js socks5://127.0.0.1:1080 https://s3.example.com bucket key
+// The AWS SDK takes an http.Agent for each protocol, and here one for both: node aws-s3.js socks5://127.0.0.1:1080 https://s3.example.com bucket key
 
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { NodeHttpHandler } from '@smithy/node-http-handler';

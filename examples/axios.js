@@ -1,4 +1,4 @@
-// axios: one agent for both protocols, and its own proxy support off: node axios.js socks5://127.0.0.1:1080 https://example.com/
+// axios takes one agent for both protocols; its own proxy support is off: node axios.js socks5://127.0.0.1:1080 https://example.com/
 
 import { SocksAgent } from '@socksify/agent';
 import axios from 'axios';

@@ -1,4 +1,4 @@
-// The environment decides: SOCKS_PROXY=socks5://127.0.0.1:1080 NO_PROXY=localhost node environment.js https://example.com/
+// The environment names the proxy: SOCKS_PROXY=socks5://127.0.0.1:1080 NO_PROXY=localhost node environment.js https://example.com/
 
 import https from 'node:https';
 import { SocksAgent } from '@socksify/agent';

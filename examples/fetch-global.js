@@ -8,4 +8,4 @@ const undo = setGlobalDispatcher(new SocksDispatcher(proxy));
 const response = await fetch(url);
 console.log(response.status, await response.text());
 
-undo(); // from here on, fetch goes direct again
+undo(); // from here on, fetch connects directly again

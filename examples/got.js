@@ -1,4 +1,4 @@
-// got: one agent under both names: node got.js socks5://127.0.0.1:1080 https://example.com/
+// got takes an agent for each protocol, and here one for both: node got.js socks5://127.0.0.1:1080 https://example.com/
 
 import { SocksAgent } from '@socksify/agent';
 import got from 'got';

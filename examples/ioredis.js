@@ -1,4 +1,4 @@
-// ioredis takes a class that connects: node ioredis.js socks5://127.0.0.1:1080 redis.example.com 6379
+// ioredis takes a class whose connect() returns a socket: node ioredis.js socks5://127.0.0.1:1080 redis.example.com 6379
 
 import { connect } from '@socksify/core';
 import { Redis } from 'ioredis';

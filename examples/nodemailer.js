@@ -1,4 +1,4 @@
-// nodemailer asks for a socket: node nodemailer.js socks5://127.0.0.1:1080 mail.example.com 587 me@example.com you@example.com
+// nodemailer uses the socket that getSocket returns: node nodemailer.js socks5://127.0.0.1:1080 mail.example.com 587 me@example.com you@example.com
 
 import { callbackify } from 'node:util';
 import { connect } from '@socksify/core';

@@ -1,4 +1,4 @@
-// The openai client hands its fetchOptions to fetch: node openai.js socks5://127.0.0.1:1080 https://api.openai.com/v1 KEY
+// The openai client passes its fetchOptions to fetch: node openai.js socks5://127.0.0.1:1080 https://api.openai.com/v1 KEY
 
 import { SocksDispatcher } from '@socksify/undici';
 import OpenAI from 'openai';

@@ -1,4 +1,4 @@
-// The handshake without our sockets, over any Duplex; here a proxy in memory: node own-transport.js
+// The handshake over a Duplex of your own; here a proxy in memory: node own-transport.js
 
 import { once } from 'node:events';
 import { Duplex } from 'node:stream';

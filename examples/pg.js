@@ -1,4 +1,4 @@
-// pg takes a stream and connects it, which a tunnel is already: node pg.js socks5://127.0.0.1:1080 db.example.com 5432 me
+// pg calls connect() of the stream that it is given, but a tunnel is connected already: node pg.js socks5://127.0.0.1:1080 db.example.com 5432 me
 
 import { connect } from '@socksify/core';
 import pg from 'pg';

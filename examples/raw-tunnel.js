@@ -1,4 +1,4 @@
-// Any protocol over a bare socket: node raw-tunnel.js socks5://127.0.0.1:1080 example.com 80
+// Any protocol over TCP: node raw-tunnel.js socks5://127.0.0.1:1080 example.com 80
 
 import { connect } from '@socksify/core';
 

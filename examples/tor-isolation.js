@@ -1,11 +1,11 @@
-// Tor builds separate circuits for separate credentials: node tor-isolation.js 127.0.0.1:9050 http://example.onion/
+// tor builds separate circuits for different credentials: node tor-isolation.js 127.0.0.1:9050 http://example.onion/
 
 import { randomUUID } from 'node:crypto';
 import { SocksDispatcher } from '@socksify/undici';
 
 const [tor, url] = process.argv.slice(2);
 
-/** A dispatcher of its own for each identity; `required`, so that the credentials cannot go unused. */
+/** One dispatcher for each identity. `auth: 'required'` makes sure that the credentials are used. */
 function identity() {
   return new SocksDispatcher(`socks5h://${randomUUID()}:isolated@${tor}`, { auth: 'required' });
 }
