@@ -1,0 +1,357 @@
+// The README files and the pages of docs/: every block of code is run or type-checked, every link leads to a file and
+// heading that exist, and every test that a page names exists.
+//
+// Blocks of js and sh are run as they stand, against a proxy and a site of this file; blocks of ts are type-checked. A
+// comment in front of a block says more:
+//   <!-- not run: REASON -->   the block is type-checked (js, ts), or read only (sh)
+//   <!-- set-up: CODE -->      put in front of the block, for names that the text before it explains
+//   <!-- prints: TEXT -->      what the block prints has this text in it
+//   <!-- no request -->        the block sends nothing to the proxy
+
+import { execFile, execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { startServer } from '@socksify/server';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const HOMEPAGE = 'https://github.com/socksify/socksify/';
+
+const list = (folder: string, pattern: RegExp): string[] =>
+  readdirSync(join(ROOT, folder))
+    .filter((name) => pattern.test(name))
+    .map((name) => join(folder, name));
+
+const PAGES = [
+  ...list('.', /\.md$/),
+  ...list('docs', /\.md$/),
+  ...list('examples', /\.md$/),
+  ...list('packages', /^[a-z]+$/).map((folder) => join(folder, 'README.md')),
+].filter((page) => existsSync(join(ROOT, page)));
+const read = (page: string): string => readFileSync(join(ROOT, page), 'utf8');
+
+interface Block {
+  /** Page and line, such as `README.md:9`. */
+  readonly place: string;
+  readonly language: string;
+  readonly code: string;
+  /** What the comments in front of the block say, by the word that each begins with. */
+  readonly notes: ReadonlyMap<string, string>;
+}
+
+const NOTES = new Set(['not run', 'set-up', 'prints', 'no request']);
+
+function blocksOf(page: string): Block[] {
+  const text = read(page);
+  return [...text.matchAll(/((?:^<!--(?:(?!-->)[\s\S])*-->\s*?\n)*)^```(\w*)\n([\s\S]*?)^```$/gm)].map(
+    (match) => {
+      const [, comments = '', language = '', code = ''] = match;
+      const line = text.slice(0, match.index + comments.length).split('\n').length;
+      const notes = [...comments.matchAll(/<!--\s*([\s\S]*?)\s*-->/g)].map(
+        ([, note = '']): [string, string] => {
+          const [, name = note, value = ''] = /^([a-z -]+?): ?\n?([\s\S]*)$/.exec(note) ?? [];
+          return [name, value];
+        },
+      );
+      return { place: `${page}:${line}`, language, code, notes: new Map(notes) };
+    },
+  );
+}
+
+const BLOCKS = PAGES.flatMap(blocksOf);
+const isRun = ({ language, notes }: Block): boolean => /^(?:js|sh)$/.test(language) && !notes.has('not run');
+const RUN = BLOCKS.filter(isRun);
+const TYPED = BLOCKS.filter(({ language }) => /^(?:js|ts)$/.test(language));
+
+/** An empty project with our packages and those that the examples use. */
+const project = realpathSync(mkdtempSync(join(tmpdir(), 'socksify-docs-')));
+const modules = join(project, 'node_modules');
+const fileOf = ({ place, language }: Block): string =>
+  `${place.replaceAll(/\W+/g, '-')}.${language === 'ts' ? 'mts' : 'mjs'}`;
+const sourceOf = ({ code, notes }: Block): string => [notes.get('set-up'), code].filter(Boolean).join('\n');
+
+/** What a block of sh can start. */
+const APP = `fetch(process.argv[2] ?? process.env.SITE).then(async (response) => {
+  console.log(response.status, await response.text());
+});
+`;
+
+interface Outcome {
+  readonly output: string;
+  readonly errors: string;
+  readonly status: unknown;
+  /** The hosts that the proxy was asked for. */
+  readonly hosts: readonly string[];
+}
+const outcomes = new Map<string, Outcome>();
+let types = '';
+
+const hello: RequestListener = (request, response) => {
+  request.resume();
+  response.setHeader('content-type', request.url === '/json' ? 'application/json' : 'text/plain');
+  response.end(request.url === '/json' ? '{"hello":"world"}' : 'hello');
+};
+
+beforeAll(async () => {
+  fillProject();
+  const request = '-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=docs';
+  const names = 'subjectAltName=DNS:example.com,DNS:example.org,DNS:proxy.example,IP:127.0.0.1';
+  const out = ['-addext', names, '-keyout', join(project, 'key.pem'), '-out', join(project, 'ca.pem')];
+  execFileSync('openssl', ['req', ...request.split(' '), ...out], { stdio: 'ignore' });
+  const tls = { key: readFileSync(join(project, 'key.pem')), cert: readFileSync(join(project, 'ca.pem')) };
+  const site = [createHttpServer(hello), createHttpsServer(tls, hello)] as const;
+  const [http = 0, https = 0] = await Promise.all(site.map(listen));
+  try {
+    const queue = RUN.values();
+    const work = async (): Promise<void> => {
+      for (const block of queue) outcomes.set(block.place, await run(block, { http, https }, tls));
+    };
+    [types] = await Promise.all([checkTypes(), work(), work(), work()]);
+  } finally {
+    for (const server of site) {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+}, 120_000);
+afterAll(() => rmSync(project, { recursive: true, force: true }));
+
+function fillProject(): void {
+  mkdirSync(join(modules, '@socksify'), { recursive: true });
+  mkdirSync(join(modules, '.bin'));
+  const link = (name: string, to: string): void => {
+    const path = join(modules, name);
+    if (existsSync(path)) return;
+    mkdirSync(dirname(path), { recursive: true });
+    symlinkSync(realpathSync(to), path);
+  };
+  for (const name of ['agent', 'core', 'env', 'undici'])
+    link(`@socksify/${name}`, join(ROOT, 'packages', name));
+  link('socksify', join(ROOT, 'packages/socksify'));
+  link('@types/node', join(ROOT, 'node_modules/@types/node'));
+  for (const name of [
+    'axios',
+    'got',
+    'ioredis',
+    'node-fetch',
+    'nodemailer',
+    'openai',
+    'pg',
+    'superagent',
+    'ws',
+  ])
+    link(name, join(ROOT, 'examples/node_modules', name));
+  link('@types/ws', join(ROOT, 'examples/node_modules/@types/ws'));
+  for (const version of ['7', '8'])
+    link(`undici${version}`, join(ROOT, `test/e2e/node_modules/undici${version}`));
+  writeFileSync(join(project, 'package.json'), '{ "type": "module" }');
+  writeFileSync(join(project, 'app.js'), APP);
+  // What npm makes of the `bin` of a package.
+  const command = `#!/bin/sh\nexec node ${join(ROOT, 'packages/socksify/dist/command.js')} "$@"\n`;
+  writeFileSync(join(modules, '.bin/socksify'), command, { mode: 0o755 });
+}
+
+async function listen(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as AddressInfo).port;
+}
+
+type Ports = Readonly<Record<'http' | 'https', number>>;
+
+/** The block as it stands, but for the ports: those that a reader has are not free here. */
+async function run(block: Block, ports: Ports, tls: { key: Buffer; cert: Buffer }): Promise<Outcome> {
+  const options = { names: { 'example.com': '127.0.0.1', 'example.org': '127.0.0.1' } };
+  const users = { users: 'any', allowAnonymous: true } as const;
+  const proxy = await startServer({ ...options, ...users });
+  const inTls = await startServer({ ...options, ...users, tls });
+  const source = sourceOf(block)
+    .replaceAll('127.0.0.1:1080', `127.0.0.1:${proxy.port}`)
+    .replaceAll('127.0.0.1:1443', `127.0.0.1:${inTls.port}`)
+    .replaceAll(
+      /\b(http|https):\/\/(example\.(?:com|org))\//g,
+      (_, scheme: keyof Ports, host: string) => `${scheme}://${host}:${ports[scheme]}/`,
+    )
+    .replaceAll(
+      /(host: 'example\.(?:com|org)', port: )(80|443)\b/g,
+      (_, before: string, port: string) => `${before}${port === '80' ? ports.http : ports.https}`,
+    );
+  const file = join(project, `run-${fileOf(block)}`);
+  writeFileSync(file, source);
+  const path = [dirname(process.execPath), join(modules, '.bin'), process.env['PATH']].join(delimiter);
+  const certificate = { NODE_EXTRA_CA_CERTS: join(project, 'ca.pem') };
+  const env = { PATH: path, HOME: project, SITE: `https://example.com:${ports.https}/`, ...certificate };
+  const [command, ...args] = block.language === 'sh' ? ['sh', '-e', file] : [process.execPath, file];
+  const { output, errors, status } = await promisify(execFile)(command, args, {
+    cwd: project,
+    env,
+    timeout: 20_000,
+  }).then(
+    ({ stdout, stderr }) => ({ output: stdout, errors: stderr, status: 0 }),
+    (error: { stdout: string; stderr: string; code: unknown; signal: unknown }) => ({
+      output: error.stdout,
+      errors: error.stderr,
+      status: error.code ?? error.signal,
+    }),
+  );
+  const hosts = [...proxy.log, ...inTls.log].map(({ host }) => host);
+  await Promise.all([proxy.close(), inTls.close()]);
+  return { output, errors, status, hosts };
+}
+
+/** What tsc says of all blocks of js and ts, under the strictest options and without the library of browsers. */
+async function checkTypes(): Promise<string> {
+  for (const block of TYPED) writeFileSync(join(project, fileOf(block)), `${sourceOf(block)}\nexport {};\n`);
+  const compilerOptions = {
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    allowJs: true,
+    checkJs: true,
+    noEmit: true,
+    skipLibCheck: true,
+    module: 'NodeNext',
+    target: 'ES2022',
+    lib: ['ES2023'],
+    types: ['node'],
+  };
+  const config = { compilerOptions, files: TYPED.map(fileOf) };
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(config));
+  return promisify(execFile)(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', '.'], {
+    cwd: project,
+  }).then(
+    () => '',
+    (error: { stdout: string; stderr: string }) => error.stdout + error.stderr,
+  );
+}
+
+describe('a block of code', () => {
+  test.each(RUN.map((block) => [block.place, block] as const))('is run: %s', (place, { notes }) => {
+    const outcome = outcomes.get(place);
+    expect(outcome).toMatchObject({ status: 0, errors: '' });
+    expect(outcome?.output).toContain(notes.get('prints') ?? '');
+    // The site has names that this machine does not know, so an answer of it came through the proxy.
+    if (notes.has('no request')) expect(outcome?.hosts).toEqual([]);
+    else expect(outcome?.hosts).not.toEqual([]);
+  });
+
+  test('has types that fit, if it is of js or ts', () => {
+    expect(TYPED.length).toBeGreaterThan(5);
+    expect(types).toBe('');
+  });
+
+  test('says why it is not run, and names its language', () => {
+    for (const { place, language, notes } of BLOCKS) {
+      expect(['js', 'ts', 'sh', 'text', 'json', 'ini', 'dockerfile'], place).toContain(language);
+      expect(
+        [...notes.keys()].filter((note) => !NOTES.has(note)),
+        place,
+      ).toEqual([]);
+      if (notes.has('not run')) expect(notes.get('not run'), place).toMatch(/\w+ \w+/);
+      if (language === 'ts') expect([...notes.keys()], place).toContain('not run');
+    }
+  });
+
+  test('stands in a fence', () => {
+    for (const page of PAGES) {
+      const prose = read(page).replaceAll(/^```\w*\n[\s\S]*?^```$/gm, '');
+      expect(prose.match(/\n\n {4}\S.*/g) ?? [], page).toEqual([]);
+    }
+  });
+
+  test('installs packages that are made here', () => {
+    const ours = list('packages', /^[a-z]+$/).map((folder) => {
+      const manifest = JSON.parse(read(join(folder, 'package.json'))) as { name: string };
+      return manifest.name;
+    });
+    const installs = BLOCKS.flatMap(({ code }) => code.match(/^npm install (.*)$/gm) ?? []);
+    expect(installs.length).toBeGreaterThan(0);
+    for (const name of installs.flatMap((line) => line.split(' ').slice(2)))
+      if (!name.startsWith('-')) expect(ours).toContain(name);
+  });
+});
+
+describe.each(PAGES)('%s: its links', (page) => {
+  const prose = read(page).replaceAll(/^```\w*\n[\s\S]*?^```$/gm, '');
+  const links = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
+
+  test('lead to files and headings that exist', () => {
+    const dead = links.filter((link) => {
+      const [path = '', heading] = link.split('#');
+      if (/^(?:https?|mailto):/.test(link) && !link.startsWith(HOMEPAGE)) return false;
+      const inTree = path.replace(/^https:\/\/github\.com\/socksify\/socksify\/(?:blob|tree)\/main\//, '');
+      if (inTree !== path) return !isThere(inTree, heading);
+      if (link.startsWith(HOMEPAGE))
+        return !/^(?:issues|security\/advisories\/new)?$/.test(link.slice(HOMEPAGE.length));
+      return !isThere(path === '' ? page : join(dirname(page), path), heading);
+    });
+    expect(dead).toEqual([]);
+  });
+
+  test('are written in one form, so that all of them are followed', () => {
+    expect(prose.match(/^\[[^\]]+\]: .*$|<https?:.*>/gm) ?? []).toEqual([]);
+  });
+
+  test('and the tests that it names, exist', () => {
+    const named = [...prose.matchAll(/`([\w./-]+\.test\.ts)`/g)].map(([, path = '']) => path);
+    const missing = named.filter(
+      (path) => ![dirname(page), '.'].some((from) => isThere(join(from, path), undefined)),
+    );
+    expect(missing).toEqual([]);
+  });
+});
+
+function isThere(path: string, heading: string | undefined): boolean {
+  if (!existsSync(join(ROOT, path))) return false;
+  if (heading === undefined || !path.endsWith('.md')) return true;
+  const headings = read(path).match(/^#{1,6} .*$/gm) ?? [];
+  return headings.some((line) => slugOf(line.replace(/^#+ /, '')) === heading);
+}
+
+/** The anchor that GitHub gives to a heading. */
+function slugOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+    .replaceAll(/\s/g, '-');
+}
+
+describe('the README', () => {
+  test('says in its first lines what to install, and shows a fetch of at most four lines', () => {
+    const first = blocksOf('README.md').filter(({ language }) => language === 'js' || language === 'sh');
+    expect(first[0]?.code).toMatch(/^npm install @socksify\/undici\n$/);
+    expect(first[1]?.code.trim().split('\n').filter(Boolean).length).toBeLessThanOrEqual(4);
+    expect(first[1]?.code).toContain('await fetch(');
+  });
+
+  test('names the command that runs the tests, which .ci/run runs', () => {
+    expect(read('README.md')).toContain('npx -y pnpm@12 test');
+    expect(read('CONTRIBUTING.md')).toContain('npx -y pnpm@12 test');
+    const script = read('.ci/run');
+    expect(script).toContain('pnpm() { npx -y pnpm@12 "$@"; }');
+    expect(script).toMatch(/^pnpm test /m);
+  });
+
+  test('names the oldest Node that the packages take', () => {
+    for (const folder of list('packages', /^[a-z]+$/)) {
+      const { engines } = JSON.parse(read(join(folder, 'package.json'))) as { engines: { node: string } };
+      expect(engines.node, folder).toBe('>=20.19');
+    }
+    expect(read('README.md')).toContain('Node 20.19');
+  });
+});
