@@ -76,15 +76,17 @@ function blocksOf(page: string): Block[] {
 }
 
 const BLOCKS = PAGES.flatMap(blocksOf);
-const isRun = ({ language, notes }: Block): boolean => /^(?:js|sh)$/.test(language) && !notes.has('not run');
+const isRun = ({ language, notes }: Block): boolean =>
+  /^(?:js|cjs|sh)$/.test(language) && !notes.has('not run');
 const RUN = BLOCKS.filter(isRun);
-const TYPED = BLOCKS.filter(({ language }) => /^(?:js|ts)$/.test(language));
+const TYPED = BLOCKS.filter(({ language }) => /^(?:js|cjs|ts)$/.test(language));
 
 /** An empty project with our packages and those that the examples use. */
 const project = realpathSync(mkdtempSync(join(tmpdir(), 'socksify-docs-')));
 const modules = join(project, 'node_modules');
+const ENDINGS: Readonly<Record<string, string>> = { js: 'mjs', cjs: 'cjs', ts: 'mts', sh: 'sh' };
 const fileOf = ({ place, language }: Block): string =>
-  `${place.replaceAll(/\W+/g, '-')}.${language === 'ts' ? 'mts' : 'mjs'}`;
+  `${place.replaceAll(/\W+/g, '-')}.${ENDINGS[language]}`;
 const sourceOf = ({ code, notes }: Block): string => [notes.get('set-up'), code].filter(Boolean).join('\n');
 
 /** What a block of sh can start. */
@@ -215,11 +217,17 @@ async function run(block: Block, ports: Ports, tls: { key: Buffer; cert: Buffer 
   return { output, errors, status, hosts };
 }
 
-/** What tsc says of all blocks of js and ts, under the strictest options and without the library of browsers. */
+/** What tsc says of all blocks of js and ts, under strict options and without the library of browsers. */
 async function checkTypes(): Promise<string> {
-  for (const block of TYPED) writeFileSync(join(project, fileOf(block)), `${sourceOf(block)}\nexport {};\n`);
+  for (const block of TYPED)
+    writeFileSync(
+      join(project, fileOf(block)),
+      sourceOf(block) + (block.language === 'cjs' ? '' : '\nexport {};\n'),
+    );
   const compilerOptions = {
     strict: true,
+    // The examples read properties of what they catch.
+    useUnknownInCatchVariables: false,
     exactOptionalPropertyTypes: true,
     allowJs: true,
     checkJs: true,
@@ -257,7 +265,7 @@ describe('a block of code', () => {
 
   test('says why it is not run, and names its language', () => {
     for (const { place, language, notes } of BLOCKS) {
-      expect(['js', 'ts', 'sh', 'text', 'json', 'ini', 'dockerfile'], place).toContain(language);
+      expect(['js', 'cjs', 'ts', 'sh', 'text', 'json', 'ini', 'dockerfile'], place).toContain(language);
       expect(
         [...notes.keys()].filter((note) => !NOTES.has(note)),
         place,
