@@ -2,7 +2,8 @@
 
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { domainToASCII } from 'node:url';
-import { SocksError } from './errors.ts';
+import { check, invalid } from './errors.ts';
+import { describe, isObject, withoutUndefined } from './given.ts';
 
 /** Where a tunnel leads. */
 export interface Destination {
@@ -50,15 +51,6 @@ export function parseHost(host: unknown): string | undefined {
   return name.length >= 1 && name.length <= MAX_LENGTH ? name : undefined;
 }
 
-/** Says why a value is not a host. It does not repeat the value, which may be a URL with a password. */
-export function hostProblem(host: unknown): string {
-  if (typeof host !== 'string') return `the host must be a string, not ${typeName(host)}`;
-  const [character] = FORBIDDEN.exec(host) ?? [];
-  return character === undefined
-    ? 'the host must be an IP address, or a name of 1 to 255 bytes that does not end in a number'
-    : `the host contains ${JSON.stringify(character)}: write a name or IP address alone, without scheme, port, user or zone`;
-}
-
 /** A port from 1 to 65535, from a number or a string of digits. */
 export function parsePort(port: unknown): number | undefined {
   const number = typeof port === 'string' && /^\d+$/.test(port) ? Number(port) : port;
@@ -67,29 +59,36 @@ export function parsePort(port: unknown): number | undefined {
     : undefined;
 }
 
-/** Says why a value is not a port. It does not repeat text, which may be a secret. */
-export function portProblem(port: unknown): string {
-  const given = typeof port === 'number' ? port : typeof port === 'string' ? 'this string' : typeName(port);
-  return `the port must be a number or a string of digits, from 1 to 65535, not ${given}`;
+/** @throws SocksError that says what is wrong. It does not repeat the value, which may be a URL with a password. */
+export function checkHost(host: unknown, what: 'PROXY' | 'DESTINATION'): string {
+  const parsed = parseHost(host);
+  if (parsed !== undefined) return parsed;
+  check(typeof host === 'string', what, `the host must be a string, not ${describe(host)}`);
+  const [character] = FORBIDDEN.exec(host) ?? [];
+  throw invalid(
+    what,
+    character === undefined
+      ? 'the host must be an IP address, or a name of 1 to 255 bytes that does not end in a number'
+      : `the host contains ${JSON.stringify(character)}: write a name or IP address alone, without scheme, port, user or zone`,
+  );
+}
+
+/** @throws SocksError that does not repeat text, which may be a secret */
+export function checkPort(port: unknown, what: 'PROXY' | 'DESTINATION'): number {
+  const parsed = parsePort(port);
+  if (parsed !== undefined) return parsed;
+  const given = typeof port === 'string' ? 'this string' : describe(port);
+  throw invalid(what, `the port must be a number or a string of digits, from 1 to 65535, not ${given}`);
 }
 
 /** @throws SocksError `ERR_SOCKS_INVALID_DESTINATION` */
 export function parseDestination(destination: DestinationLike): Destination {
-  if (typeof destination !== 'object' || destination === null) {
-    throw invalidDestination(`a destination is an object { host, port }, not ${typeName(destination)}`);
-  }
-  const { protocol } = destination;
-  const host = parseHost(destination.host);
-  if (host === undefined) throw invalidDestination(hostProblem(destination.host));
-  const port = parsePort(destination.port);
-  if (port === undefined) throw invalidDestination(portProblem(destination.port));
+  const problem = `a destination is an object { host, port }, not ${describe(destination)}`;
+  check(isObject(destination), 'DESTINATION', problem);
+  const host = checkHost(destination.host, 'DESTINATION');
+  const port = checkPort(destination.port, 'DESTINATION');
   // Frozen, because a selector gets it and must not change what has been checked.
-  return Object.freeze(protocol === undefined ? { host, port } : { host, port, protocol });
-}
-
-/** The type of a value, for messages that must not repeat the value. */
-export function typeName(value: unknown): string {
-  return value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value;
+  return Object.freeze(withoutUndefined<Destination>({ host, port, protocol: destination.protocol }));
 }
 
 export function isName(host: string): boolean {
@@ -102,15 +101,11 @@ export function isOnion(host: string): boolean {
 }
 
 /** `host:port`, with brackets around IPv6. */
-export function printAddress({ host, port }: { readonly host: string; readonly port: number }): string {
+export function printAddress({ host, port }: Pick<Destination, 'host' | 'port'>): string {
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
 /** 0.0.0.x with x not 0. In a SOCKS4 request such an address is the mark of SOCKS4A (SOCKS4A memo). */
 export function isSocks4aMarker(host: string): boolean {
   return isIPv4(host) && host.startsWith('0.0.0.') && host !== '0.0.0.0';
-}
-
-export function invalidDestination(detail: string, proxy = '', destination = ''): SocksError {
-  return new SocksError('ERR_SOCKS_INVALID_DESTINATION', { phase: 'input', detail, proxy, destination });
 }

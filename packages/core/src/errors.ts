@@ -3,6 +3,7 @@
 
 import { blameFor } from './blame.ts';
 import type { Blame } from './blame.ts';
+import { withoutUndefined } from './given.ts';
 
 /** Where in the life of a tunnel an error arose. `input`: before any IO. */
 export type SocksPhase =
@@ -95,12 +96,12 @@ export interface SocksErrorDetails {
  * }
  */
 export class SocksError extends Error {
-  readonly code: SocksErrorCode;
-  readonly phase: SocksPhase;
+  declare readonly code: SocksErrorCode;
+  declare readonly phase: SocksPhase;
   /** The hop that failed, without credentials, such as `socks5://127.0.0.1:1080`; empty if there is none yet. */
-  readonly proxy: string;
+  declare readonly proxy: string;
   /** What was requested of that hop, as `host:port`; empty if there is none yet. */
-  readonly destination: string;
+  declare readonly destination: string;
   /** What exactly was wrong, such as `REP 0x05`. */
   declare readonly detail?: string;
   /** The REP byte (RFC 1928 section 6) or the SOCKS4 CD byte; absent when the proxy sent no refusal. */
@@ -115,13 +116,7 @@ export class SocksError extends Error {
       `${between && `${between}: `}${MEANING[code]}${detail ? ` (${detail})` : ''}${hint ? `; ${hint}` : ''}`,
       cause === undefined ? undefined : { cause },
     );
-    this.code = code;
-    this.phase = phase;
-    this.proxy = proxy;
-    this.destination = destination;
-    if (detail !== undefined) this.detail = detail;
-    if (reply !== undefined) this.reply = reply;
-    if (hint !== undefined) this.hint = hint;
+    Object.assign(this, withoutUndefined({ code, phase, proxy, destination, detail, reply, hint }));
     if (blame !== undefined) Object.defineProperty(this, 'blame', { value: blame });
   }
 
@@ -133,6 +128,16 @@ export class SocksError extends Error {
   static {
     Object.defineProperty(this.prototype, 'name', { value: 'SocksError', configurable: true });
   }
+}
+
+/** An error about input, before any IO. */
+export function invalid(what: 'PROXY' | 'DESTINATION' | 'CREDENTIALS', detail: string): SocksError {
+  return new SocksError(`ERR_SOCKS_INVALID_${what}`, { phase: 'input', detail });
+}
+
+/** @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_DESTINATION`, `ERR_SOCKS_INVALID_CREDENTIALS` */
+export function check(condition: boolean, ...problem: Parameters<typeof invalid>): asserts condition {
+  if (!condition) throw invalid(...problem);
 }
 
 export function invalidOption(message: string, cause?: unknown): TypeError {

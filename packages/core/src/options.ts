@@ -3,6 +3,7 @@
 import type { LookupFunction, TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { invalidOption } from './errors.ts';
+import { describe, isFunction, isObject, withoutUndefined } from './given.ts';
 import { checkAuth } from './protocol/method.ts';
 import type { AuthPolicy } from './protocol/method.ts';
 import { isChecked } from './proxy.ts';
@@ -60,27 +61,24 @@ const MAX_TIMEOUT = 2 ** 31 - 1;
 const FAMILIES: ReadonlySet<unknown> = new Set([undefined, 0, 4, 6, 'IPv4', 'IPv6']);
 
 /** What each option has to be, in words and as a test. */
-const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: any) => boolean]>> = {
-  timeout: [`0 to ${MAX_TIMEOUT} milliseconds`, (ms) => Number.isFinite(ms) && ms >= 0 && ms <= MAX_TIMEOUT],
+const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: unknown) => boolean]>> = {
+  timeout: [
+    `0 to ${MAX_TIMEOUT} milliseconds`,
+    (ms) => typeof ms === 'number' && ms >= 0 && ms <= MAX_TIMEOUT,
+  ],
   lookup: ['a function such as dns.lookup', isFunction],
   tcp: [
     'an object of options of net.connect, with family 0, 4 or 6',
     (tcp) => isObject(tcp) && FAMILIES.has(tcp['family']),
   ],
   pipeline: ['true or false', (value) => typeof value === 'boolean'],
-  signal: [
-    'an AbortSignal',
-    (signal) => isFunction(signal?.addEventListener) && isFunction(signal.removeEventListener),
-  ],
+  signal: ['an AbortSignal', (signal) => hasMethods(signal, ['addEventListener', 'removeEventListener'])],
   socket: [
     'a Duplex of bytes (without setEncoding() or objectMode) that is connected to the proxy',
     (socket) =>
-      isFunction(socket?.read) &&
-      isFunction(socket.on) &&
-      isFunction(socket.destroy) &&
-      isFunction(socket.write) &&
-      !socket.readableEncoding &&
-      !socket.readableObjectMode,
+      hasMethods(socket, ['read', 'on', 'destroy', 'write']) &&
+      !socket['readableEncoding'] &&
+      !socket['readableObjectMode'],
   ],
   chain: [
     'what select() gave',
@@ -88,7 +86,7 @@ const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: any) =>
   ],
   tls: ['an object of options of tls.connect', isObject],
   prepare: ['a function', isFunction],
-  standby: ['0 to 1000 connections', (n) => Number.isInteger(n) && n >= 0 && n <= 1000],
+  standby: ['0 to 1000 connections', (n) => Number.isInteger(n) && Number(n) >= 0 && Number(n) <= 1000],
 };
 
 /**
@@ -97,8 +95,8 @@ const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: any) =>
  * @throws TypeError `ERR_INVALID_ARG_VALUE`
  */
 export function checkOptions<T extends ConnectOptions>(options: T): T {
-  if (!isObject(options)) throw invalidOption(`options are an object, not ${describe(options)}`);
-  const given = withoutUndefined(options);
+  if (describe(options) !== 'object') throw invalidOption(`options are an object, not ${describe(options)}`);
+  const given = withoutUndefined<T>(options);
   for (const [name, value] of Object.entries(given)) {
     const [meaning, isValid] = CHECKS[name] ?? [];
     if (isValid?.(value) === false) throw invalidOption(`${name} is ${meaning}, not ${describe(value)}`);
@@ -107,23 +105,6 @@ export function checkOptions<T extends ConnectOptions>(options: T): T {
   return given;
 }
 
-/** An option that is `undefined` was not given. */
-export function withoutUndefined<T extends object>(options: T): T {
-  if (!Object.values(options).includes(undefined)) return options;
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
-}
-
-function isFunction(value: unknown): boolean {
-  return typeof value === 'function';
-}
-
-/** The value if it is a number, a boolean or null, else its type: an object or a text may hold a secret. */
-function describe(value: unknown): string {
-  return typeof value === 'number' || typeof value === 'boolean' || value === null
-    ? String(value)
-    : typeof value;
+function hasMethods(value: unknown, names: readonly string[]): value is Readonly<Record<string, unknown>> {
+  return isObject(value) && names.every((name) => isFunction(value[name]));
 }

@@ -4,15 +4,16 @@ import { isUtf8 } from 'node:buffer';
 import { isIPv6 } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { URL as NodeURL } from 'node:url';
-import { hostProblem, parseHost, parsePort, portProblem, printAddress, typeName } from './destination.ts';
-import { SocksError } from './errors.ts';
+import { checkHost, checkPort, printAddress } from './destination.ts';
+import { check, invalid } from './errors.ts';
+import { describe, isObject, withoutUndefined } from './given.ts';
 import { hide, reveal } from './hidden.ts';
 
 /** Username and password of RFC 1929, or the USERID of SOCKS4. Each 0 to 255 bytes of UTF-8. */
 export interface SocksCredentials {
   readonly username: string;
   /** SOCKS5 only. Without a password, one of zero length is sent. */
-  readonly password?: string;
+  readonly password?: string | undefined;
 }
 
 /**
@@ -64,7 +65,6 @@ const SCHEMES: Readonly<Record<string, Pick<SocksProxy, 'version' | 'dns' | 'tls
 const DEFAULT_PORT = 1080;
 const ENCODE = 'percent-encode the username and password';
 const NO_URL = `not a URL such as socks5://user:password@host:1080; ${ENCODE}`;
-const NO_SCHEME = 'no scheme: write socks5:// in front of the host';
 
 /**
  * Reads `scheme://[username[:password]@]host[:port]` or, for a Unix socket, `scheme://localhost/path`.
@@ -76,80 +76,72 @@ const NO_SCHEME = 'no scheme: write socks5:// in front of the host';
  * @example parseProxy('socks5://alice:secret@proxy.example:1080')
  */
 export function parseProxy(url: string | URL): SocksProxy {
-  const text = typeof url === 'string' ? url : (url as URL | undefined)?.href;
+  const text: unknown = typeof url === 'string' ? url : url?.href;
   // The URL parser removes tabs and line breaks, also from a password.
-  if (typeof text !== 'string' || /[\t\n\r]/.test(text.trim())) throw invalidProxy(NO_URL);
-  if (text.trim() === '') throw invalidProxy('the URL is empty');
-  if (!text.includes('://')) throw invalidProxy(NO_SCHEME);
-  let parsed: URL;
-  try {
-    parsed = new NodeURL(text);
-  } catch {
-    throw invalidProxy(NO_URL);
-  }
+  check(typeof text === 'string' && !/[\t\n\r]/.test(text.trim()), 'PROXY', NO_URL);
+  check(text.trim() !== '', 'PROXY', 'the URL is empty');
+  check(text.includes('://'), 'PROXY', 'no scheme: write socks5:// in front of the host');
+  const parsed = NodeURL.canParse(text) ? new NodeURL(text) : undefined;
   // In user:password@host, the parser takes the user for a scheme; in socks5:host, it takes the host for a path.
-  if (!parsed.href.startsWith(`${parsed.protocol}//`)) throw invalidProxy(NO_URL);
-  const scheme = SCHEMES[parsed.protocol];
+  if (!parsed?.href.startsWith(`${parsed.protocol}//`)) throw invalid('PROXY', NO_URL);
+  const { protocol, username, password, hostname, port, pathname, search, hash } = parsed;
+  const scheme = SCHEMES[protocol];
   if (scheme === undefined) {
-    const named = /^https?:$/.test(parsed.protocol) ? parsed.protocol : 'this';
-    throw invalidProxy(`${named} is not a SOCKS scheme: use socks5, socks4a, socks4 or socks5s`);
+    const named = /^https?:$/.test(protocol) ? protocol : 'this';
+    throw invalid('PROXY', `${named} is not a SOCKS scheme: use socks5, socks4a, socks4 or socks5s`);
   }
-  if (parsed.search || parsed.hash) throw invalidProxy(`a proxy URL has no query and no fragment; ${ENCODE}`);
-  const unix = parsed.pathname.length > 1;
-  if (unix && (parsed.port || !['', 'localhost'].includes(parsed.hostname))) {
-    throw invalidProxy(`a path is for a Unix socket: socks5://localhost/path/to.sock; ${ENCODE}`);
-  }
+  check(!search && !hash, 'PROXY', `a proxy URL has no query and no fragment; ${ENCODE}`);
+  const isUnix = pathname.length > 1;
+  const isPath = !isUnix || (!port && ['', 'localhost'].includes(hostname));
+  check(isPath, 'PROXY', `a path is for a Unix socket: socks5://localhost/path/to.sock; ${ENCODE}`);
   // Messages print the path, and a path with an @ looks like credentials in the wrong place.
-  if (parsed.pathname.includes('@')) {
-    throw invalidProxy(`an @ in the path: write it as %40 in the path of a Unix socket; ${ENCODE}`);
-  }
-  const username = percentDecode(parsed.username);
-  const password = percentDecode(parsed.password);
+  const problem = `an @ in the path: write it as %40 in the path of a Unix socket; ${ENCODE}`;
+  check(!pathname.includes('@'), 'PROXY', problem);
+  const credentials = { username: percentDecode(username), password: percentDecode(password) || undefined };
   return toProxy({
     ...scheme,
-    host: unix ? 'localhost' : percentDecode(parsed.hostname),
-    port: parsed.port || DEFAULT_PORT,
-    ...(unix ? { path: percentDecode(parsed.pathname) } : {}),
-    ...(username || password ? { credentials: password ? { username, password } : { username } } : {}),
+    host: percentDecode(hostname),
+    port: port || undefined,
+    path: isUnix ? percentDecode(pathname) : undefined,
+    credentials: username || password ? credentials : undefined,
   });
 }
 
 const checked = new WeakSet<object>();
-export const isChecked = (proxy: object): boolean => checked.has(proxy);
+export const isChecked = (value: object): value is SocksProxy => checked.has(value);
 
 /** Text or object to a checked, frozen {@link SocksProxy}. */
 export function toProxy(value: ProxyLike): SocksProxy {
   if (typeof value === 'string') return parseProxy(value);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalidProxy(`a proxy is a URL or an object such as { version: 5, host }, not ${typeName(value)}`);
-  }
-  if (checked.has(value)) return value as SocksProxy;
+  const given = describe(value);
+  check(
+    given === 'object',
+    'PROXY',
+    `a proxy is a URL or an object such as { version: 5, host }, not ${given}`,
+  );
+  if (isChecked(value)) return value;
   // `instanceof URL` would miss some: each realm has its own URL class, and so has jsdom.
   if ('href' in value && typeof value.href === 'string') return parseProxy(value);
   refuseUnknownFields(value);
-  const { version, host: named, port = DEFAULT_PORT, path, credentials, dns = 'remote', tls } = value;
-  if (version !== 4 && version !== 5) throw invalidProxy('the version must be the number 4 or 5');
-  if (dns !== 'remote' && dns !== 'local') throw invalidProxy("dns must be 'remote' or 'local'");
-  if (tls !== undefined && (typeof tls !== 'object' || tls === null))
-    throw invalidProxy('tls must be an object of TLS options');
-  if (path !== undefined && (typeof path !== 'string' || path === '' || path.includes('\0'))) {
-    throw invalidProxy('path must be the path of a Unix socket');
-  }
+  const { version, host, port = DEFAULT_PORT, path, credentials, dns = 'remote', tls } = value;
+  check(version === 4 || version === 5, 'PROXY', 'the version must be the number 4 or 5');
+  check(dns === 'remote' || dns === 'local', 'PROXY', "dns must be 'remote' or 'local'");
+  check(tls === undefined || isObject(tls), 'PROXY', 'tls must be an object of TLS options');
+  const isPath = path === undefined || (typeof path === 'string' && path !== '' && !path.includes('\0'));
+  check(isPath, 'PROXY', 'path must be the path of a Unix socket');
   // An IPv6 zone is allowed here: Node dials the proxy itself, and no SOCKS message carries this address.
-  const literal = typeof named === 'string' && isIPv6(named);
-  const host = path !== undefined ? 'localhost' : literal ? named : parseHost(named);
-  if (host === undefined) throw invalidProxy(hostProblem(named));
-  const number = parsePort(port);
-  if (number === undefined) throw invalidProxy(portProblem(port));
-  const proxy: SocksProxy = Object.freeze({
-    version,
-    host,
-    port: number,
-    ...(path === undefined ? {} : { path }),
-    ...(credentials === undefined ? {} : { credentials: toCredentials(version, credentials) }),
-    dns,
-    ...(tls === undefined ? {} : { tls: hide(reveal(tls)) }),
-  });
+  const literal = typeof host === 'string' && isIPv6(host) ? host : undefined;
+  const proxy = Object.freeze(
+    withoutUndefined<SocksProxy>({
+      version,
+      host: path === undefined ? (literal ?? checkHost(host, 'PROXY')) : 'localhost',
+      port: checkPort(port, 'PROXY'),
+      path,
+      credentials: credentials === undefined ? undefined : toCredentials(version, credentials),
+      dns,
+      tls: tls && hide(reveal(tls)),
+    }),
+  );
   checked.add(proxy);
   return proxy;
 }
@@ -173,7 +165,7 @@ function refuseUnknownFields(value: object): void {
   const unknown = fieldsOf(value).find((name) => !FIELDS.includes(name) && fields[name] !== undefined);
   if (unknown === undefined) return;
   const [, instead = FIELDS.join(', ')] = INSTEAD.find(([name]) => name.test(unknown)) ?? [];
-  throw invalidProxy(`a proxy object has no field ${printField(unknown)}: write ${instead}`);
+  throw invalid('PROXY', `a proxy object has no field ${printField(unknown)}: write ${instead}`);
 }
 
 /** Own and inherited fields, the getters of a class among them, but no methods. */
@@ -196,36 +188,30 @@ function printField(name: string): string {
 export function printProxy(proxy: SocksProxy): string {
   const scheme =
     proxy.version === 5 ? (proxy.tls ? 'socks5s' : 'socks5') : proxy.dns === 'remote' ? 'socks4a' : 'socks4';
-  return proxy.path === undefined
-    ? `${scheme}://${printAddress(proxy)}`
-    : `${scheme}://localhost${proxy.path}`;
+  return `${scheme}://${proxy.path === undefined ? printAddress(proxy) : `localhost${proxy.path}`}`;
 }
 
-function toCredentials(version: 4 | 5, credentials: SocksCredentials): SocksCredentials {
-  if (typeof credentials !== 'object' || credentials === null) {
-    throw invalidCredentials(
-      `credentials are an object { username, password }, not ${typeName(credentials)}`,
-    );
-  }
-  const { username = credentials.username, password = credentials.password, ...others } = reveal(credentials);
+function toCredentials(version: 4 | 5, value: SocksCredentials): SocksCredentials {
+  const problem = `credentials are an object { username, password }, not ${describe(value)}`;
+  check(isObject(value), 'CREDENTIALS', problem);
+  const { username = value.username, password = value.password, ...others } = reveal(value);
   const [unknown] = Object.keys(others);
   if (unknown !== undefined) {
-    throw invalidCredentials(`no field ${printField(unknown)}: write { username, password }`);
+    throw invalid('CREDENTIALS', `no field ${printField(unknown)}: write { username, password }`);
   }
   checkField('username', username);
   if (password !== undefined) checkField('password', password);
-  if (version === 4 && password !== undefined)
-    throw invalidCredentials('SOCKS4 has a USERID and no password');
+  check(version === 5 || password === undefined, 'CREDENTIALS', 'SOCKS4 has a USERID and no password');
   // The NUL would end the USERID early, and what follows would be read as a SOCKS4A name.
-  if (version === 4 && username.includes('\0')) throw invalidCredentials('a NUL in the SOCKS4 USERID');
-  return hide(password === undefined ? { username } : { username, password });
+  check(version === 5 || !username.includes('\0'), 'CREDENTIALS', 'a NUL in the SOCKS4 USERID');
+  return hide(withoutUndefined<SocksCredentials>({ username, password }));
 }
 
 function checkField(name: string, value: unknown): asserts value is string {
-  if (typeof value !== 'string') throw invalidCredentials(`the ${name} is not a string`);
-  if (!value.isWellFormed()) throw invalidCredentials(`the ${name} has a lone surrogate`);
+  check(typeof value === 'string', 'CREDENTIALS', `the ${name} is not a string`);
+  check(value.isWellFormed(), 'CREDENTIALS', `the ${name} has a lone surrogate`);
   const length = Buffer.byteLength(value);
-  if (length > 255) throw invalidCredentials(`the ${name} has ${length} bytes; 255 are the most`);
+  check(length <= 255, 'CREDENTIALS', `the ${name} has ${length} bytes; 255 are the most`);
 }
 
 // As the URL Standard decodes: a % without two hexadecimal digits stays as it is. Bytes that are not UTF-8 have no
@@ -235,14 +221,6 @@ function percentDecode(text: string): string {
     .toString('latin1')
     .replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
   const bytes = Buffer.from(latin1, 'latin1');
-  if (!isUtf8(bytes)) throw invalidProxy('percent-encoded bytes that are not UTF-8');
+  check(isUtf8(bytes), 'PROXY', 'percent-encoded bytes that are not UTF-8');
   return bytes.toString();
-}
-
-export function invalidProxy(detail: string): SocksError {
-  return new SocksError('ERR_SOCKS_INVALID_PROXY', { phase: 'input', detail });
-}
-
-function invalidCredentials(detail: string): SocksError {
-  return new SocksError('ERR_SOCKS_INVALID_CREDENTIALS', { phase: 'input', detail });
 }

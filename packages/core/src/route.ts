@@ -1,7 +1,8 @@
 // Selects, for a route that the caller gives, the chain of proxies that leads to one destination.
 
 import type { Destination } from './destination.ts';
-import { invalidProxy, toProxy } from './proxy.ts';
+import { check } from './errors.ts';
+import { toProxy } from './proxy.ts';
 import type { ProxyLike, SocksProxy } from './proxy.ts';
 
 /** What a {@link ProxySelector} answers: one proxy, a chain (first hop first), or `undefined` for a direct connection. */
@@ -44,13 +45,12 @@ function toChain(value: ProxyLike | readonly ProxyLike[]): readonly SocksProxy[]
   // Array.from() also visits the holes of a sparse array.
   const proxies = Array.isArray(value) ? Array.from(value as readonly ProxyLike[]) : [value as ProxyLike];
   const chain = proxies.map(toProxy);
-  if (chain.length === 0) throw invalidProxy('a chain has at least one proxy');
-  if (chain.some((proxy, hop) => hop > 0 && proxy.path !== undefined)) {
-    throw invalidProxy('only the first proxy of a chain can be a Unix socket');
-  }
-  if (chain.some((proxy, hop) => hop > 0 && proxy.host.includes('%'))) {
-    throw invalidProxy('only the first proxy of a chain can have an IPv6 zone');
-  }
+  check(chain.length > 0, 'PROXY', 'a chain has at least one proxy');
+  const later = chain.slice(1);
+  const isTcp = later.every(({ path }) => path === undefined);
+  check(isTcp, 'PROXY', 'only the first proxy of a chain can be a Unix socket');
+  const isGlobal = later.every(({ host }) => !host.includes('%'));
+  check(isGlobal, 'PROXY', 'only the first proxy of a chain can have an IPv6 zone');
   return chain;
 }
 

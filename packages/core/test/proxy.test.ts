@@ -239,7 +239,7 @@ describe('a message says what to write instead', () => {
     [{ version: 5, host: 10n }, 'the host must be a string, not bigint'],
     [{ version: 5, host: 'h:1080' }, 'without scheme, port, user or zone'],
     [{ version: 5, host: 'h', port: null }, 'the port must be a number or a string of digits'],
-    [5, 'a proxy is a URL or an object such as { version: 5, host }, not number'],
+    [5, 'a proxy is a URL or an object such as { version: 5, host }, not 5'],
     [[['socks5://h']], 'not array'],
     [{ version: 5, host: 'h', credentials: 'u:p' }, 'an object { username, password }, not string'],
   ])('%o: %s', (value, words) => {

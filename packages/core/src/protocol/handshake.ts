@@ -2,16 +2,10 @@
 // callers who have a transport of their own.
 
 import { isIPv6 } from 'node:net';
-import {
-  invalidDestination,
-  isName,
-  isOnion,
-  isSocks4aMarker,
-  parseDestination,
-  printAddress,
-} from '../destination.ts';
+import { isName, isOnion, isSocks4aMarker, parseDestination } from '../destination.ts';
 import type { DestinationLike } from '../destination.ts';
-import { printProxy, toProxy } from '../proxy.ts';
+import type { SocksError } from '../errors.ts';
+import { toProxy } from '../proxy.ts';
 import type { ProxyLike, SocksProxy } from '../proxy.ts';
 import { checkAuth } from './method.ts';
 import type { AuthPolicy, Encapsulation } from './method.ts';
@@ -88,23 +82,18 @@ export function canPipeline({ version }: SocksProxy, auth: AuthPolicy): boolean 
  * @throws SocksError `ERR_SOCKS_INVALID_DESTINATION`, `ERR_SOCKS_INVALID_CREDENTIALS`
  */
 export function checkHop(hop: Hop, auth: AuthPolicy): void {
-  const { proxy, destination } = hop;
-  if (proxy.version === 4 && isIPv6(destination.host))
-    throw refuse(hop, 'SOCKS4 cannot carry IPv6: use socks5://');
-  if (proxy.version === 4 && isSocks4aMarker(destination.host)) {
-    throw refuse(hop, '0.0.0.x would mean SOCKS4A: use socks5://');
-  }
-  if (proxy.dns === 'local' && isOnion(destination.host)) {
+  const { version, dns, credentials } = hop.proxy;
+  const { host } = hop.destination;
+  if (version === 4 && isIPv6(host)) throw refuse(hop, 'SOCKS4 cannot carry IPv6: use socks5://');
+  if (version === 4 && isSocks4aMarker(host)) throw refuse(hop, '0.0.0.x would mean SOCKS4A: use socks5://');
+  if (dns === 'local' && isOnion(host))
     throw refuse(hop, 'an onion name is never looked up locally: use socks4a:// or socks5://');
-  }
-  if (auth === 'required' && proxy.version === 5 && !proxy.credentials) {
-    throw hopError(hop, 'ERR_SOCKS_INVALID_CREDENTIALS', {
-      phase: 'input',
-      detail: "auth: 'required' without any",
-    });
+  if (auth === 'required' && version === 5 && !credentials) {
+    const detail = "auth: 'required' without any";
+    throw hopError(hop, 'ERR_SOCKS_INVALID_CREDENTIALS', { phase: 'input', detail });
   }
 }
 
-function refuse({ proxy, destination }: Hop, detail: string) {
-  return invalidDestination(detail, printProxy(proxy), printAddress(destination));
+function refuse(hop: Hop, detail: string): SocksError {
+  return hopError(hop, 'ERR_SOCKS_INVALID_DESTINATION', { phase: 'input', detail });
 }

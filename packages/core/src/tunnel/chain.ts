@@ -3,10 +3,9 @@
 
 import { isOnion } from '../destination.ts';
 import type { Destination } from '../destination.ts';
-import { SocksError } from '../errors.ts';
+import { check, SocksError } from '../errors.ts';
 import { checkHop } from '../protocol/handshake.ts';
 import type { Hop } from '../protocol/step.ts';
-import { invalidProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
@@ -39,11 +38,9 @@ export async function negotiateChain(
 ): Promise<Negotiated> {
   const hops = toHops(chain, destination);
   for (const hop of hops) checkHop(hop, attempt.options.auth ?? 'auto');
-  if (!attempt.existing && chain[0]?.path === undefined && isOnion(chain[0]?.host ?? '')) {
-    throw invalidProxy(
-      'an onion name is never looked up: use this proxy as a later hop of a chain through tor',
-    );
-  }
+  const isDialled = !attempt.existing && chain[0]?.path === undefined;
+  const problem = 'an onion name is never looked up: use this proxy as a later hop of a chain through tor';
+  check(!isDialled || !isOnion(chain[0]?.host ?? ''), 'PROXY', problem);
   const candidates = needsLookup(hops) ? await resolveHops(hops, attempt) : [hops];
   return negotiate(chain, candidates, attempt, standby);
 }

@@ -3,7 +3,8 @@
 import { parseDestination, printAddress } from '../destination.ts';
 import type { Destination, DestinationLike } from '../destination.ts';
 import { SocksError } from '../errors.ts';
-import { checkOptions, withoutUndefined } from '../options.ts';
+import { withoutUndefined } from '../given.ts';
+import { checkOptions } from '../options.ts';
 import type { ConnectOptions, SocksOptions } from '../options.ts';
 import { checkRoute, isPromise, selectChain } from '../route.ts';
 import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';

@@ -2,11 +2,12 @@
 // that any failure closes all of it.
 
 import type { Socket } from 'node:net';
-import { invalidDestination, isOnion, parseDestination, printAddress } from '../destination.ts';
+import { isOnion, parseDestination } from '../destination.ts';
 import type { Destination, DestinationLike } from '../destination.ts';
 import { invalidOption } from '../errors.ts';
 import { checkOptions } from '../options.ts';
 import type { ConnectOptions } from '../options.ts';
+import { hopError } from '../protocol/step.ts';
 import type { Bound } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
 import { checkRoute, isPromise, selectChain } from '../route.ts';
@@ -132,7 +133,7 @@ async function openDirectly(destination: Destination, attempt: Attempt): Promise
   }
   if (isOnion(destination.host)) {
     const detail = 'an onion name is never dialled directly: choose a tor proxy for it';
-    throw invalidDestination(detail, '', printAddress(destination));
+    throw hopError({ destination }, 'ERR_SOCKS_INVALID_DESTINATION', { phase: 'input', detail });
   }
   const connection = await dial(destination, attempt);
   const { localAddress = '', localPort = 0 } = connection.stream as Socket;

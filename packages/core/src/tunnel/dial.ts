@@ -6,7 +6,7 @@ import type { Destination } from '../destination.ts';
 import { invalidOption } from '../errors.ts';
 import type { SocksErrorCode } from '../errors.ts';
 import { reveal } from '../hidden.ts';
-import { withoutUndefined } from '../options.ts';
+import { withoutUndefined } from '../given.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import { Connection } from './connection.ts';

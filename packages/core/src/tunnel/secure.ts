@@ -4,7 +4,7 @@
 import { isIP, Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { Destination } from '../destination.ts';
-import { withoutUndefined } from '../options.ts';
+import { withoutUndefined } from '../given.ts';
 import { StreamClosed } from './connection.ts';
 import type { Connection } from './connection.ts';
 
