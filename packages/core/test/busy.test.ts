@@ -1,27 +1,27 @@
 // A process that is too busy to look at its sockets must not take a proxy for a silent one: bytes that came meanwhile
 // count.
 
-import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
-import { startScript, startServer } from '@socksify/server';
+import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { startEcho, turns as wait } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../src/index.ts';
 import type { Tunnel } from '../src/index.ts';
-import { runProgram } from './peers.ts';
+import { runCore } from './core-program.ts';
+import { startScripted } from './proxies.ts';
 
 let server: SocksServer;
+let echo: TcpDestination;
 let port: number;
-const echo = createServer((socket) => socket.on('error', () => {}).pipe(socket));
 beforeAll(async () => {
   server = await startServer({ users: { u: 'p' } });
-  await once(echo.listen(0, '127.0.0.1'), 'listening');
-  ({ port } = echo.address() as AddressInfo);
+  echo = await startEcho();
+  ({ port } = echo);
 });
 afterAll(async () => {
   await server.close();
-  echo.close();
+  await echo.close();
 });
 
 function block(milliseconds: number): void {
@@ -51,13 +51,13 @@ describe('a loop that is blocked for longer than the time limit', () => {
       for (const { value } of results) value?.socket.destroy();
       console.log(results.map(({ status, reason }) => reason?.code ?? status).join());
     `;
-    const { stdout } = await runProgram(source, [url(), port, turns]);
+    const { stdout } = await runCore(source, [url(), port, turns]);
     expect(stdout.trim()).toBe(Array.from({ length: 5 }, () => 'fulfilled').join(','));
   });
 
   test.each(moments)('fails nothing after %d turns, with a proxy in the same process', async (turns) => {
     const attempt = connect(url(), { host: '127.0.0.1', port }, { timeout: 300 });
-    for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
+    await wait(turns);
     block(600);
     await expectTunnel(attempt);
   });
@@ -82,8 +82,8 @@ describe('a loop that is blocked for longer than the time limit', () => {
     await expectTunnel(connect(local, { host: 'a.test', port }, { timeout: 150, lookup }));
   });
 
-  test('a proxy that stays silent still fails, one time limit later', async () => {
-    const silent = await startScript([{ read: 3 }, { stall: true }]);
+  test('fails a proxy that stays silent, one time limit later', async () => {
+    const silent = await startScripted({ read: 3 }, { stall: true });
     const attempt = connect(silent.url('socks5'), { host: '127.0.0.1', port }, { timeout: 100 });
     const failed = attempt.catch((error: unknown) => error);
     await silent.connection();
@@ -92,15 +92,13 @@ describe('a loop that is blocked for longer than the time limit', () => {
     expect(await failed).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT', phase: 'greeting' });
     // A second time limit at most, however much time was lost.
     expect(performance.now() - free).toBeLessThan(500);
-    await silent.close();
   });
 
-  test('a loop that is not blocked gets no extra time', async () => {
-    const silent = await startScript([{ read: 3 }, { stall: true }]);
+  test('is the only loop that gets extra time', async () => {
+    const silent = await startScripted({ read: 3 }, { stall: true });
     const started = performance.now();
     const attempt = connect(silent.url('socks5'), { host: '127.0.0.1', port }, { timeout: 200 });
     await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_TIMEOUT' });
     expect(performance.now() - started).toBeGreaterThan(190);
-    await silent.close();
   });
 });

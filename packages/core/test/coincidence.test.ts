@@ -1,15 +1,13 @@
 // Two things that happen in one turn: a connection fails while its attempt is stopped, or while its reply comes.
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { Duplex } from 'node:stream';
-import { connect } from '@socksify/core';
+import { closed, freePort, rejection } from '@socksify/support';
 import { expect, test } from 'vitest';
+import { connect } from '../src/index.ts';
 
 const PROXY = 'socks5://127.0.0.1:1080';
-const TO = { host: 'origin.test', port: 80 };
+const DESTINATION = { host: 'origin.test', port: 80 };
 
 /** Sends nothing before it is told to. */
 class Silent extends Duplex {
@@ -19,21 +17,12 @@ class Silent extends Duplex {
   }
 }
 
-const rejection = async (promise: Promise<unknown>): Promise<unknown> => {
-  try {
-    await promise;
-  } catch (error) {
-    return error;
-  }
-  throw new Error('did not reject');
-};
-
 test.each([[new RangeError('enough')], [null], [0], ['text']])(
   'an abort with %s rejects with it, also when the connection fails just before',
   async (reason) => {
     const socket = new Silent();
     const abort = new AbortController();
-    const failed = rejection(connect(PROXY, TO, { socket, signal: abort.signal }));
+    const failed = rejection(connect(PROXY, DESTINATION, { socket, signal: abort.signal }));
     socket.once('error', () => abort.abort(reason));
     socket.destroy(new Error('broken'));
     expect(await failed).toBe(reason);
@@ -43,15 +32,11 @@ test.each([[new RangeError('enough')], [null], [0], ['text']])(
 test.each([[new RangeError('enough')], [null]])(
   'an abort with %s rejects with it, also when the dial fails just before',
   async (reason) => {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    server.close();
-    await once(server, 'close');
+    const port = await freePort();
     const abort = new AbortController();
     const lookup = (): void => abort.abort(reason);
     expect(
-      await rejection(connect(`socks5://proxy.test:${port}`, TO, { lookup, signal: abort.signal })),
+      await rejection(connect(`socks5://proxy.test:${port}`, DESTINATION, { lookup, signal: abort.signal })),
     ).toBe(reason);
   },
 );
@@ -61,7 +46,7 @@ test('a socket that fails between the reply and the hand-over is reported as a p
   // The write of the greeting fails before Node reports what the proxy has sent.
   socket.end();
   socket.push(Buffer.from('050005000001000000000000', 'hex'));
-  expect(await rejection(connect(PROXY, TO, { socket }))).toMatchObject({
+  expect(await rejection(connect(PROXY, DESTINATION, { socket }))).toMatchObject({
     code: 'ERR_SOCKS_PROXY_CLOSED',
     cause: { code: 'ERR_STREAM_WRITE_AFTER_END' },
   });
@@ -70,21 +55,24 @@ test('a socket that fails between the reply and the hand-over is reported as a p
 
 test.each([
   ['input that is not valid', { host: '', port: 80 }, {}],
-  ['an option that is not valid', TO, { timeout: -1 }],
-])('a socket that failed before it was handed in, with %s, ends no process', async (_, to, options) => {
-  const socket = new Silent();
-  // Its error is emitted in a later turn.
-  socket.destroy(new Error('broken'));
-  const failed = rejection(connect(PROXY, to, { ...options, socket }));
-  expect(await failed).toMatchObject({ code: expect.stringMatching(/INVALID/) });
-  await new Promise((resolve) => {
-    socket.once('close', resolve);
-  });
-});
+  ['an option that is not valid', DESTINATION, { timeout: -1 }],
+])(
+  'a socket that failed before it was handed in, with %s, ends no process',
+  async (_, destination, options) => {
+    const socket = new Silent();
+    // Its error is emitted in a later turn.
+    socket.destroy(new Error('broken'));
+    const failed = rejection(connect(PROXY, destination, { ...options, socket }));
+    expect(await failed).toMatchObject({ code: expect.stringMatching(/INVALID/) });
+    await closed(socket);
+  },
+);
 
-test('what only looks like a socket is refused as an option', async () => {
+test('an object that only looks like a socket is refused as an option', async () => {
   const socket = { destroy() {} } as unknown as Duplex;
-  expect(await rejection(connect(PROXY, TO, { socket }))).toMatchObject({ code: 'ERR_INVALID_ARG_VALUE' });
+  expect(await rejection(connect(PROXY, DESTINATION, { socket }))).toMatchObject({
+    code: 'ERR_INVALID_ARG_VALUE',
+  });
 });
 
 test('a tunnel that never began sends neither start nor error to the diagnostics channels', async () => {
@@ -94,7 +82,7 @@ test('a tunnel that never began sends neither start nor error to the diagnostics
     subscribe(`socksify:tunnel:${event}`, listener);
     return () => unsubscribe(`socksify:tunnel:${event}`, listener);
   });
-  await rejection(connect(PROXY, TO, { signal: AbortSignal.abort() }));
+  await rejection(connect(PROXY, DESTINATION, { signal: AbortSignal.abort() }));
   for (const stop of stops) stop();
   expect(heard).toEqual([]);
 });

@@ -2,46 +2,31 @@
 
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { connect as dialTcp, createServer } from 'node:net';
-import type { AddressInfo, LookupFunction, Socket } from 'node:net';
+import { connect as dialTcp } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls, TLSSocket } from 'node:tls';
 import { inspect } from 'node:util';
-import { CERTIFICATE, startSite, TLS } from '@socksify/support';
-import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep, ServerOptions, SocksServer } from '@socksify/server';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { bytes, CERTIFICATE, rejection, startEcho, startSite, TLS } from '@socksify/support';
+import type { Site, TcpDestination } from '@socksify/support';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect, parseProxy, SocksClient, SocksError } from '../src/index.ts';
 import type { SocksProxy } from '../src/index.ts';
+import { atEnd, GRANTED, startProxy, startRawProxy, startScripted } from './proxies.ts';
 
-const closing: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close();
-});
+const proxy = (options: ServerOptions = {}) =>
+  startProxy({ names: { 'echo.test': '127.0.0.1', 'two.test': '127.0.0.1' }, ...options });
 
-async function proxy(options: ServerOptions = {}): Promise<SocksServer> {
-  const server = await startServer({
-    names: { 'echo.test': '127.0.0.1', 'two.test': '127.0.0.1' },
-    ...options,
-  });
-  closing.push(() => server.close());
-  return server;
-}
-
-async function scripted(...script: readonly ScriptStep[]) {
-  const server = await startScript(script);
-  closing.push(() => server.close());
-  return server;
-}
-
-let echo: { port: number; close: () => void };
+let echo: TcpDestination;
+let site: Site;
 beforeAll(async () => {
-  const server = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '::');
-  await once(server, 'listening');
-  echo = { port: (server.address() as AddressInfo).port, close: () => server.close() };
+  [echo, site] = await Promise.all([startEcho(), startSite()]);
 });
-afterAll(() => echo.close());
+afterAll(async () => {
+  await Promise.all([echo.close(), site.close()]);
+});
 
 async function echoes(socket: Socket, text = 'hello'): Promise<void> {
   socket.write(text);
@@ -50,10 +35,9 @@ async function echoes(socket: Socket, text = 'hello'): Promise<void> {
   socket.destroy();
 }
 
-const to = (host: string) => ({ host, port: echo.port });
+const echoAt = (host: string) => ({ host, port: echo.port });
 
-// Rule 2.
-describe('bytes that arrive with the reply', () => {
+describe('rule 2: bytes that arrive with the reply', () => {
   const banner = '220 ready\r\n';
   const early: readonly ScriptStep[] = [
     { read: 3 },
@@ -64,17 +48,17 @@ describe('bytes that arrive with the reply', () => {
   ];
   const destination = { host: '127.0.0.1', port: 25 };
 
-  test('reach a listener at once', async () => {
-    const server = await scripted(...early);
+  test('come to a listener at once', async () => {
+    const server = await startScripted(...early);
     const { socket } = await connect(server.url('socks5'), destination);
     expect(String((await once(socket, 'data'))[0])).toBe(banner);
     socket.destroy();
   });
 
   test('wait for a late listener', async () => {
-    const server = await scripted(...early);
+    const server = await startScripted(...early);
     const { socket } = await connect(server.url('socks5'), destination);
-    // A round trip to somewhere else, so that everything there is to read has been read by the kernel.
+    // After a round trip to another server, the kernel has received all bytes of the first.
     await once(dialTcp(echo.port).end('x').resume(), 'close');
     expect(socket.readableFlowing).toBe(null);
     expect(socket.destroyed).toBe(false);
@@ -82,16 +66,16 @@ describe('bytes that arrive with the reply', () => {
     socket.destroy();
   });
 
-  test('are the first of for await', async () => {
-    const server = await scripted(...early);
+  test('come first in for await', async () => {
+    const server = await startScripted(...early);
     const { socket } = await connect(server.url('socks5'), destination);
     const chunks: unknown[] = [];
     for await (const chunk of socket) chunks.push(chunk);
     expect(chunks.join('')).toBe(banner);
   });
 
-  test('reach a pipe', async () => {
-    const server = await scripted(...early);
+  test('come through a pipe', async () => {
+    const server = await startScripted(...early);
     const { socket } = await connect(server.url('socks5'), destination);
     const [sink, received] = [new (await import('node:stream')).PassThrough(), [] as Buffer[]];
     sink.on('data', (chunk: Buffer) => received.push(chunk));
@@ -100,25 +84,19 @@ describe('bytes that arrive with the reply', () => {
     socket.destroy();
   });
 
-  test('reach TLS: a ClientHello in the segment of the reply', async () => {
+  test('come to TLS when they are a ClientHello in the segment of the reply', async () => {
     // The proxy's side speaks first here, so the tunnel's end is the TLS server.
-    const server = createServer((socket) => {
-      socket.once('data', () => {
-        socket.write('\x05\x00');
-        socket.once('data', () => {
-          socket.cork();
-          socket.write(Buffer.from('05000001000000000000', 'hex'));
-          const client = connectTls({ socket, ca: CERTIFICATE, servername: 'origin.test' });
-          client.end('secured');
-          client.on('error', () => {});
-          setImmediate(() => socket.uncork());
-        });
-      });
-    }).listen(0, '127.0.0.1');
-    closing.push(() => server.close());
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    const { socket } = await connect(`socks5://127.0.0.1:${port}`, destination);
+    const server = await startRawProxy(async (accepted, read) => {
+      await read(3);
+      accepted.write(bytes('0500'));
+      await read(10);
+      accepted.cork();
+      accepted.write(bytes(GRANTED));
+      const client = connectTls({ socket: accepted, ca: CERTIFICATE, servername: 'origin.test' });
+      client.on('error', () => {}).end('secured');
+      setImmediate(() => accepted.uncork());
+    });
+    const { socket } = await connect(server.url, destination);
     const secured = new TLSSocket(socket, { isServer: true, ...TLS });
     expect(String((await once(secured, 'data'))[0])).toBe('secured');
     secured.destroy();
@@ -130,7 +108,7 @@ describe('the socket of a tunnel', () => {
     const server = await proxy();
     const bare = dialTcp(echo.port);
     await once(bare, 'connect');
-    const { socket, bound } = await connect(server.url('socks5'), to('echo.test'));
+    const { socket, bound } = await connect(server.url('socks5'), echoAt('echo.test'));
     const listeners = (of: Socket) => of.eventNames().map((name) => [name, of.listenerCount(name)]);
     expect(listeners(socket)).toEqual(listeners(bare));
     expect(bound.port).toBe(server.log[0]?.outgoingPort);
@@ -140,13 +118,11 @@ describe('the socket of a tunnel', () => {
 
   test('is secured on request, and the certificate is checked', async () => {
     const server = await proxy();
-    const web = await startSite();
-    closing.push(() => web.close());
-    const there = { host: 'echo.test', port: web.https };
-    const { socket } = await connect(server.url('socks5'), there, { tls: { ca: CERTIFICATE } });
+    const destination = { host: 'echo.test', port: site.https };
+    const { socket } = await connect(server.url('socks5'), destination, { tls: { ca: CERTIFICATE } });
     expect(socket).toMatchObject({ authorized: true, servername: 'echo.test' });
     socket.destroy();
-    await expect(connect(server.url('socks5'), there, { tls: {} })).rejects.toMatchObject({
+    await expect(connect(server.url('socks5'), destination, { tls: {} })).rejects.toMatchObject({
       code: 'DEPTH_ZERO_SELF_SIGNED_CERT',
     });
     await server.idle();
@@ -158,7 +134,7 @@ describe('the socket of a tunnel', () => {
       ...parseProxy(server.url('socks5s')),
       tls: { ca: CERTIFICATE, ...TLS, passphrase: 'hunter2' },
     };
-    const { socket } = await connect(route, to('echo.test'));
+    const { socket } = await connect(route, echoAt('echo.test'));
     const printed = inspect(socket, { depth: 6, showHidden: true });
     expect(printed).not.toMatch(/hunter2|PRIVATE KEY/);
     socket.destroy();
@@ -171,29 +147,27 @@ describe('the socket of a tunnel', () => {
     ['signal', { signal: {} }],
   ])('is closed when Node refuses the TLS option %s behind the tunnel', async (_, tls) => {
     const server = await proxy();
-    const web = await startSite();
-    closing.push(() => web.close());
-    const there = { host: 'echo.test', port: web.https };
-    await expect(connect(server.url('socks5'), there, { tls })).rejects.toBeInstanceOf(TypeError);
+    const destination = { host: 'echo.test', port: site.https };
+    await expect(connect(server.url('socks5'), destination, { tls })).rejects.toBeInstanceOf(TypeError);
     await server.idle();
   });
 });
 
-describe('the way to the proxy', () => {
-  test('is a Unix socket', async () => {
+describe('a proxy', () => {
+  test('may listen on a Unix socket', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'socksify-'));
-    closing.push(() => rmSync(folder, { recursive: true }));
+    atEnd(() => rmSync(folder, { recursive: true }));
     const path = join(folder, 'socks');
     await proxy({ path });
-    const { socket } = await connect(`socks5://localhost${path}`, to('echo.test'));
+    const { socket } = await connect(`socks5://localhost${path}`, echoAt('echo.test'));
     await echoes(socket);
   });
 
-  test('is TLS, verified', async () => {
+  test('is spoken to in TLS, and its certificate is checked', async () => {
     const server = await proxy({ tls: TLS });
     const secure: SocksProxy = { ...parseProxy(server.url('socks5s')), tls: { ca: CERTIFICATE } };
-    await echoes((await connect(secure, to('echo.test'))).socket);
-    await expect(connect(server.url('socks5s'), to('echo.test'))).rejects.toMatchObject({
+    await echoes((await connect(secure, echoAt('echo.test'))).socket);
+    await expect(connect(server.url('socks5s'), echoAt('echo.test'))).rejects.toMatchObject({
       code: 'ERR_SOCKS_PROXY_TLS',
       phase: 'proxy-tls',
       cause: { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' },
@@ -201,20 +175,20 @@ describe('the way to the proxy', () => {
     await server.idle();
   });
 
-  test('is a connection that exists', async () => {
+  test('is spoken to over a socket that the caller hands in', async () => {
     const server = await proxy();
     const socket = dialTcp(server.port);
-    const tunnel = await connect('socks5://nowhere.invalid', to('echo.test'), { socket });
+    const tunnel = await connect('socks5://nowhere.invalid', echoAt('echo.test'), { socket });
     expect(tunnel.socket).toBe(socket);
     await echoes(socket);
     const refused = dialTcp(server.port);
     await expect(
-      connect('socks5://nowhere.invalid', to('nowhere.test'), { socket: refused }),
+      connect('socks5://nowhere.invalid', echoAt('nowhere.test'), { socket: refused }),
     ).rejects.toThrow();
     expect(refused.destroyed).toBe(true);
   });
 
-  test('is a chain of versions mixed', async () => {
+  test('may be one of a chain of several versions', async () => {
     const [first, second, third] = [
       await proxy(),
       await proxy({ users: { u: 'p' } }),
@@ -225,7 +199,7 @@ describe('the way to the proxy', () => {
       second.url('socks5', { username: 'u', password: 'p' }),
       { ...parseProxy(third.url('socks5s')), tls: { ca: CERTIFICATE } },
     ];
-    const { socket } = await connect(hops, to('echo.test'));
+    const { socket } = await connect(hops, echoAt('echo.test'));
     expect([first, second, third].map(({ log }) => log[0]?.port)).toEqual([
       second.port,
       third.port,
@@ -234,9 +208,9 @@ describe('the way to the proxy', () => {
     await echoes(socket);
   });
 
-  test('names the hop of a chain that failed', async () => {
-    const [first, second] = [await proxy(), await scripted({ read: 3 }, { send: '05 ff' })];
-    const failed = connect([first.url('socks5'), second.url('socks5')], to('echo.test'));
+  test('is named by the error when it is the hop of a chain that failed', async () => {
+    const [first, second] = [await proxy(), await startScripted({ read: 3 }, { send: '05 ff' })];
+    const failed = connect([first.url('socks5'), second.url('socks5')], echoAt('echo.test'));
     await expect(failed).rejects.toMatchObject({
       code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
       proxy: `socks5://127.0.0.1:${second.port}`,
@@ -244,17 +218,17 @@ describe('the way to the proxy', () => {
     await first.idle();
   });
 
-  test('has one deadline and one signal over all hops, and the error names the one that hangs', async () => {
-    const [first, second] = [await proxy(), await scripted({ read: 3 }, { stall: true })];
+  test('shares one deadline and one signal with the other hops, and is named by the error when it hangs', async () => {
+    const [first, second] = [await proxy(), await startScripted({ read: 3 }, { stall: true })];
     const chain = [first.url('socks5'), second.url('socks5')];
-    await expect(connect(chain, to('echo.test'), { timeout: 150 })).rejects.toMatchObject({
+    await expect(connect(chain, echoAt('echo.test'), { timeout: 150 })).rejects.toMatchObject({
       code: 'ERR_SOCKS_TIMEOUT',
       phase: 'greeting',
       proxy: `socks5://127.0.0.1:${second.port}`,
       destination: `echo.test:${echo.port}`,
     });
     const abort = new AbortController();
-    const attempt = connect(chain, to('echo.test'), { signal: abort.signal });
+    const attempt = connect(chain, echoAt('echo.test'), { signal: abort.signal });
     const connection = await second.connection(1);
     await connection.ran;
     abort.abort();
@@ -262,15 +236,15 @@ describe('the way to the proxy', () => {
     await connection.closedByClient;
   });
 
-  test('is dialled as `tcp` says', async () => {
+  test('is dialled with the options in `tcp`', async () => {
     const [server, other] = [await proxy(), await proxy()];
     const localPort = other.port;
     await other.close();
     const tcp = { localAddress: '127.0.0.1', localPort };
-    const { socket } = await connect(server.url('socks5'), to('echo.test'), { tcp });
+    const { socket } = await connect(server.url('socks5'), echoAt('echo.test'), { tcp });
     expect(socket).toMatchObject(tcp);
     await echoes(socket);
-    const wrong = connect(server.url('socks5'), to('echo.test'), { tcp: { localAddress: 'nonsense' } });
+    const wrong = connect(server.url('socks5'), echoAt('echo.test'), { tcp: { localAddress: 'nonsense' } });
     await expect(wrong).rejects.toMatchObject({
       name: 'TypeError',
       code: 'ERR_INVALID_ARG_VALUE',
@@ -296,20 +270,19 @@ describe("dns: 'local'", () => {
   test('tries every address in turn', async () => {
     const server = await proxy({ allow: ({ host }) => host !== '127.0.0.9' });
     const lookup = answering('127.0.0.9', '::1');
-    const { socket } = await connect(localDns(server), to('name.invalid'), { lookup });
+    const { socket } = await connect(localDns(server), echoAt('name.invalid'), { lookup });
     expect(server.log.map(({ host }) => host)).toEqual(['127.0.0.9', '::1']);
     await echoes(socket);
   });
 
-  // Rule 12.
-  test('uses A records only for SOCKS4', async () => {
+  test('rule 12: uses A records only for SOCKS4', async () => {
     const server = await proxy();
     const lookup = answering('::1', '127.0.0.1');
-    const { socket } = await connect(server.url('socks4'), to('name.invalid'), { lookup });
+    const { socket } = await connect(server.url('socks4'), echoAt('name.invalid'), { lookup });
     expect(server.log.map(({ form, host }) => `${form} ${host}`)).toEqual(['4 127.0.0.1']);
     await echoes(socket);
     await expect(
-      connect(server.url('socks4'), to('name.invalid'), { lookup: answering('::1') }),
+      connect(server.url('socks4'), echoAt('name.invalid'), { lookup: answering('::1') }),
     ).rejects.toMatchObject({
       code: 'ERR_SOCKS_LOOKUP',
       detail: expect.stringContaining('no A record') as string,
@@ -319,7 +292,7 @@ describe("dns: 'local'", () => {
   test('takes a look-up that answers with one address', async () => {
     const server = await proxy();
     const lookup: LookupFunction = (_name, _options, done) => done(null, '127.0.0.1', 4);
-    await echoes((await connect(localDns(server), to('name.invalid'), { lookup })).socket);
+    await echoes((await connect(localDns(server), echoAt('name.invalid'), { lookup })).socket);
   });
 
   test.each<[string, LookupFunction]>([
@@ -332,7 +305,7 @@ describe("dns: 'local'", () => {
     ],
   ])('a look-up that %s has its own code', async (_, lookup) => {
     const server = await proxy();
-    await expect(connect(localDns(server), to('name.invalid'), { lookup })).rejects.toMatchObject({
+    await expect(connect(localDns(server), echoAt('name.invalid'), { lookup })).rejects.toMatchObject({
       code: 'ERR_SOCKS_LOOKUP',
       phase: 'lookup',
       cause: { message: 'no' },
@@ -343,9 +316,9 @@ describe("dns: 'local'", () => {
   test.each(['socks4', 'socks5'])('never looks up an onion name over %s', async (scheme) => {
     const server = await proxy();
     const lookup: LookupFunction = () => expect.unreachable();
-    const there = { host: 'abc.onion.', port: 80 };
+    const destination = { host: 'abc.onion.', port: 80 };
     const local: SocksProxy = { ...parseProxy(server.url(scheme)), dns: 'local' };
-    await expect(connect(local, there, { lookup })).rejects.toMatchObject({
+    await expect(connect(local, destination, { lookup })).rejects.toMatchObject({
       code: 'ERR_SOCKS_INVALID_DESTINATION',
     });
   });
@@ -353,16 +326,16 @@ describe("dns: 'local'", () => {
 
 describe('an attempt', () => {
   test('rejects with the reason of the signal', async () => {
-    const server = await scripted({ read: 3 }, { stall: true });
+    const server = await startScripted({ read: 3 }, { stall: true });
     const abort = new AbortController();
-    const attempt = connect(server.url('socks5'), to('echo.test'), { signal: abort.signal });
+    const attempt = connect(server.url('socks5'), echoAt('echo.test'), { signal: abort.signal });
     const connection = await server.connection();
     await connection.ran;
     const reason = new Error('enough');
     abort.abort(reason);
     await expect(attempt).rejects.toBe(reason);
     await connection.closedByClient;
-    await expect(connect(server.url('socks5'), to('echo.test'), { signal: abort.signal })).rejects.toBe(
+    await expect(connect(server.url('socks5'), echoAt('echo.test'), { signal: abort.signal })).rejects.toBe(
       reason,
     );
     expect(server.connections).toHaveLength(1);
@@ -370,30 +343,32 @@ describe('an attempt', () => {
 
   test('has one deadline, over TLS to the destination too', async () => {
     const server = await proxy({ names: { 'silent.test': '127.0.0.1' } });
-    const silent = await scripted({ stall: true });
-    const there = { host: 'silent.test', port: silent.port };
-    const attempt = connect(server.url('socks5'), there, { timeout: 100, tls: {} });
+    const silent = await startScripted({ stall: true });
+    const destination = { host: 'silent.test', port: silent.port };
+    const attempt = connect(server.url('socks5'), destination, { timeout: 100, tls: {} });
     await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_TIMEOUT', phase: 'destination-tls' });
     await (await silent.connection()).closedByClient;
   });
 
   test('ends when its client is closed, and no other begins', async () => {
-    const server = await scripted({ read: 3 }, { stall: true });
+    const server = await startScripted({ read: 3 }, { stall: true });
     const client = new SocksClient(server.url('socks5'));
-    const attempt = client.connect(to('echo.test'));
+    const attempt = client.connect(echoAt('echo.test'));
     const connection = await server.connection();
     await connection.ran;
     const [error] = await Promise.all([attempt.catch((reason: unknown) => reason), client.close()]);
     expect(error).toMatchObject({ code: 'ERR_SOCKS_CLOSED', phase: 'greeting' });
     await connection.closedByClient;
-    await expect(client.connect(to('echo.test'))).rejects.toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
+    await expect(client.connect(echoAt('echo.test'))).rejects.toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
   });
 
   test.each([{ timeout: -1 }, { timeout: Number.NaN }, { timeout: 2 ** 31 }, { auth: 'none' as 'auto' }])(
     'refuses the options %o before any IO',
     async (options) => {
       const refused = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
-      await expect(connect('socks5://127.0.0.1', to('echo.test'), options)).rejects.toMatchObject(refused);
+      await expect(connect('socks5://127.0.0.1', echoAt('echo.test'), options)).rejects.toMatchObject(
+        refused,
+      );
       expect(() => new SocksClient('socks5://127.0.0.1', options)).toThrowError(
         expect.objectContaining(refused),
       );
@@ -401,47 +376,49 @@ describe('an attempt', () => {
   );
 
   test("needs credentials when auth is 'required'", async () => {
-    const attempt = connect('socks5://127.0.0.1', to('echo.test'), { auth: 'required' });
+    const attempt = connect('socks5://127.0.0.1', echoAt('echo.test'), { auth: 'required' });
     await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_INVALID_CREDENTIALS', phase: 'input' });
   });
 
   test('sends everything in one segment when pipelined', async () => {
     const credentials = { username: 'u', password: 'p' };
-    const server = await scripted({ read: 24 }, { send: '0502 0100 05000001000000000000' });
+    const server = await startScripted({ read: 24 }, { send: '0502 0100 05000001000000000000' });
     const url = `socks5://u:p@127.0.0.1:${server.port}`;
     const { socket } = await connect(url, { host: 'echo.test', port: 80 }, { pipeline: true });
     const sent = '050102' + '0101750170' + '05010003096563686f2e746573740050';
     expect((await server.connection()).received.toString('hex')).toBe(sent);
     socket.destroy();
     // tor leaves out the METHOD reply
-    const tor = await scripted({ read: 24 }, { send: '0100 05000001000000000000' });
-    const there = { ...credentials, host: 'echo.test', port: 80 };
-    (await connect(`socks5://u:p@127.0.0.1:${tor.port}`, there, { pipeline: true })).socket.destroy();
+    const tor = await startScripted({ read: 24 }, { send: '0100 05000001000000000000' });
+    const destination = { ...credentials, host: 'echo.test', port: 80 };
+    (await connect(`socks5://u:p@127.0.0.1:${tor.port}`, destination, { pipeline: true })).socket.destroy();
     await expect(
-      connect(`socks5://u:p@127.0.0.1:${(await scripted({ read: 3 }, { send: '0100' })).port}`, there),
+      connect(
+        `socks5://u:p@127.0.0.1:${(await startScripted({ read: 3 }, { send: '0100' })).port}`,
+        destination,
+      ),
     ).rejects.toMatchObject({ code: 'ERR_SOCKS_PROTOCOL' });
   });
 
-  test('goes direct only when a selector says so', async () => {
+  test('connects directly only when a selector returns undefined', async () => {
     const server = await proxy();
     const select = ({ host }: { host: string }) => (host === '127.0.0.1' ? undefined : server.url('socks5'));
-    const direct = await connect(select, to('127.0.0.1'));
+    const direct = await connect(select, echoAt('127.0.0.1'));
     expect(direct.bound.port).toBe(direct.socket.localPort);
     await echoes(direct.socket);
     expect(server.log).toEqual([]);
-    await echoes((await connect(select, to('echo.test'))).socket);
+    await echoes((await connect(select, echoAt('echo.test'))).socket);
     expect(server.log).toHaveLength(1);
   });
 });
 
-test('an error names both ends and is a SocksError by code', async () => {
+test('an error names the proxy and the destination, and is a SocksError', async () => {
   const server = await proxy({ users: { alice: 'secret' } });
-  const error = await connect(
-    server.url('socks5', { username: 'alice', password: 'wrong' }),
-    to('echo.test'),
-  ).catch((reason: unknown) => reason);
+  const error = await rejection(
+    connect(server.url('socks5', { username: 'alice', password: 'wrong' }), echoAt('echo.test')),
+  );
   expect(error).toBeInstanceOf(SocksError);
-  expect((error as SocksError).message).toBe(
+  expect(error.message).toBe(
     `echo.test:${echo.port} through socks5://127.0.0.1:${server.port}: the proxy refused the credentials (STATUS 1)`,
   );
 });

@@ -6,17 +6,13 @@ import { connect as dialTcp } from 'node:net';
 import type { Socket } from 'node:net';
 import { Duplex, finished } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { CERTIFICATE, TLS } from '@socksify/support';
-import { afterEach, describe, expect, test } from 'vitest';
+import { bytes, CERTIFICATE, IN_ORDER, TLS, turns } from '@socksify/support';
+import type { RawServer, Read } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { connect } from '../src/index.ts';
 import type { AuthMethod, ConnectOptions, Encapsulation, Step } from '../src/index.ts';
-import { GRANTED, IN_ORDER, runProgram, send, startPlay } from './peers.ts';
-import type { Played, Read } from './peers.ts';
-
-const closing: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close();
-});
+import { runCore } from './core-program.ts';
+import { GRANTED, startRawProxy } from './proxies.ts';
 
 /** A frame: two octets of length, then so many bytes. */
 function frame(data: Uint8Array): Buffer {
@@ -40,17 +36,15 @@ const methodWith = (encapsulation: Partial<Encapsulation> = {}): AuthMethod => (
   },
 });
 
-/** A proxy that sends its reply in a frame, and then runs the rest of its script. */
-async function granting(play: (socket: Socket, read: Read) => unknown): Promise<Played> {
-  const proxy = await startPlay(async (socket, read) => {
+/** A proxy that sends its reply in a frame, and then calls the function. */
+function granting(serve: (socket: Socket, read: Read) => unknown): Promise<RawServer> {
+  return startRawProxy(async (socket, read) => {
     await read(3);
-    send(socket, '0580');
+    socket.write(bytes('0580'));
     await read(2 + 10);
-    send(socket, `000a ${GRANTED}`);
-    await play(socket, read);
+    socket.write(bytes(`000a ${GRANTED}`));
+    await serve(socket, read);
   });
-  closing.push(proxy.close);
-  return proxy;
 }
 
 /** The far side of TLS. */
@@ -78,13 +72,11 @@ function unframed(socket: Socket): Duplex {
 }
 
 const destination = { host: '127.0.0.1', port: 80 };
-const openTunnel = (proxy: Played, encapsulation?: Partial<Encapsulation>, options?: ConnectOptions) =>
+const openTunnel = (proxy: RawServer, encapsulation?: Partial<Encapsulation>, options?: ConnectOptions) =>
   connect(proxy.url, destination, { auth: [methodWith(encapsulation)], ...options });
 
-/** Waits until a FIN that has come is known to Node. */
-async function turns(count = 20): Promise<void> {
-  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
-}
+/** So many turns that Node has noticed a FIN that came. */
+const NOTICED = 20;
 
 const READERS: [string, (socket: Socket) => Promise<number>][] = [
   [
@@ -117,7 +109,7 @@ const READERS: [string, (socket: Socket) => Promise<number>][] = [
   ],
 ];
 
-describe('bytes that came before the FIN are read', () => {
+describe('the bytes before the FIN', () => {
   const sizes: [string, number, number][] = [
     ['1000 bytes in one frame', 1000, 1],
     ['one byte', 1, 1],
@@ -126,19 +118,22 @@ describe('bytes that came before the FIN are read', () => {
   ];
 
   for (const [name, reader] of READERS) {
-    test.each(sizes)(`by a reader by ${name} that begins after it: %s`, async (_, size, count) => {
-      const proxy = await granting((socket) => {
-        for (let i = 0; i < count; i++) socket.write(frame(Buffer.alloc(size, 1)));
-        socket.end();
-      });
-      const { socket } = await openTunnel(proxy);
-      await turns();
-      expect(await reader(socket)).toBe(size * count);
-      socket.destroy();
-    });
+    test.each(sizes)(
+      `are read with ${name} by a reader that begins after the FIN: %s`,
+      async (_, size, count) => {
+        const proxy = await granting((socket) => {
+          for (let i = 0; i < count; i++) socket.write(frame(Buffer.alloc(size, 1)));
+          socket.end();
+        });
+        const { socket } = await openTunnel(proxy);
+        await turns(NOTICED);
+        expect(await reader(socket)).toBe(size * count);
+        socket.destroy();
+      },
+    );
   }
 
-  test('by a reader that pauses, so that there is back-pressure at the FIN', async () => {
+  test('are read by a reader that pauses, so that there is back-pressure at the FIN', async () => {
     const proxy = await granting((socket) => {
       for (let i = 0; i < 20; i++) socket.write(frame(Buffer.alloc(50_000, i)));
       socket.end();
@@ -152,28 +147,27 @@ describe('bytes that came before the FIN are read', () => {
     expect(length).toBe(1_000_000);
   });
 
-  test('and empty frames before the FIN change nothing', async () => {
+  test('are none when only empty frames come', async () => {
     const proxy = await granting((socket) => socket.end(Buffer.alloc(200)));
     const { socket } = await openTunnel(proxy);
-    await turns();
+    await turns(NOTICED);
     expect(await READERS[0]?.[1](socket)).toBe(0);
   });
 
-  test('also those in the frame of the reply', async () => {
-    const proxy = await startPlay(async (socket, read) => {
+  test('are read when they come in the frame of the reply', async () => {
+    const proxy = await startRawProxy(async (socket, read) => {
       await read(3);
-      send(socket, '0580');
+      socket.write(bytes('0580'));
       await read(12);
-      send(socket, `000d ${GRANTED} 616263`);
+      socket.write(bytes(`000d ${GRANTED} 616263`));
       socket.end();
     });
-    closing.push(proxy.close);
     const { socket } = await openTunnel(proxy);
-    await turns();
+    await turns(NOTICED);
     expect(await READERS[0]?.[1](socket)).toBe(3);
   });
 
-  test('and the client can still write and end its side', async () => {
+  test('leave the client able to write and to end its side', async () => {
     let got = '';
     const proxy = await granting(async (socket, read) => {
       socket.end(frame(Buffer.from('bye')));
@@ -186,7 +180,7 @@ describe('bytes that came before the FIN are read', () => {
     await expect.poll(() => got, { interval: 5 }).toBe('00046c617465');
   });
 
-  test('but an end inside a frame is an error, whenever the reader begins', async () => {
+  test('are an error when they end inside a frame, whenever the reader begins', async () => {
     const proxy = await granting(async (socket, read) => {
       await read(2 + 2);
       socket.end(Buffer.from('0005aabb', 'hex'));
@@ -198,14 +192,14 @@ describe('bytes that came before the FIN are read', () => {
         (error: unknown) => error,
       );
       socket.write('go');
-      if (late) await turns();
+      if (late) await turns(NOTICED);
       socket.resume();
       expect(await failed).toMatchObject({ message: 'the connection ended inside a frame' });
     }
   });
 });
 
-describe('an encapsulation that fails is the error of the socket', () => {
+describe('an encapsulation that fails', () => {
   const failure = new Error('no key');
   const afterRequest = (seal: () => Uint8Array | Promise<Uint8Array>) => {
     let calls = 0;
@@ -223,7 +217,7 @@ describe('an encapsulation that fails is the error of the socket', () => {
     ['gives nothing', () => undefined as never],
     ['gives text', () => 'text' as never],
     ['resolves to nothing', async () => undefined as never],
-  ])('when seal() %s', async (how, seal) => {
+  ])('is the error of the socket when seal() %s', async (how, seal) => {
     const proxy = await granting(() => {});
     const { socket } = await openTunnel(proxy, afterRequest(seal));
     const failed = once(socket, 'error') as Promise<[Error]>;
@@ -245,7 +239,7 @@ describe('an encapsulation that fails is the error of the socket', () => {
     ],
     ['rejects', () => Promise.reject(failure)],
     ['throws what is no error', () => Promise.reject('no key')],
-  ])('or rejects the call when seal() %s for the request', async (_, seal) => {
+  ])('rejects the call when seal() %s for the request', async (_, seal) => {
     const proxy = await granting(() => {});
     await expect(openTunnel(proxy, { seal })).rejects.toMatchObject({
       message: expect.any(String) as string,
@@ -253,7 +247,7 @@ describe('an encapsulation that fails is the error of the socket', () => {
     await expect.poll(() => proxy.open.size, { interval: 5 }).toBe(0);
   });
 
-  test('when it throws while TLS is laid over it, and nothing is uncaught', async () => {
+  test('rejects the call when it throws under TLS, and nothing is uncaught', async () => {
     const proxy = await granting(() => {});
     const seal = () => {
       throw failure;
@@ -277,7 +271,7 @@ describe('an encapsulation that fails is the error of the socket', () => {
         return new Uint8Array();
       },
     ],
-  ])('when open() %s', async (_, failing) => {
+  ])('is the error of the socket when open() %s', async (_, failing) => {
     const proxy = await granting(async (socket, read) => {
       await read(2 + 2);
       socket.write(frame(Buffer.from('x')));
@@ -295,8 +289,8 @@ describe('an encapsulation that fails is the error of the socket', () => {
   });
 });
 
-describe('open() is a generator as authenticate() is', () => {
-  test('a rejection of its `wait` is thrown into it, and it may continue', async () => {
+describe('the generator that open() returns', () => {
+  test('gets the rejection of its `wait` thrown into it, and may continue', async () => {
     const proxy = await granting((socket) => socket.write(frame(Buffer.from('x'))));
     const { socket } = await openTunnel(proxy, {
       *open() {
@@ -315,8 +309,8 @@ describe('open() is a generator as authenticate() is', () => {
   test.each<[string, Step]>([
     ['a read', { read: 5, phase: 'request' }],
     ['a wait', { wait: new Promise(() => {}) }],
-  ])('it is closed when the socket is destroyed during %s', async (_, step) => {
-    const proxy = await granting((socket) => send(socket, '00'));
+  ])('is closed when the socket is destroyed during %s', async (_, step) => {
+    const proxy = await granting((socket) => socket.write(bytes('00')));
     let [calls, closed] = [0, 0];
     const { socket } = await openTunnel(proxy, {
       *open() {
@@ -333,15 +327,14 @@ describe('open() is a generator as authenticate() is', () => {
     await expect.poll(() => closed, { interval: 5 }).toBe(1);
   });
 
-  test('it is closed when an abort ends the attempt in the middle of the reply', async () => {
+  test('is closed when an abort ends the attempt in the middle of the reply', async () => {
     const controller = new AbortController();
-    const proxy = await startPlay(async (socket, read) => {
+    const proxy = await startRawProxy(async (socket, read) => {
       await read(3);
-      send(socket, '0580');
+      socket.write(bytes('0580'));
       await read(12);
-      send(socket, '00');
+      socket.write(bytes('00'));
     });
-    closing.push(proxy.close);
     let closed = 0;
     const attempt = openTunnel(
       proxy,
@@ -363,23 +356,22 @@ describe('open() is a generator as authenticate() is', () => {
   });
 });
 
-describe('a reset after the hand-over is the error of the tunnel', () => {
+describe('a reset after the hand-over', () => {
   const transports = ['a TCP socket', 'a stream that was handed in'];
   const layers = ['nothing', 'an encapsulation', 'TLS', 'TLS over an encapsulation'];
   test.each(transports.flatMap((transport) => layers.map((layer) => ({ transport, layer }))))(
-    'with $layer over $transport',
+    'is the error of a tunnel with $layer over $transport',
     async ({ transport, layer }) => {
       const [sealed, secured] = [layer.includes('encapsulation'), layer.includes('TLS')];
       let reset = (): void => {};
-      const proxy = await startPlay(async (socket, read) => {
+      const proxy = await startRawProxy(async (socket, read) => {
         reset = () => socket.resetAndDestroy();
         await read(3);
-        send(socket, '0580');
+        socket.write(bytes('0580'));
         await read(sealed ? 12 : 10);
-        send(socket, sealed ? `000a ${GRANTED}` : GRANTED);
+        socket.write(bytes(sealed ? `000a ${GRANTED}` : GRANTED));
         if (secured) serveTls(sealed ? unframed(socket) : socket);
       });
-      closing.push(proxy.close);
       const raw = dialTcp(proxy.port, '127.0.0.1');
       const wrapped = new Duplex({
         read: () => raw.resume(),
@@ -435,12 +427,12 @@ describe('a process', () => {
   describe.each(['nothing', 'TLS'])('with %s over the encapsulation', (layer) => {
     test('ends while a tunnel that was unref()ed is open', async () => {
       const { url } = await echoing(layer);
-      expect(await runProgram(program, [url, layer, 'unref'])).toEqual(IN_ORDER);
+      expect(await runCore(program, [url, layer, 'unref'])).toEqual(IN_ORDER);
     });
 
-    test('lives for a tunnel that was ref()ed again', async () => {
+    test('lives as long as a tunnel that was ref()ed again', async () => {
       const { url } = await echoing(layer);
-      const ending = await runProgram(program, [url, layer, 'ref']);
+      const ending = await runCore(program, [url, layer, 'ref']);
       expect(ending).toEqual({ ...IN_ORDER, stdout: 'hello\n' });
     });
   });

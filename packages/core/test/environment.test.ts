@@ -2,24 +2,26 @@
 // node:vm. And the signals of the caller, which keep no listener of ours.
 
 import { getEventListeners, getMaxListeners } from 'node:events';
-import { startScript, startServer } from '@socksify/server';
+import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { bytes, IN_ORDER, startEcho, startRawServer } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect, SocksClient } from '../src/index.ts';
-import { CORE, IN_ORDER, runProgram, startPlay, send } from './peers.ts';
+import { CORE, runCore } from './core-program.ts';
+import { GRANTED, startRawProxy, startScripted } from './proxies.ts';
 
 let server: SocksServer;
+let echo: TcpDestination;
 let port: number;
-let closeEcho: () => Promise<void>;
 beforeAll(async () => {
   server = await startServer({ users: { u: 'pä' } });
-  const echo = await startPlay((socket) => socket.pipe(socket));
+  echo = await startEcho();
   ({ port } = echo);
-  closeEcho = echo.close;
 });
 afterAll(async () => {
   await server.close();
-  await closeEcho();
+  await echo.close();
 });
 const url = () => server.url('socks5', { username: 'u', password: 'pä' });
 
@@ -42,8 +44,8 @@ describe('the signal of the caller', () => {
     expect(getMaxListeners(signal)).toBe(limit);
   });
 
-  test('ends all of them, each with its reason', async () => {
-    const silent = await startScript([{ stall: true }]);
+  test('ends all attempts, each with its reason', async () => {
+    const silent = await startScripted({ stall: true });
     const controller = new AbortController();
     const { signal } = controller;
     const attempts = Array.from({ length: 12 }, () =>
@@ -53,10 +55,9 @@ describe('the signal of the caller', () => {
     controller.abort('enough');
     expect(new Set(await Promise.all(attempts))).toEqual(new Set(['enough']));
     await Promise.all(silent.connections.map(({ closedByClient }) => closedByClient));
-    await silent.close();
   });
 
-  test('causes no warning of a leak', async () => {
+  test('gets no warning of a leak from Node', async () => {
     const source = `
       const [, url, port] = process.argv;
       const { signal } = new AbortController();
@@ -64,7 +65,7 @@ describe('the signal of the caller', () => {
       await Promise.all(Array.from({ length: 50 }, one));
       for (let i = 0; i < 20; i++) await one();
     `;
-    expect(await runProgram(source, [url(), port])).toEqual(IN_ORDER);
+    expect(await runCore(source, [url(), port])).toEqual(IN_ORDER);
   });
 });
 
@@ -145,14 +146,14 @@ const EXERCISE = `
 describe('core works', () => {
   let silent: { port: number; close: () => Promise<void> };
   beforeAll(async () => {
-    silent = await startPlay((socket) => socket.pause());
+    silent = await startRawServer((socket) => socket.pause());
   });
   afterAll(() => silent.close());
 
   test.each([
-    ['when they are there before it is loaded', IMPOSTORS, ''],
-    ['when they come after it was loaded', '', IMPOSTORS],
-  ])('among the globals of a DOM, %s', async (_, before, after) => {
+    ['that exist before core is loaded', IMPOSTORS, ''],
+    ['that come after core was loaded', '', IMPOSTORS],
+  ])('with the globals of a DOM %s', async (_, before, after) => {
     const source = `
       const [, url, port, silent, file] = process.argv;
       ${before}
@@ -160,7 +161,7 @@ describe('core works', () => {
       ${after}
       ${EXERCISE}
     `.replaceAll('import * as core', '');
-    const ending = await runProgram(`{ ${source} }`, [url(), port, silent.port, CORE]);
+    const ending = await runCore(`{ ${source} }`, [url(), port, silent.port, CORE]);
     expect(ending).toEqual(IN_ORDER);
   });
 
@@ -184,16 +185,15 @@ describe('core works', () => {
         await expectTunnel(connect(sealed, to, { auth: [method] }));
       })()`)}.replace('sealed', JSON.stringify(process.argv[5])), context);
     `;
-    const sealed = await startPlay(async (socket, read) => {
+    const sealed = await startRawProxy(async (socket, read) => {
       await read(3);
-      send(socket, '0580');
+      socket.write(bytes('0580'));
       await read(10);
-      send(socket, '05000001000000000000');
+      socket.write(bytes(GRANTED));
       socket.pipe(socket);
     });
     const flags = ['--experimental-vm-modules', '--no-warnings'];
-    const ending = await runProgram(source, [url(), port, silent.port, CORE, sealed.url], flags);
-    await sealed.close();
+    const ending = await runCore(source, [url(), port, silent.port, CORE, sealed.url], flags);
     expect(ending).toEqual(IN_ORDER);
   });
 });

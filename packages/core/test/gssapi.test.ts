@@ -1,18 +1,15 @@
-// A method of the caller's: GSSAPI (RFC 1961) without Kerberos, with its messages, its asynchronous steps and its
-// encapsulation, against a scripted server that knows neither. Frames are those of the golden vectors. Rules 16 and 25.
+// An authentication method of the caller: GSSAPI (RFC 1961) without Kerberos, with its messages, its asynchronous steps
+// and its encapsulation. The server sends typed bytes. Frames are those of the golden vectors.
 
 import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Socket } from 'node:net';
+import { bytes } from '@socksify/support';
+import type { Read } from '@socksify/support';
 import vectors from '@socksify/vectors' with { type: 'json' };
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { connect, handshake, parseProxy } from '../src/index.ts';
 import type { AuthMethod, Steps } from '../src/index.ts';
-
-const servers: Server[] = [];
-afterEach(() => {
-  for (const server of servers.splice(0)) server.close();
-});
+import { startRawProxy } from './proxies.ts';
 
 /*
  *     +------+------+------+.......................+
@@ -63,35 +60,18 @@ function gssapi(
   };
 }
 
-/** A server that plays its part byte by byte: reads so many bytes, then writes. */
-async function serve(
-  play: (socket: Socket, read: (count: number) => Promise<string>) => Promise<void>,
-): Promise<string> {
-  const server = createServer({ noDelay: true }, (socket) => {
-    const read = async (count: number): Promise<string> => {
-      for (;;) {
-        const bytes = socket.read(count) as Buffer | null;
-        if (bytes) return bytes.toString('hex');
-        await once(socket, 'readable');
-      }
-    };
-    socket.on('error', () => {});
-    play(socket, read).catch(() => socket.destroy());
-  });
-  servers.push(server.listen(0, '127.0.0.1'));
-  await once(server, 'listening');
-  return `socks5://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
+/** The URL of a proxy that serves its connections with this function. */
+const serve = async (serveOne: (socket: Socket, read: Read) => Promise<void>) =>
+  (await startRawProxy(serveOne)).url;
 
-const send = (socket: Socket, hex: string) => socket.write(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
-const flipped = (hex: string) =>
-  Buffer.from(flip(Buffer.from(hex.replaceAll(' ', ''), 'hex'))).toString('hex');
+const send = (socket: Socket, hex: string) => socket.write(bytes(hex));
+const flipped = (hex: string) => Buffer.from(flip(bytes(hex))).toString('hex');
 
 const REQUEST = '05010001 7f000001 0050';
 const REPLY = '0500 0001 00000000 0000';
 const destination = { host: '127.0.0.1', port: 80 };
 
-describe('GSSAPI', () => {
+describe('rule 25: GSSAPI', () => {
   test('exchanges its messages, and wraps the request, the reply and the data of the application', async () => {
     const seen: string[] = [];
     const proxy = await serve(async (socket, read) => {
@@ -126,7 +106,7 @@ describe('GSSAPI', () => {
     ]);
   });
 
-  test('is offered beside other methods, in their order; the server chooses', async () => {
+  test('is offered beside other methods, in the order of the list, and the server chooses', async () => {
     let greeting = '';
     const proxy = await serve(async (socket, read) => {
       greeting = await read(4);
@@ -139,7 +119,7 @@ describe('GSSAPI', () => {
     expect(greeting).toBe('05020001');
   });
 
-  test('a sealing that fails is an error of the socket', async () => {
+  test('makes a failure to seal an error of the socket', async () => {
     const proxy = await serve(async (socket, read) => {
       await read(3);
       send(socket, '0501');
@@ -178,7 +158,7 @@ describe('GSSAPI', () => {
     await expect(connect(proxy, destination, { auth: [gssapi()] })).rejects.toMatchObject(expected);
   });
 
-  test('fails when the mechanism does, or throws something of its own', async () => {
+  test('fails when the mechanism rejects or throws', async () => {
     const proxy = await serve(async (socket, read) => {
       await read(3);
       send(socket, '0501');
@@ -211,12 +191,15 @@ describe('the golden vectors of RFC 1961', () => {
     ({ name }) => name.startsWith('gss.'),
   );
 
-  test.each(all.filter(({ inputs }) => inputs.mtyp !== undefined))('$name', ({ hex, inputs }) => {
-    expect(frame(inputs.mtyp ?? 0, Buffer.from(inputs.token ?? '', 'hex')).toString('hex')).toBe(hex);
-  });
+  test.each(all.filter(({ inputs }) => inputs.mtyp !== undefined))(
+    'are what the frames of the client are: $name',
+    ({ hex, inputs }) => {
+      expect(frame(inputs.mtyp ?? 0, Buffer.from(inputs.token ?? '', 'hex')).toString('hex')).toBe(hex);
+    },
+  );
 
   const answered = { 'gss.server.token': '1122', 'gss.server.empty': '' };
-  test.each(all.filter(({ name }) => name in answered))('$name', ({ name, hex }) => {
+  test.each(all.filter(({ name }) => name in answered))('are read as a token: $name', ({ name, hex }) => {
     const steps = readFrame(1);
     let rest = Buffer.from(hex, 'hex');
     let step = steps.next(Buffer.alloc(0));
@@ -232,7 +215,7 @@ describe('the golden vectors of RFC 1961', () => {
   });
 });
 
-describe('a greeting offers just the methods of the list', () => {
+describe('rule 16: a greeting', () => {
   const methods = (ids: readonly number[]): AuthMethod[] => ids.map((id) => ({ id, *authenticate() {} }));
   const greeting = (ids: readonly number[]) => {
     const step = handshake(parseProxy('socks5://h'), destination, { auth: methods(ids) }).next(
@@ -246,21 +229,24 @@ describe('a greeting offers just the methods of the list', () => {
     ({ inputs }) => inputs.methods,
   );
 
-  test.each(all.filter(({ hex }) => hex !== null))('$name', ({ hex, inputs }) => {
-    expect(greeting(inputs.methods ?? [])).toBe(hex);
-  });
+  test.each(all.filter(({ hex }) => hex !== null))(
+    'offers just the methods of the list: $name',
+    ({ hex, inputs }) => {
+      expect(greeting(inputs.methods ?? [])).toBe(hex);
+    },
+  );
 
   test.each([
     ...all.filter(({ hex }) => hex === null),
     { name: 'duplicate', inputs: { methods: [0, 0] } },
     { name: 'fraction', inputs: { methods: [0.5] } },
-  ])('$name is refused before a byte', ({ inputs }) => {
+  ])('is refused before a byte is sent: $name', ({ inputs }) => {
     expect(() => greeting(inputs.methods ?? [])).toThrowError(
       expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }),
     );
   });
 
-  test('an encapsulation needs a transport that can carry it', () => {
+  test('of a method with an encapsulation needs a transport that can carry it', () => {
     const method: AuthMethod = {
       id: 1,
       *authenticate() {

@@ -1,14 +1,11 @@
 // Very many handshakes leave nothing behind: no heap, no descriptor, no listener, no timer. Each kind in a process of
 // its own, so that no other test's garbage is counted. Prints its figures.
 
-import { execFile } from 'node:child_process';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { runProgram, startEcho } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 interface Figures {
@@ -24,7 +21,7 @@ interface Figures {
 async function handshakes(count: number, kind: string, ...proxy: readonly string[]): Promise<Figures> {
   const script = fileURLToPath(new URL('handshakes.js', import.meta.url));
   const args = ['--expose-gc', script, String(count), kind, ...proxy];
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, args);
+  const { stdout, stderr } = await runProgram(process.execPath, args);
   expect(stderr).toBe('');
   return JSON.parse(stdout) as Figures;
 }
@@ -44,31 +41,35 @@ function expectFlat(what: string, figures: Figures): void {
 
 const LONG = 120_000;
 
-test('50,000 tunnels through memory', { timeout: LONG }, async () => {
+test('50,000 tunnels through memory leave nothing behind', { timeout: LONG }, async () => {
   expectFlat('granted', await handshakes(50_000, 'granted'));
 });
 
-test('20,000 refusals through memory', { timeout: LONG }, async () => {
+test('20,000 refusals through memory leave nothing behind', { timeout: LONG }, async () => {
   expectFlat('refused', await handshakes(20_000, 'refused'));
 });
 
-describe('over the loopback', () => {
+describe('connections over the loopback', () => {
   let server: SocksServer;
-  const echo = createServer((socket) => socket.on('error', () => {}).pipe(socket));
+  let echo: TcpDestination;
   let proxy: readonly string[];
   beforeAll(async () => {
     server = await startServer({ names: { 'a.test': '127.0.0.1' } });
-    await once(echo.listen(0, '127.0.0.1'), 'listening');
-    proxy = [server.url('socks5'), String((echo.address() as AddressInfo).port)];
+    echo = await startEcho();
+    proxy = [server.url('socks5'), String(echo.port)];
   });
   afterAll(async () => {
     await server.close();
-    echo.close();
+    await echo.close();
   });
 
-  test.each(['granted', 'refused'])('2,000 %s', { timeout: LONG }, async (kind) => {
-    expectFlat(`${kind} over the loopback`, await handshakes(2_000, kind, ...proxy));
-    // Nor does the proxy keep a connection.
-    await server.idle();
-  });
+  test.each(['granted', 'refused'])(
+    'leave nothing behind when 2,000 are %s',
+    { timeout: LONG },
+    async (kind) => {
+      expectFlat(`${kind} over the loopback`, await handshakes(2_000, kind, ...proxy));
+      // Nor does the proxy keep a connection.
+      await server.idle();
+    },
+  );
 });

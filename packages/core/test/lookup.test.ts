@@ -1,26 +1,14 @@
-// Look-ups on this side: their answers are checked, an address is tried only if it can help, and onion names are never
+// Look-ups that the client does itself: their answers are checked, an address is tried only if it can help, and onion names are never
 // looked up.
 
-import { createServer } from 'node:net';
-import type { AddressInfo, LookupFunction } from 'node:net';
-import { once } from 'node:events';
-import { startScript, startServer } from '@socksify/server';
+import type { LookupFunction } from 'node:net';
 import type { ScriptedServer, ScriptStep } from '@socksify/server';
-import { afterEach, describe, expect, test } from 'vitest';
+import { freePort, IN_ORDER } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { connect, SocksClient } from '../src/index.ts';
 import type { ProxyRoute, SocksProxy } from '../src/index.ts';
-import { GRANTED, IN_ORDER, runProgram } from './peers.ts';
-
-const closing: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close();
-});
-
-async function scripted(...steps: readonly ScriptStep[]): Promise<ScriptedServer> {
-  const server = await startScript(steps);
-  closing.push(() => server.close());
-  return server;
-}
+import { runCore } from './core-program.ts';
+import { GRANTED, startProxy, startScripted } from './proxies.ts';
 
 const DESTINATION = { host: 'name.test', port: 80 };
 const local = ({ port }: { port: number }, version: 4 | 5 = 5): SocksProxy => ({
@@ -66,7 +54,7 @@ const NONSENSE: [string, LookupFunction][] = [
 
 describe.each(NONSENSE)('a look-up that answers %s', (_, lookup) => {
   test.each([4, 5] as const)('is ERR_SOCKS_LOOKUP over SOCKS%d, and nothing is dialled', async (version) => {
-    const server = await scripted();
+    const server = await startScripted();
     const attempt = connect(local(server, version), DESTINATION, { lookup, timeout: 2000 });
     expect(await codeOf(attempt)).toBe('ERR_SOCKS_LOOKUP');
     expect(server.connections).toHaveLength(0);
@@ -86,9 +74,9 @@ describe.each(NONSENSE)('a look-up that answers %s', (_, lookup) => {
   });
 });
 
-describe('an address that a proxy cannot be asked for', () => {
-  test('is left out if it is 0.0.0.x, which would mean SOCKS4A', async () => {
-    const server = await scripted({ read: 9 }, { send: '005a 0000 00000000' });
+describe('an address that a request cannot carry', () => {
+  test('rule 11: is left out if it is 0.0.0.x, which would mean SOCKS4A', async () => {
+    const server = await startScripted({ read: 9 }, { send: '005a 0000 00000000' });
     const lookup = addresses('0.0.0.5', '0.0.0.1', '127.0.0.1');
     const { socket } = await connect(local(server, 4), DESTINATION, { lookup });
     // 04, CONNECT, port 80, 127.0.0.1, no USERID
@@ -102,22 +90,22 @@ describe('an address that a proxy cannot be asked for', () => {
     ['::1', 4],
     ['fe80::1%lo', 5],
     ['fe80::1%1', 5],
-  ] as const)('%s alone is ERR_SOCKS_LOOKUP over SOCKS%d', async (address, version) => {
-    const server = await scripted();
+  ] as const)('is ERR_SOCKS_LOOKUP if it is the only one: %s over SOCKS%d', async (address, version) => {
+    const server = await startScripted();
     const attempt = connect(local(server, version), DESTINATION, { lookup: addresses(address) });
     expect(await codeOf(attempt)).toBe('ERR_SOCKS_LOOKUP');
     expect(server.connections).toHaveLength(0);
   });
 
   test('is left out if it has a zone', async () => {
-    const server = await scripted({ read: 3 }, { send: '0500' }, { read: 10 }, { send: GRANTED });
+    const server = await startScripted({ read: 3 }, { send: '0500' }, { read: 10 }, { send: GRANTED });
     const lookup = addresses('fe80::1%lo', '127.0.0.1');
     (await connect(local(server), DESTINATION, { lookup })).socket.destroy();
     expect(server.connections[0]?.received.toString('hex')).toBe('050100' + '050100017f0000010050');
   });
 });
 
-describe('the next address is not tried', () => {
+describe('the next address', () => {
   const five = addresses('127.0.0.1', '127.0.0.2', '127.0.0.3', '::1', '127.0.0.5');
   const withPassword = (server: ScriptedServer): SocksProxy => ({
     ...local(server),
@@ -129,7 +117,7 @@ describe('the next address is not tried', () => {
     ['the proxy closes', 'PROXY_CLOSED', [{ read: 4 }, { close: true }]],
     ['the proxy speaks HTTP', 'WRONG_PROTOCOL', [{ read: 4 }, { send: '4854' }]],
     [
-      'the proxy knows no CONNECT',
+      'the proxy does not support CONNECT',
       'COMMAND_NOT_SUPPORTED',
       [{ read: 4 }, { send: '0500' }, { read: 10 }, { send: '0507' }],
     ],
@@ -138,18 +126,15 @@ describe('the next address is not tried', () => {
       'PROTOCOL',
       [{ read: 4 }, { send: '0500' }, { read: 10 }, { send: '0900' }],
     ],
-  ])('when %s', async (_, code, steps) => {
-    const server = await scripted(...steps);
+  ])('is not tried when %s', async (_, code, steps) => {
+    const server = await startScripted(...steps);
     const attempt = connect(withPassword(server), DESTINATION, { lookup: five });
     expect(await codeOf(attempt)).toBe(`ERR_SOCKS_${code}`);
     expect(server.connections).toHaveLength(1);
   });
 
-  test('when the proxy cannot be dialled', async () => {
-    const gone = createServer().listen(0, '127.0.0.1');
-    await once(gone, 'listening');
-    const { port } = gone.address() as AddressInfo;
-    await new Promise((resolve) => gone.close(resolve));
+  test('is not tried when the proxy cannot be dialled', async () => {
+    const port = await freePort();
     let lookups = 0;
     const lookup: LookupFunction = (...given) => {
       lookups++;
@@ -161,21 +146,20 @@ describe('the next address is not tried', () => {
     expect(lookups).toBe(1);
   });
 
-  test('when the second hop of a chain refuses the password', async () => {
-    const first = await startServer();
-    closing.push(() => first.close());
-    const second = await scripted({ read: 4 }, { send: '0502' }, { read: 9 }, { send: '0101' });
+  test('is not tried when the second hop of a chain refuses the password', async () => {
+    const first = await startProxy();
+    const second = await startScripted({ read: 4 }, { send: '0502' }, { read: 9 }, { send: '0101' });
     const chain = [first.url('socks5'), withPassword(second)];
     expect(await codeOf(connect(chain, DESTINATION, { lookup: five }))).toBe('ERR_SOCKS_AUTH_FAILED');
     expect(second.connections).toHaveLength(1);
   });
 
-  test('but all are tried when the proxy cannot connect to one of them', async () => {
-    const server = await scripted({ read: 3 }, { send: '0500' }, { read: 10 }, { send: '0504' });
+  test('is tried when the proxy cannot connect to the one before it', async () => {
+    const server = await startScripted({ read: 3 }, { send: '0500' }, { read: 10 }, { send: '0504' });
     const lookup = addresses('127.0.0.1', '127.0.0.2', '127.0.0.3');
     expect(await codeOf(connect(local(server), DESTINATION, { lookup }))).toBe('ERR_SOCKS_HOST_UNREACHABLE');
-    const asked = server.connections.map(({ received }) => received.toString('hex').slice(14, 22));
-    expect(asked).toEqual(['7f000001', '7f000002', '7f000003']);
+    const requested = server.connections.map(({ received }) => received.toString('hex').slice(14, 22));
+    expect(requested).toEqual(['7f000001', '7f000002', '7f000003']);
   });
 });
 
@@ -185,7 +169,7 @@ describe('an onion name', () => {
   };
   const onions = ['abc.onion', 'abc.onion.', 'ABC.ONION', 'a.b.Onion', 'onion'];
 
-  test.each(onions)('%s is not dialled directly', async (host) => {
+  test.each(onions)('is not dialled directly: %s', async (host) => {
     for (const route of [() => undefined, async () => undefined] satisfies ProxyRoute[]) {
       for (const tls of [undefined, {}]) {
         const attempt = connect(route, { host, port: 80 }, { lookup, ...(tls && { tls }) });
@@ -196,7 +180,7 @@ describe('an onion name', () => {
     await expect(chosen).rejects.toMatchObject({ code: 'ERR_SOCKS_INVALID_DESTINATION' });
   });
 
-  test.each(onions)('%s is not looked up as the name of a proxy', async (host) => {
+  test.each(onions)('is not looked up as the name of a proxy: %s', async (host) => {
     for (const scheme of ['socks5', 'socks5s', 'socks4', 'socks4a']) {
       for (const route of [
         `${scheme}://${host}`,
@@ -209,8 +193,8 @@ describe('an onion name', () => {
     }
   });
 
-  test('may be the name of a later hop, and the first hop is asked for it', async () => {
-    const first = await scripted({ read: 3 }, { send: '0500' }, { read: 16 }, { send: '0504' });
+  test('may be the name of a later hop, and the first hop gets the request for it', async () => {
+    const first = await startScripted({ read: 3 }, { send: '0500' }, { read: 16 }, { send: '0504' });
     const chain = [`socks5://127.0.0.1:${first.port}`, 'socks5://abc.onion:80'];
     const attempt = connect(chain, DESTINATION, { lookup });
     await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_HOST_UNREACHABLE' });
@@ -220,28 +204,28 @@ describe('an onion name', () => {
     );
   });
 
-  test('is more than a name with the same last letters', async () => {
-    const asked: string[] = [];
+  test('is not a name that only has the same last letters', async () => {
+    const looked: string[] = [];
     const refusing: LookupFunction = (host, _options, done) => {
-      asked.push(host);
+      looked.push(host);
       done(Object.assign(new Error('no'), { code: 'ENOTFOUND' }), []);
     };
     await codeOf(connect(() => undefined, { host: 'red-onion', port: 80 }, { lookup: refusing }));
     await codeOf(connect('socks5://onion.test', DESTINATION, { lookup: refusing }));
-    expect(asked).toEqual(['red-onion', 'onion.test']);
+    expect(looked).toEqual(['red-onion', 'onion.test']);
   });
 });
 
-describe('a look-up to dial', () => {
+describe('a look-up of the name to dial', () => {
   test.each<[string, LookupFunction]>([
     [
-      'that throws',
+      'throws',
       () => {
         throw new Error('no resolver');
       },
     ],
-    ['that fails', answering(new Error('no resolver'))],
-  ])('%s is the cause of the failure', async (_, lookup) => {
+    ['fails', answering(new Error('no resolver'))],
+  ])('is the cause of the failure when it %s', async (_, lookup) => {
     await expect(connect('socks5://proxy.test', DESTINATION, { lookup })).rejects.toMatchObject({
       code: 'ERR_SOCKS_PROXY_UNREACHABLE',
       cause: { message: 'no resolver' },
@@ -249,8 +233,8 @@ describe('a look-up to dial', () => {
     await expect(connect(() => undefined, DESTINATION, { lookup })).rejects.toThrow('no resolver');
   });
 
-  test('may answer with one address when all are wanted', async () => {
-    const server = await scripted({ read: 3 }, { send: '0500' }, { read: 16 }, { send: GRANTED });
+  test('may answer with one address when it is called for all', async () => {
+    const server = await startScripted({ read: 3 }, { send: '0500' }, { read: 16 }, { send: GRANTED });
     const lookup = answering(null, '127.0.0.1', 4);
     const { socket } = await connect(`socks5://proxy.test:${server.port}`, DESTINATION, { lookup });
     socket.destroy();
@@ -269,6 +253,6 @@ describe('a look-up to dial', () => {
         }
       }
     `;
-    expect(await runProgram(source)).toEqual(IN_ORDER);
+    expect(await runCore(source)).toEqual(IN_ORDER);
   });
 });

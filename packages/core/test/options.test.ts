@@ -1,23 +1,12 @@
-// Options: one that is not valid is refused by name before any IO, one that is undefined was not given. And the other
-// servers that may be on the port, with what the errors say to use.
+// Options: one that is not valid is refused by name before any IO, one that is undefined was not given. And errors that
+// say what to use when another server than a SOCKS proxy listens on the port.
 
-import { startScript, startServer } from '@socksify/server';
-import type { ScriptedServer, ScriptStep, SocksServer } from '@socksify/server';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { ScriptStep } from '@socksify/server';
+import { rejection, TLS } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { connect, SocksClient } from '../src/index.ts';
 import type { ConnectOptions } from '../src/index.ts';
-import { GRANTED, SUCCESS } from './peers.ts';
-
-const closing: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close();
-});
-
-async function scripted(...steps: readonly ScriptStep[]): Promise<ScriptedServer> {
-  const server = await startScript(steps);
-  closing.push(() => server.close());
-  return server;
-}
+import { GRANTED, startProxy, startScripted, SUCCESS } from './proxies.ts';
 
 const destination = { host: '127.0.0.1', port: 80 };
 
@@ -46,8 +35,8 @@ describe('an option that is not valid', () => {
     ]),
   ];
 
-  test.each(cases)('%s: %o is refused by name, before anything is dialled', async (name, value) => {
-    const server = await scripted(...SUCCESS);
+  test.each(cases)('is refused by name before anything is dialled: %s: %o', async (name, value) => {
+    const server = await startScripted(...SUCCESS);
     const options = { [name]: value } as ConnectOptions;
     const expected = {
       name: 'TypeError',
@@ -60,13 +49,13 @@ describe('an option that is not valid', () => {
     expect(server.connections).toHaveLength(0);
   });
 
-  test.each(['timeout', 'lookup', 'tcp', 'auth', 'pipeline'])('%s is refused by a constructor', (name) => {
+  test.each(['timeout', 'lookup', 'tcp', 'auth', 'pipeline'])('is refused by the constructor: %s', (name) => {
     expect(() => new SocksClient('socks5://h', { [name]: Symbol('x') as never })).toThrowError(
       expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
     );
   });
 
-  test.each([null, 5, 'x', true])('options that are %o are refused', async (options) => {
+  test.each([null, 5, 'x', true])('is refused when all options are %o', async (options) => {
     await expect(connect('socks5://h', destination, options as never)).rejects.toMatchObject({
       code: 'ERR_INVALID_ARG_VALUE',
     });
@@ -82,9 +71,9 @@ describe('an option that is not valid', () => {
   });
 });
 
-describe('an option of connect() that is undefined leaves that of the client', () => {
-  test('lookup is that of the client', async () => {
-    const server = await scripted(...SUCCESS);
+describe('an option that is undefined', () => {
+  test('of connect() leaves that of the client: lookup', async () => {
+    const server = await startScripted(...SUCCESS);
     const client = new SocksClient(`socks5://proxy.invalid:${server.port}`, {
       lookup: (_host, _options, done) => done(null, [{ address: '127.0.0.1', family: 4 }]),
     });
@@ -93,15 +82,15 @@ describe('an option of connect() that is undefined leaves that of the client', (
     expect(server.connections).toHaveLength(1);
   });
 
-  test('auth is that of the client', async () => {
-    const server = await scripted({ read: 3 }, { send: '05ff' });
+  test('of connect() leaves that of the client: auth', async () => {
+    const server = await startScripted({ read: 3 }, { send: '05ff' });
     const client = new SocksClient(`socks5://u:p@127.0.0.1:${server.port}`, { auth: 'required' });
     await expect(client.connect(destination, { auth: undefined })).rejects.toThrow();
     expect(server.connections[0]?.received.toString('hex')).toBe('050102');
   });
 
-  test('timeout is that of the client', async () => {
-    const server = await scripted({ stall: true });
+  test('of connect() leaves that of the client: timeout', async () => {
+    const server = await startScripted({ stall: true });
     const client = new SocksClient(server.url('socks5'), { timeout: 50 });
     await expect(client.connect(destination, { timeout: undefined })).rejects.toMatchObject({
       code: 'ERR_SOCKS_TIMEOUT',
@@ -109,15 +98,15 @@ describe('an option of connect() that is undefined leaves that of the client', (
     });
   });
 
-  test('pipeline is that of the client', async () => {
-    const server = await scripted({ read: 13 }, { send: `0500 ${GRANTED}` });
+  test('of connect() leaves that of the client: pipeline', async () => {
+    const server = await startScripted({ read: 13 }, { send: `0500 ${GRANTED}` });
     const client = new SocksClient(server.url('socks5'), { pipeline: true });
     (await client.connect(destination, { pipeline: undefined })).socket.destroy();
     expect(server.connections[0]?.received.length).toBe(13);
   });
 
-  test('tcp and each option in it are those of the client', async () => {
-    const server = await scripted(...SUCCESS);
+  test('of connect() leaves that of the client: tcp, and each option in it', async () => {
+    const server = await startScripted(...SUCCESS);
     const client = new SocksClient(server.url('socks5'), { tcp: { localAddress: '127.0.0.7' } });
     for (const tcp of [
       undefined,
@@ -130,8 +119,8 @@ describe('an option of connect() that is undefined leaves that of the client', (
     }
   });
 
-  test('signal, socket, tls, prepare and chain are not given', async () => {
-    const server = await scripted(...SUCCESS);
+  test('of connect() was not given: signal, socket, tls, prepare and chain', async () => {
+    const server = await startScripted(...SUCCESS);
     const none = {
       signal: undefined,
       socket: undefined,
@@ -144,8 +133,8 @@ describe('an option of connect() that is undefined leaves that of the client', (
     expect(server.connections).toHaveLength(2);
   });
 
-  test('an option of the constructor that is undefined leaves the default', async () => {
-    const server = await scripted(...SUCCESS);
+  test('of the constructor leaves the default', async () => {
+    const server = await startScripted(...SUCCESS);
     const none = {
       lookup: undefined,
       auth: undefined,
@@ -159,7 +148,7 @@ describe('an option of connect() that is undefined leaves that of the client', (
   });
 });
 
-describe('on the port is', () => {
+describe('the error', () => {
   const HTTP = Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n').toString('hex');
   const SSH = Buffer.from('SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n').toString('hex');
   const ALERT = '15 0301 0002 0228';
@@ -214,43 +203,37 @@ describe('on the port is', () => {
       'PROXY_CLOSED',
       /shadowsocks/,
     ],
-  ])('%s: the error of %s says what to use', async (_, scheme, steps, code, hint) => {
-    const server = await scripted(...steps);
-    const attempt = connect(server.url(scheme), destination, { timeout: 300 });
-    const error = (await attempt.catch((reason: unknown) => reason)) as Error & {
-      code: string;
-      hint: string;
-    };
-    expect(error.code).toMatch(new RegExp(`^ERR_SOCKS_${code}$`));
-    expect(error.hint).toMatch(hint);
-    expect(error.message).toContain(error.hint);
-  });
+  ])(
+    'says what to use when the port belongs to %s and the scheme is %s',
+    async (_, scheme, steps, code, hint) => {
+      const server = await startScripted(...steps);
+      const attempt = connect(server.url(scheme), destination, { timeout: 300 });
+      const error = await rejection(attempt);
+      expect(error.code).toMatch(new RegExp(`^ERR_SOCKS_${code}$`));
+      expect(error.hint).toMatch(hint);
+      expect(error.message).toContain(error.hint);
+    },
+  );
 
-  describe('a real TLS server', () => {
-    let tls: SocksServer;
-    beforeAll(async () => {
-      tls = await startServer({ tls: (await import('@socksify/support')).TLS });
-    });
-    afterAll(() => tls.close());
-    test('is named by the error', async () => {
-      const attempt = connect(`socks5://127.0.0.1:${tls.port}`, destination, { timeout: 500 });
-      await expect(attempt).rejects.toMatchObject({ hint: expect.stringContaining('TLS') as string });
-    });
+  test('says so when the port belongs to a real TLS server', async () => {
+    const { port } = await startProxy({ tls: TLS });
+    const attempt = connect(`socks5://127.0.0.1:${port}`, destination, { timeout: 500 });
+    await expect(attempt).rejects.toMatchObject({ hint: expect.stringContaining('TLS') as string });
   });
 
   test.each<[string, readonly ScriptStep[], RegExp]>([
     ['a SOCKS server without TLS that waits', [{ stall: true }], /socks5:/],
     ['a SOCKS server without TLS that answers', [{ read: 5 }, { send: '05ff' }], /socks5:|without TLS/],
-  ])('%s, and socks5s:// says so', async (_, steps, hint) => {
-    const server = await scripted(...steps);
+  ])('of socks5s:// says so when the port belongs to %s', async (_, steps, hint) => {
+    const server = await startScripted(...steps);
     const attempt = connect(server.url('socks5s'), destination, { timeout: 300 });
     await expect(attempt).rejects.toMatchObject({ hint: expect.stringMatching(hint) as string });
   });
 });
 
 test.each<[string, object]>([
-  ['a signal that nobody can leave', { signal: { aborted: false, addEventListener() {} } }],
-  ['a socket that cannot be listened to', { socket: { read() {}, write() {} } }],
+  ['a signal without removeEventListener()', { signal: { aborted: false, addEventListener() {} } }],
+  ['a socket without on()', { socket: { read() {}, write() {} } }],
 ])('%s is refused', async (_, options) => {
   const refused = connect('socks5://127.0.0.1', { host: 'h', port: 1 }, options);
   await expect(refused).rejects.toMatchObject({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' });

@@ -2,45 +2,38 @@
 // gets one rejection, and no error is uncaught.
 
 import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Duplex, duplexPair } from 'node:stream';
-import { CERTIFICATE, startSite } from '@socksify/support';
-import type { Site } from '@socksify/support';
-import { startScript, startServer } from '@socksify/server';
+import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import {
+  bytes,
+  CERTIFICATE,
+  closed,
+  IN_ORDER,
+  rejection,
+  startDestination,
+  startSite,
+} from '@socksify/support';
+import type { Site } from '@socksify/support';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { connect, SocksClient } from '../src/index.ts';
-import type { AuthMethod, ConnectOptions, ProxyRoute, SecureOptions, Step, Tunnel } from '../src/index.ts';
-import { IN_ORDER, runProgram, send, startPlay, SUCCESS } from './peers.ts';
+import type { AuthMethod, ConnectOptions, ProxyRoute, SecureOptions, Step } from '../src/index.ts';
+import { runCore } from './core-program.ts';
+import { atEnd, startRawProxy, startScripted, SUCCESS } from './proxies.ts';
 
-let web: Site;
+let site: Site;
 let server: SocksServer;
 beforeAll(async () => {
-  web = await startSite();
+  site = await startSite();
   server = await startServer({ names: { 'echo.test': '127.0.0.1' } });
 });
 afterAll(async () => {
   await server.close();
-  await web.close();
+  await site.close();
 });
 
-const closing: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close();
-});
-
-const site = () => ({ host: 'echo.test', port: web.https });
-async function rejection(attempt: Promise<Tunnel>): Promise<Error & { code?: string }> {
-  let tunnel: Tunnel;
-  try {
-    tunnel = await attempt;
-  } catch (error) {
-    return error as Error;
-  }
-  tunnel.socket.destroy();
-  return expect.unreachable('it succeeded');
-}
+const atSite = () => ({ host: 'echo.test', port: site.https });
 
 describe('TLS options that Node refuses', () => {
   // The options of the SecureContext are read before anything is dialled.
@@ -55,9 +48,8 @@ describe('TLS options that Node refuses', () => {
     ['sigalgs', { sigalgs: 'nope' }],
     ['ecdhCurve', { ecdhCurve: 'nope' }],
     ['crl', { crl: 'none' }],
-  ])('%s: reject with the error of Node, and nothing is dialled', async (_, tls) => {
-    const script = await startScript(SUCCESS);
-    closing.push(() => script.close());
+  ])('reject with the error of Node before anything is dialled: %s', async (_, tls) => {
+    const script = await startScripted(...SUCCESS);
     const error = await rejection(connect(script.url('socks5'), { host: '127.0.0.1', port: 443 }, { tls }));
     expect(error.code ?? '').not.toMatch(/^ERR_SOCKS/);
     expect(script.connections).toHaveLength(0);
@@ -69,44 +61,38 @@ describe('TLS options that Node refuses', () => {
     ['ALPNProtocols', { ALPNProtocols: ['x'.repeat(256)] }],
     ['checkServerIdentity', { checkServerIdentity: 'yes' }],
     ['minDHSize', { minDHSize: 0 }],
-  ])('%s: reject, and the connection is closed', async (_, tls) => {
+  ])('reject, and the connection is closed: %s', async (_, tls) => {
     const given = { ca: CERTIFICATE, ...tls } as SecureOptions;
-    const error = await rejection(connect(server.url('socks5'), site(), { tls: given }));
+    const error = await rejection(connect(server.url('socks5'), atSite(), { tls: given }));
     expect(error.code ?? '').not.toMatch(/^ERR_SOCKS/);
     await server.idle();
-    await rejection(connect(() => undefined, { host: '127.0.0.1', port: web.https }, { tls: given }));
+    await rejection(connect(() => undefined, { host: '127.0.0.1', port: site.https }, { tls: given }));
   });
 
   test.each(['checkServerIdentity', 'servername', 'session', 'ca', 'minVersion', 'secureContext'])(
-    '%s: undefined was not given',
+    'were not given when they are undefined: %s',
     async (name) => {
       const other = name === 'ca' ? { rejectUnauthorized: false } : { ca: CERTIFICATE };
       const tls = { ...other, [name]: undefined } as SecureOptions;
-      const { socket } = await connect(server.url('socks5'), site(), { tls });
+      const { socket } = await connect(server.url('socks5'), atSite(), { tls });
       expect(socket.readyState).toBe('open');
       socket.destroy();
       await server.idle();
     },
   );
 
-  test('those of the proxy reject before anything is dialled, or close what was dialled', async () => {
-    const script = await startScript([{ stall: true }]);
-    closing.push(() => script.close());
+  test('for the proxy reject before anything is dialled, or close what was dialled', async () => {
+    const script = await startScripted({ stall: true });
     for (const tls of [{ ciphers: 'bogus' }, { servername: 1 }, { minDHSize: -1 }]) {
       const proxy = { version: 5, host: '127.0.0.1', port: script.port, dns: 'remote', tls } as never;
-      expect(await rejection(connect(proxy, site()))).toBeInstanceOf(Error);
+      expect(await rejection(connect(proxy, atSite()))).toBeInstanceOf(Error);
     }
     await Promise.all(script.connections.map(({ closedByClient }) => closedByClient));
   });
 
   test('leave nothing behind that keeps the process alive, or ends it when the other side resets', async () => {
-    const resetting = createServer((socket) => {
-      socket.on('error', () => {});
-      setTimeout(() => socket.resetAndDestroy(), 50);
-    }).listen(0, '127.0.0.1');
-    closing.push(() => resetting.close());
-    await once(resetting, 'listening');
-    const { port } = resetting.address() as AddressInfo;
+    const resetting = await startDestination((socket) => setTimeout(() => socket.resetAndDestroy(), 50));
+    atEnd(resetting.close);
     const program = `
       const [, url, port] = process.argv;
       const { connect, SocksClient } = core;
@@ -123,11 +109,11 @@ describe('TLS options that Node refuses', () => {
       const open = process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap');
       if (open.length > 0) throw new Error(open.length + ' sockets are open');
     `;
-    expect(await runProgram(program, [server.url('socks5'), port])).toEqual(IN_ORDER);
+    expect(await runCore(program, [server.url('socks5'), resetting.port])).toEqual(IN_ORDER);
   });
 });
 
-describe('what the caller runs on the open socket', () => {
+describe('a function of the caller that runs on the open socket', () => {
   const refuse = () => {
     throw new RangeError('no');
   };
@@ -135,28 +121,27 @@ describe('what the caller runs on the open socket', () => {
     ['prepare()', { prepare: refuse }],
     ['prepare() over TLS', { prepare: refuse, tls: { ca: CERTIFICATE } }],
     ['onSocket()', { tls: { ca: CERTIFICATE, onSocket: refuse } }],
-  ])('%s that throws closes the tunnel, and rejects with just that', async (_, options) => {
-    expect(await rejection(connect(server.url('socks5'), site(), options))).toBeInstanceOf(RangeError);
+  ])('closes the tunnel and rejects the call with its error when it throws: %s', async (_, options) => {
+    expect(await rejection(connect(server.url('socks5'), atSite(), options))).toBeInstanceOf(RangeError);
     await server.idle();
-    expect(await rejection(new SocksClient(server.url('socks5')).connect(site(), options))).toBeInstanceOf(
+    expect(await rejection(new SocksClient(server.url('socks5')).connect(atSite(), options))).toBeInstanceOf(
       RangeError,
     );
     await server.idle();
   });
 
-  test('prepare() that destroys the socket rejects the call', async () => {
+  test('rejects the call when it destroys the socket in prepare()', async () => {
     const prepare = (socket: Socket) => void socket.destroy();
-    expect(await rejection(connect(server.url('socks5'), site(), { prepare }))).toBeInstanceOf(Error);
+    expect(await rejection(connect(server.url('socks5'), atSite(), { prepare }))).toBeInstanceOf(Error);
     await server.idle();
   });
 
-  test('prepare() that throws closes a direct connection too', async () => {
-    const direct = createServer().listen(0, '127.0.0.1');
-    closing.push(() => direct.close());
-    await once(direct, 'listening');
-    const accepted = once(direct, 'connection') as Promise<[Socket]>;
-    const { port } = direct.address() as AddressInfo;
-    const attempt = connect(() => undefined, { host: '127.0.0.1', port }, { prepare: refuse });
+  test('closes a direct connection too when it throws in prepare()', async () => {
+    const direct = await startDestination(() => {});
+    atEnd(direct.close);
+    const accepted = once(direct.server, 'connection') as Promise<[Socket]>;
+    const address = { host: '127.0.0.1', port: direct.port };
+    const attempt = connect(() => undefined, address, { prepare: refuse });
     expect(await rejection(attempt)).toBeInstanceOf(RangeError);
     const [socket] = await accepted;
     await once(socket.resume(), 'end');
@@ -182,14 +167,13 @@ describe('a proxy that resets', () => {
   `;
 
   test.each(['one write', 'two writes', 'wait'])(
-    'behind its METHOD reply, with a method that ends in %s, rejects the call and nothing more',
+    'rejects the call and nothing more after its METHOD reply to a method that ends in %s',
     async (kind) => {
-      const proxy = await startPlay(async (socket, read) => {
+      const proxy = await startRawProxy(async (socket, read) => {
         await read(3);
         socket.write(Buffer.from('0580', 'hex'), () => socket.resetAndDestroy());
       });
-      closing.push(proxy.close);
-      expect(await runProgram(program, [proxy.url, kind])).toEqual(IN_ORDER);
+      expect(await runCore(program, [proxy.url, kind])).toEqual(IN_ORDER);
     },
   );
 
@@ -199,15 +183,16 @@ describe('a proxy that resets', () => {
     ['half of its reply', '0500', '05000001'],
     ['its refusal', '0500', '0505'],
     ['the answer to a chain', '0500', '05000001000000000000'],
-  ])('after %s rejects the call, or is an error of the socket for its owner', async (what, method, reply) => {
-    const proxy = await startPlay(async (socket, read) => {
-      await read(3);
-      socket.write(Buffer.from(method, 'hex'));
-      if (reply) await read(10);
-      socket.write(Buffer.from(reply, 'hex'), () => socket.resetAndDestroy());
-    });
-    closing.push(proxy.close);
-    const source = `
+  ])(
+    'rejects the call, or is an error of the socket for its owner, after %s',
+    async (what, method, reply) => {
+      const proxy = await startRawProxy(async (socket, read) => {
+        await read(3);
+        socket.write(Buffer.from(method, 'hex'));
+        if (reply) await read(10);
+        socket.write(Buffer.from(reply, 'hex'), () => socket.resetAndDestroy());
+      });
+      const source = `
       const [, url, chain] = process.argv;
       const busy = (ms) => { for (const until = performance.now() + ms; performance.now() < until;); };
       for (let i = 0; i < 30; i++) {
@@ -218,11 +203,12 @@ describe('a proxy that resets', () => {
         });
       }
     `;
-    expect(await runProgram(source, [proxy.url, what.endsWith('chain') ? 'chain' : ''])).toEqual(IN_ORDER);
-  });
+      expect(await runCore(source, [proxy.url, what.endsWith('chain') ? 'chain' : ''])).toEqual(IN_ORDER);
+    },
+  );
 });
 
-describe('a socket that is handed in is closed', () => {
+describe('a socket that is handed in', () => {
   const destination = { host: 'echo.test', port: 80 };
   const url = 'socks5://proxy.test';
   const throwing: ProxyRoute = () => {
@@ -266,25 +252,25 @@ describe('a socket that is handed in is closed', () => {
     ],
   ];
 
-  test.each(cases)('once, after %s', async (_, route, to, options) => {
+  test.each(cases)('is closed once after %s', async (_, route, given, options) => {
     for (const call of ['connect', 'client'] as const) {
       const [socket, other] = duplexPair();
       const destroy = vi.spyOn(socket, 'destroy');
-      const given = { ...options, socket } as ConnectOptions;
+      const all = { ...options, socket } as ConnectOptions;
       const attempt =
         call === 'connect'
-          ? connect(route as ProxyRoute, to as never, given)
-          : (async () => new SocksClient(route as ProxyRoute).connect(to as never, given))();
+          ? connect(route as ProxyRoute, given as never, all)
+          : (async () => new SocksClient(route as ProxyRoute).connect(given as never, all))();
       const error = await rejection(attempt);
       // A client whose constructor throws has not been given the socket.
-      if (call === 'client' && !given.socket?.destroyed && error.code === 'ERR_SOCKS_INVALID_PROXY') continue;
+      if (call === 'client' && !all.socket?.destroyed && error.code === 'ERR_SOCKS_INVALID_PROXY') continue;
       expect(socket.destroyed).toBe(true);
       expect(destroy).toHaveBeenCalledOnce();
       expect(other.readableLength).toBe(0);
     }
   });
 
-  test('by a client that was closed', async () => {
+  test('is closed by a client that was closed', async () => {
     const client = new SocksClient(url);
     await client.close();
     const [socket] = duplexPair();
@@ -292,17 +278,15 @@ describe('a socket that is handed in is closed', () => {
     expect(socket.destroyed).toBe(true);
   });
 
-  test('and no later error of it is uncaught', async () => {
+  test('leaves no uncaught error when it fails later', async () => {
     const socket = new Duplex({ destroy: (_error, done) => done(new Error('late')), read() {}, write() {} });
-    const closed = new Promise((resolve) => socket.once('close', resolve));
     await rejection(connect(url, { host: '', port: 80 }, { socket }));
-    await closed;
+    await closed(socket);
     expect(socket.errored).toMatchObject({ message: 'late' });
   });
 
-  test('and nothing is uncaught in a process without handlers', async () => {
-    const silent = await startPlay(() => {});
-    closing.push(silent.close);
+  test('leaves no uncaught error in a process without handlers', async () => {
+    const silent = await startRawProxy(() => {});
     const source = `
       import { connect } from 'node:net';
       const [, port] = process.argv;
@@ -313,7 +297,7 @@ describe('a socket that is handed in is closed', () => {
         if (!socket.destroyed) throw new Error(JSON.stringify(options));
       }
     `;
-    expect(await runProgram(source, [silent.port])).toEqual(IN_ORDER);
+    expect(await runCore(source, [silent.port])).toEqual(IN_ORDER);
   });
 
   test.each<[string, unknown]>([
@@ -321,7 +305,7 @@ describe('a socket that is handed in is closed', () => {
     ['text', 'x'],
     ['a half of a stream', { read() {}, destroy() {} }],
     ['null', null],
-  ])('but %s is not a socket, and is refused', async (_, socket) => {
+  ])('is refused when it is none: %s', async (_, socket) => {
     expect(await rejection(connect(url, destination, { socket: socket as Duplex }))).toMatchObject({
       name: 'TypeError',
       code: 'ERR_INVALID_ARG_VALUE',
@@ -329,7 +313,7 @@ describe('a socket that is handed in is closed', () => {
     });
   });
 
-  test('also if it is refused because it reads text, has ended, or is destroyed', async () => {
+  test('is closed when it is refused because it reads text, has ended, or is destroyed', async () => {
     const [reading] = duplexPair();
     reading.setEncoding('utf8');
     const [objects] = [new Duplex({ objectMode: true, read() {}, write() {} })];
@@ -353,22 +337,21 @@ describe('a socket that is handed in is closed', () => {
   });
 });
 
-describe('a generator of the caller is closed', () => {
+describe('a generator of the caller', () => {
   const STEPS: [string, () => unknown][] = [
     ['a read', () => ({ read: 5, phase: 'authentication' })],
     ['a wait', () => ({ wait: new Promise(() => {}) })],
   ];
   const endings = ['abort', 'time limit', 'close of the client', 'reset'] as const;
   test.each(STEPS.flatMap(([what, step]) => endings.map((how) => ({ what, how, step }))))(
-    'when the attempt ends by $how during $what',
+    'is closed when the attempt ends by $how during $what',
     async ({ how, step }) => {
       let reset: (() => void) | undefined;
-      const proxy = await startPlay(async (socket, read) => {
+      const proxy = await startRawProxy(async (socket, read) => {
         reset = () => socket.resetAndDestroy();
         await read(3);
-        send(socket, '0580');
+        socket.write(bytes('0580'));
       });
-      closing.push(proxy.close);
       const controller = new AbortController();
       const client = new SocksClient(proxy.url, { timeout: how === 'time limit' ? 100 : 0 });
       const end = {
@@ -377,7 +360,7 @@ describe('a generator of the caller is closed', () => {
         'close of the client': () => void client.close(),
         reset: () => reset?.(),
       }[how];
-      let closed = 0;
+      let ended = 0;
       const method: AuthMethod = {
         id: 0x80,
         *authenticate() {
@@ -385,22 +368,21 @@ describe('a generator of the caller is closed', () => {
             setImmediate(end);
             yield step() as Step;
           } finally {
-            closed++;
+            ended++;
           }
         },
       };
       const options = { auth: [method], signal: controller.signal };
       await rejection(client.connect({ host: 'h', port: 1 }, options));
-      expect(closed).toBe(1);
+      expect(ended).toBe(1);
     },
   );
 
-  test('and what its finally block throws or yields changes nothing', async () => {
-    const proxy = await startPlay(async (socket, read) => {
+  test('changes nothing by what its finally block throws or yields', async () => {
+    const proxy = await startRawProxy(async (socket, read) => {
       await read(3);
-      send(socket, '0580');
+      socket.write(bytes('0580'));
     });
-    closing.push(proxy.close);
     const reason = new Error('enough');
     const blocks: (() => Step)[] = [
       () => {

@@ -1,22 +1,16 @@
-// Everything in one segment, and the attempt beside it for servers that do not survive that.
+// `pipeline: true`: greeting and request in one segment, and a lock-step attempt beside it for proxies that do not
+// answer that.
 
 import { connect as dialTcp } from 'node:net';
-import { startScript } from '@socksify/server';
 import type { ScriptedServer, ScriptStep } from '@socksify/server';
-import { afterEach, describe, expect, test } from 'vitest';
+import { rejection } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { connect, SocksClient } from '../src/index.ts';
-
-const closing: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close();
-});
+import { startScripts } from './proxies.ts';
 
 /** One script for each connection, by its number; the last one for all further ones. */
-async function scripted(...scripts: readonly (readonly ScriptStep[])[]): Promise<ScriptedServer> {
-  const server = await startScript((index) => scripts[Math.min(index, scripts.length - 1)] ?? []);
-  closing.push(() => server.close());
-  return server;
-}
+const scripted = (...scripts: readonly (readonly ScriptStep[])[]): Promise<ScriptedServer> =>
+  startScripts((index) => scripts[Math.min(index, scripts.length - 1)] ?? []);
 
 const destination = { host: 'echo.test', port: 80 };
 const GREETING = '050100';
@@ -27,20 +21,20 @@ const lockStep: readonly ScriptStep[] = [{ read: 3 }, { send: '0500' }, { read: 
 const sent = (server: ScriptedServer) => server.connections.map(({ received }) => received.toString('hex'));
 const open = (server: ScriptedServer) => connect(server.url('socks5'), destination, { pipeline: true });
 
-test('is one segment, and one connection', async () => {
+test('a pipelined request is one segment on one connection', async () => {
   const server = await scripted([ALL, { send: `0500 ${SUCCESS}` }]);
   (await open(server)).socket.destroy();
   expect(sent(server)).toEqual([GREETING + REQUEST]);
 });
 
-test('a refusal is the answer', async () => {
+test('a refusal of the pipelined request is the answer', async () => {
   const server = await scripted([ALL, { send: '0500 0505' }]);
   await expect(open(server)).rejects.toMatchObject({ code: 'ERR_SOCKS_CONNECTION_REFUSED' });
   expect(server.connections).toHaveLength(1);
 });
 
-describe('lock-step begins beside it', () => {
-  test('at once, when the server closes without an answer; and the proxy is remembered', async () => {
+describe('a second attempt in lock-step', () => {
+  test('begins at once when the server closes without an answer, and the proxy is remembered', async () => {
     let server: ScriptedServer;
     let took: number;
     let tries = 0;
@@ -49,26 +43,26 @@ describe('lock-step begins beside it', () => {
       const started = performance.now();
       (await open(server)).socket.destroy();
       took = performance.now() - started;
-    } while (took > 900 && ++tries < 3); // of a busy machine too, one of three is at once
+    } while (took > 900 && ++tries < 3); // on a busy machine one of three is in time
     expect(took).toBeLessThan(900);
     (await open(server)).socket.destroy();
     expect(sent(server)).toEqual([GREETING + REQUEST, GREETING + REQUEST, GREETING + REQUEST]);
     await Promise.all(server.connections.map(({ closedByClient }) => closedByClient));
   });
 
-  test('after a second, when the server drops the request; the hung connection is closed', async () => {
+  test('begins after a second when the server drops the request, and the hung connection is closed', async () => {
     const server = await scripted([ALL, { send: '0500' }, { stall: true }], lockStep);
     const started = performance.now();
     (await open(server)).socket.destroy();
     const took = performance.now() - started;
     expect(took).toBeGreaterThan(900);
     await server.connections[0]?.closedByClient;
-    // remembered: no second is lost again
+    // The proxy is remembered, so that no second is lost again.
     (await open(server)).socket.destroy();
     expect(sent(server)).toHaveLength(3);
   });
 
-  test('and loses, when the destination only takes its time: the proxy is not remembered', async () => {
+  test('loses when the destination is only slow, and the proxy is not remembered', async () => {
     const slow: readonly ScriptStep[] = [ALL, { send: '0500' }, { delay: 1300 }, { send: SUCCESS }];
     const server = await scripted(slow, [{ read: 3 }, { stall: true }], [ALL, { send: `0500 ${SUCCESS}` }]);
     (await open(server)).socket.destroy();
@@ -78,7 +72,7 @@ describe('lock-step begins beside it', () => {
     expect(server.connections).toHaveLength(3);
   });
 
-  test('and its error is the one that is told, when both are closed', async () => {
+  test('gives its error when the server closes both connections', async () => {
     const server = await scripted(
       [ALL, { close: true }],
       [{ read: 3 }, { send: '0500' }, { read: 16 }, { close: true }],
@@ -87,7 +81,7 @@ describe('lock-step begins beside it', () => {
   });
 });
 
-describe('with credentials', () => {
+describe('a pipelined request with credentials', () => {
   const login = (server: ScriptedServer) => `socks5://u:p@127.0.0.1:${server.port}`;
   // 05 01 02, 01 01 'u' 01 'p', and the request, which has 16 bytes
   const PIPELINED = '050102' + '0101750170' + REQUEST;
@@ -98,14 +92,17 @@ describe('with credentials', () => {
     ['answers FF', refusesAll],
     ['answers FF and closes', [...refusesAll, { close: true }]],
     ['closes without an answer', [{ read: 24 }, { close: true }]],
-  ])('a proxy without authentication that %s is offered 02 and 00 at once', async (_, first) => {
-    const server = await scripted(first, acceptsNone);
-    (await connect(login(server), destination, { pipeline: true })).socket.destroy();
-    expect(sent(server)).toEqual([PIPELINED, '05020200' + REQUEST]);
-    await Promise.all(server.connections.map(({ closedByClient }) => closedByClient));
-  });
+  ])(
+    'is followed at once by an offer of 02 and 00 to a proxy without authentication that %s',
+    async (_, first) => {
+      const server = await scripted(first, acceptsNone);
+      (await connect(login(server), destination, { pipeline: true })).socket.destroy();
+      expect(sent(server)).toEqual([PIPELINED, '05020200' + REQUEST]);
+      await Promise.all(server.connections.map(({ closedByClient }) => closedByClient));
+    },
+  );
 
-  test('a proxy without authentication is remembered, so that the password is not sent to it again', async () => {
+  test('is not sent again to a proxy without authentication, so that the proxy does not get the password again', async () => {
     const server = await scripted(refusesAll, acceptsNone);
     for (let i = 0; i < 3; i++) {
       (await connect(login(server), destination, { pipeline: true })).socket.destroy();
@@ -115,7 +112,7 @@ describe('with credentials', () => {
   });
 
   test.each(['required', 'auto'] as const)(
-    'a refusal of the credentials is the answer (%s)',
+    "has a refusal of the credentials as its answer with auth '%s'",
     async (auth) => {
       const server = await scripted([{ read: 24 }, { send: '0502 0101' }]);
       const attempt = connect(login(server), destination, { pipeline: true, auth });
@@ -124,14 +121,14 @@ describe('with credentials', () => {
     },
   );
 
-  test("FF is the answer when 02 is all that may be offered: auth is 'required'", async () => {
+  test("has FF as its answer when 02 alone may be offered, because auth is 'required'", async () => {
     const server = await scripted(refusesAll);
     const attempt = connect(login(server), destination, { pipeline: true, auth: 'required' });
     await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD' });
     expect(server.connections).toHaveLength(1);
   });
 
-  test('FF in both attempts is the error', async () => {
+  test('fails with NO_ACCEPTABLE_METHOD when both attempts get FF', async () => {
     const server = await scripted(refusesAll, [{ read: 4 }, { send: '05ff' }]);
     await expect(connect(login(server), destination, { pipeline: true })).rejects.toMatchObject({
       code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
@@ -149,9 +146,7 @@ describe('a proxy is not remembered when the second attempt', () => {
     const controller = new AbortController();
     const timeout = how === 'time limit' ? 300 : 0;
     const client = new SocksClient(server.url('socks5'), { pipeline: true, timeout });
-    const attempt = client
-      .connect(destination, { signal: controller.signal })
-      .catch((error: unknown) => error);
+    const attempt = rejection(client.connect(destination, { signal: controller.signal }));
     await (await server.connection(1)).ran;
     if (how === 'abort') controller.abort();
     if (how === 'close of the client') await client.close();
@@ -176,10 +171,9 @@ describe('a proxy is not remembered when the second attempt', () => {
   test('is ended while both are under way', async () => {
     const server = await scripted([ALL, { stall: true }], stalls, answers);
     const controller = new AbortController();
-    const attempt = connect(server.url('socks5'), destination, {
-      pipeline: true,
-      signal: controller.signal,
-    }).catch((error: unknown) => error);
+    const attempt = rejection(
+      connect(server.url('socks5'), destination, { pipeline: true, signal: controller.signal }),
+    );
     await (await server.connection(1)).ran;
     controller.abort();
     expect(await attempt).toMatchObject({ name: 'AbortError' });
@@ -188,7 +182,7 @@ describe('a proxy is not remembered when the second attempt', () => {
   });
 });
 
-test('a socket that was handed in is the only connection, and its answer is the result', async () => {
+test('a socket that was handed in is the only connection, and gets no second attempt', async () => {
   const server = await scripted([ALL, { close: true }]);
   const socket = dialTcp(server.port, '127.0.0.1');
   const attempt = connect(server.url('socks5'), destination, { pipeline: true, socket });
@@ -197,7 +191,7 @@ test('a socket that was handed in is the only connection, and its answer is the 
   expect(socket.destroyed).toBe(true);
 });
 
-test('one deadline and one signal end both', async () => {
+test('one deadline ends both attempts', async () => {
   const server = await scripted([ALL, { stall: true }], [{ read: 3 }, { stall: true }]);
   const options = { pipeline: true, timeout: 1200 };
   await expect(connect(server.url('socks5'), destination, options)).rejects.toMatchObject({
@@ -207,7 +201,7 @@ test('one deadline and one signal end both', async () => {
   await Promise.all(server.connections.map(({ closedByClient }) => closedByClient));
 });
 
-test('SOCKS4 has nothing to send ahead', async () => {
+test('a SOCKS4 request is the same with pipeline: true', async () => {
   const server = await scripted([{ read: 19 }, { send: '005a 0000 00000000' }]);
   const { socket } = await connect(server.url('socks4a'), destination, { pipeline: true });
   expect(sent(server)).toEqual(['04010050000000010065' + '63686f2e7465737400']);

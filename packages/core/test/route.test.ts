@@ -1,32 +1,31 @@
 // Routes: selectors that answer at once, later, never, or with an error, and the key that names a chain by its value.
 
-import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { IN_ORDER, startEcho } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { chainKey, connect, SocksClient } from '../src/index.ts';
 import type { ProxyChoice, ProxyRoute, SocksProxy } from '../src/index.ts';
 import { checkRoute, selectChain } from '../src/route.ts';
-import { IN_ORDER, runProgram } from './peers.ts';
+import { runCore } from './core-program.ts';
 
 const HOST = 'echo.test';
 let server: SocksServer;
+let echo: TcpDestination;
 let port: number;
-const echo = createServer((socket) => socket.pipe(socket));
 beforeAll(async () => {
   server = await startServer({ names: { [HOST]: '127.0.0.1' } });
-  await once(echo.listen(0, '127.0.0.1'), 'listening');
-  ({ port } = echo.address() as AddressInfo);
+  echo = await startEcho();
+  ({ port } = echo);
 });
 afterAll(async () => {
-  echo.close();
+  await echo.close();
   await server.close();
 });
 const destination = () => ({ host: HOST, port });
 
-describe('a selector that gives a promise', () => {
+describe('a selector that returns a promise', () => {
   test.each<[string, () => ProxyChoice]>([
     ['a URL', () => server.url('socks5')],
     ['a chain', () => [server.url('socks4a'), server.url('socks5')]],
@@ -48,7 +47,7 @@ describe('a selector that gives a promise', () => {
     ['undefined', undefined],
     ['null', null],
     ['text', 'no proxy today'],
-  ])('that rejects with %s rejects the call with just that', async (_, reason) => {
+  ])('rejects the call with just the reason when it rejects with %s', async (_, reason) => {
     // oxlint-disable-next-line prefer-promise-reject-errors -- what a caller may do
     const route: ProxyRoute = () => Promise.reject(reason);
     const caught = await connect(route, destination()).then(
@@ -63,7 +62,7 @@ describe('a selector that gives a promise', () => {
     ['an empty chain', []],
     ['text that is no URL', 'proxy'],
     ['a function', () => 'socks5://a'],
-  ])('that resolves to %s rejects with ERR_SOCKS_INVALID_PROXY', async (_, value) => {
+  ])('rejects the call with ERR_SOCKS_INVALID_PROXY when it resolves to %s', async (_, value) => {
     await expect(connect(async () => value as ProxyChoice, destination())).rejects.toMatchObject({
       code: 'ERR_SOCKS_INVALID_PROXY',
     });
@@ -93,7 +92,7 @@ describe('a selector that gives a promise', () => {
     await expect(choice).rejects.toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
   });
 
-  test('may be a thenable of another library', async () => {
+  test('may return a thenable of another library', async () => {
     const route = (() => ({
       // oxlint-disable-next-line unicorn/no-thenable -- that is the point
       then: (resolve: (url: string) => void) => resolve(server.url('socks5')),
@@ -119,7 +118,7 @@ test.each<[string, unknown]>([
   expect(caught).toEqual([reason]);
 });
 
-test('whatever a selector does concerns its caller alone, and not the process', async () => {
+test('a selector that fails concerns its caller alone, and not the process', async () => {
   const source = `
     const reasons = [new Error('no proxy today'), undefined, null, 'no proxy today', 0];
     const never = new Promise(() => {});
@@ -149,7 +148,7 @@ test('whatever a selector does concerns its caller alone, and not the process', 
     await new Promise((resolve) => setTimeout(resolve, 40));
     void connect(() => never, to, { timeout: 5 }).catch(() => {});
   `;
-  expect(await runProgram(source)).toEqual(IN_ORDER);
+  expect(await runCore(source)).toEqual(IN_ORDER);
 });
 
 test('select() returns no promise when the selector returns none', () => {
@@ -227,7 +226,7 @@ describe('chainKey', () => {
   ])('differs for %s', (_, one, other) => expect(keyOf(one)).not.toBe(keyOf(other)));
 
   test.each([null, 'socks5://a', ['socks5://a'], [{ version: 5, host: 'a' }], 5])(
-    'refuses %j, which select() did not give',
+    'refuses %j, which select() did not return',
     (chain) => {
       expect(() => chainKey(chain as never)).toThrowError(
         expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }),

@@ -1,39 +1,35 @@
 // Standby connections: the next tunnel uses them, and unused ones are closed without an error.
 
 import { once } from 'node:events';
-import { connect as dialTcp, createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { TLS } from '@socksify/support';
-import { startScript, startServer } from '@socksify/server';
+import { connect as dialTcp } from 'node:net';
 import type { ScriptStep, SocksServer } from '@socksify/server';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { bytes, IN_ORDER, startDestination, startEcho, TLS, turns as wait } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseProxy, SocksClient } from '../src/index.ts';
 import type { AuthMethod, ClientOptions, ProxyChoice, ProxyRoute, Tunnel } from '../src/index.ts';
-import { GRANTED, IN_ORDER, runProgram, send, startPlay } from './peers.ts';
+import { runCore } from './core-program.ts';
+import {
+  atEnd,
+  GRANTED,
+  startProxy,
+  startRawProxy,
+  startScripted,
+  startScripts,
+  SUCCESS,
+} from './proxies.ts';
 
+let echo: TcpDestination;
 let port: number;
-const origin = createServer((socket) => socket.on('error', () => {}).pipe(socket));
 beforeAll(async () => {
-  await once(origin.listen(0, '127.0.0.1'), 'listening');
-  ({ port } = origin.address() as AddressInfo);
+  echo = await startEcho();
+  ({ port } = echo);
 });
-afterAll(() => origin.close());
-
-const closing: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close();
-});
-
-async function proxy(options = {}): Promise<SocksServer> {
-  const server = await startServer(options);
-  closing.push(() => server.close());
-  return server;
-}
+afterAll(() => echo.close());
 
 function client(route: ProxyRoute, options: ClientOptions = { standby: 2 }): SocksClient {
   const made = new SocksClient(route, options);
-  closing.push(() => made.close());
+  atEnd(() => made.close());
   return made;
 }
 
@@ -60,13 +56,13 @@ async function waiting(
   const ready = () => [...server.sockets].filter(({ bytesWritten }) => bytesWritten === answered);
   await expect.poll(() => ready().length, { interval: 5 }).toBe(count);
   // The kernel has them; a few turns of this process later so has the client.
-  for (let turns = 0; turns < 10; turns++) await nextTurn();
+  await wait(10);
   return new Set(ready().map(({ remotePort }) => remotePort));
 }
 
-test('wait with greeting and authentication done, and are used by the next tunnel', async () => {
+test('standby connections wait with greeting and authentication done, and are used by the next tunnel', async () => {
   const users = { alice: 'secret' };
-  const server = await proxy({ users });
+  const server = await startProxy({ users });
   const socks = client(server.url('socks5', { username: 'alice', password: 'secret' }));
   expect(server.connections).toBe(0);
   const first = await socks.connect(here());
@@ -79,14 +75,14 @@ test('wait with greeting and authentication done, and are used by the next tunne
   await use(second);
 });
 
-test.each(['socks4', 'socks4a', 'socks5'])('carry bytes over %s', async (scheme) => {
-  const server = await proxy();
+test.each(['socks4', 'socks4a', 'socks5'])('standby connections carry bytes over %s', async (scheme) => {
+  const server = await startProxy();
   const socks = client(server.url(scheme));
   for (let i = 0; i < 6; i++) await use(await socks.connect(here()));
 });
 
-test('are opened through a chain', async () => {
-  const [first, second] = [await proxy(), await proxy()];
+test('standby connections are opened through a chain', async () => {
+  const [first, second] = [await startProxy(), await startProxy()];
   const socks = client([first.url('socks5'), second.url('socks4a')]);
   await use(await socks.connect(here()));
   await connections(second, 2);
@@ -97,8 +93,8 @@ test('are opened through a chain', async () => {
   expect(first.log.length).toBeGreaterThanOrEqual(before);
 });
 
-test('end with the client', async () => {
-  const server = await proxy();
+test('standby connections end with the client', async () => {
+  const server = await startProxy();
   const socks = client(server.url('socks5'));
   await use(await socks.connect(here()));
   await connections(server, 2);
@@ -106,8 +102,8 @@ test('end with the client', async () => {
   await server.idle();
 });
 
-test('are replaced when they grow old', async () => {
-  const server = await proxy();
+test('standby connections are replaced when they grow old', async () => {
+  const server = await startProxy();
   const socks = client(server.url('socks5'), { standby: 1 });
   await use(await socks.connect(here()));
   await connections(server, 1);
@@ -118,22 +114,14 @@ test('are replaced when they grow old', async () => {
   await use(await socks.connect(here()));
 });
 
-const SUCCESS: readonly ScriptStep[] = [
-  { read: 3 },
-  { send: '0500' },
-  { read: 10 },
-  { send: '0500 0001 00000000 0000' },
-];
-
-describe('are dropped in silence', () => {
+describe('a standby connection', () => {
   test.each<[string, readonly ScriptStep[]]>([
     ['closes it', [{ read: 3 }, { send: '0500' }, { close: true }]],
     ['resets it', [{ read: 3 }, { send: '0500' }, { delay: 5 }, { reset: true }]],
     ['sends a byte', [{ read: 3 }, { send: '0500' }, { delay: 5 }, { send: '00' }]],
     ['refuses it', [{ read: 3 }, { send: '05ff' }]],
-  ])('when the server %s', async (_, spoiled) => {
-    const server = await startScript((index) => (index === 1 ? spoiled : SUCCESS));
-    closing.push(() => server.close());
+  ])('is dropped in silence when the server %s', async (_, spoiled) => {
+    const server = await startScripts((index) => (index === 1 ? spoiled : SUCCESS));
     const socks = client(server.url('socks5'), { standby: 1 });
     (await socks.connect(here())).socket.destroy();
     const connection = await server.connection(1);
@@ -146,8 +134,7 @@ describe('are dropped in silence', () => {
 
 test('a reset on the request means that the request was not received: it is sent on a new connection', async () => {
   const resetsLate: readonly ScriptStep[] = [{ read: 3 }, { send: '0500' }, { read: 10 }, { reset: true }];
-  const server = await startScript((index) => (index === 1 ? resetsLate : SUCCESS));
-  closing.push(() => server.close());
+  const server = await startScripts((index) => (index === 1 ? resetsLate : SUCCESS));
   const socks = client(server.url('socks5'), { standby: 1 });
   (await socks.connect(here())).socket.destroy();
   await expect.poll(() => server.connections[1]?.received.length, { interval: 5 }).toBe(3);
@@ -159,8 +146,7 @@ test('a reset on the request means that the request was not received: it is sent
 test('a close on the request is a refusal by OpenSSH: the request is not sent a second time', async () => {
   const requests: string[] = [];
   const refuses: readonly ScriptStep[] = [{ read: 3 }, { send: '0500' }, { read: 10 }, { close: true }];
-  const server = await startScript((index) => (index === 0 ? SUCCESS : refuses));
-  closing.push(() => server.close());
+  const server = await startScripts((index) => (index === 0 ? SUCCESS : refuses));
   const socks = client(server.url('socks5'), { standby: 1 });
   (await socks.connect(here())).socket.destroy();
   await expect.poll(() => server.connections[1]?.received.length, { interval: 5 }).toBe(3);
@@ -174,8 +160,8 @@ test('a close on the request is a refusal by OpenSSH: the request is not sent a 
   expect(requests).toHaveLength(2);
 });
 
-test('a refusal on one is the answer', async () => {
-  const server = await proxy({ allow: (request: { port: number }) => request.port !== 9 });
+test('a refusal on a standby connection is the answer', async () => {
+  const server = await startProxy({ allow: (request: { port: number }) => request.port !== 9 });
   const socks = client(server.url('socks5'));
   await use(await socks.connect(here()));
   await connections(server, 2);
@@ -185,8 +171,8 @@ test('a refusal on one is the answer', async () => {
   expect(server.log).toHaveLength(2);
 });
 
-test('are kept for the proxies of a selector that gives the same objects', async () => {
-  const [one, other] = [await proxy(), await proxy()];
+test('standby connections are kept for the proxies of a selector that returns the same objects', async () => {
+  const [one, other] = [await startProxy(), await startProxy()];
   const proxies = [parseProxy(one.url('socks5')), parseProxy(other.url('socks5'))];
   const socks = client(({ host }) => proxies[host === '127.0.0.1' ? 0 : 1]);
   await use(await socks.connect(here()));
@@ -198,7 +184,7 @@ test('are kept for the proxies of a selector that gives the same objects', async
   expect(one.log).toHaveLength(2);
 });
 
-describe('are used for equal proxies that a selector makes anew each time', () => {
+describe('standby connections of a selector that makes its proxies anew each time', () => {
   const credentials = { username: 'alice', password: 'secret' };
   test.each<[string, (server: SocksServer) => ProxyChoice]>([
     [
@@ -214,8 +200,8 @@ describe('are used for equal proxies that a selector makes anew each time', () =
     ['URLs', (server) => server.url('socks5', credentials)],
     ['URL objects', (server) => new URL(server.url('socks5', credentials))],
     ['chains', (server) => [server.url('socks5', credentials)]],
-  ])('%s', async (_, choice) => {
-    const server = await proxy({ users: { alice: 'secret' } });
+  ])('are used for equal %s', async (_, choice) => {
+    const server = await startProxy({ users: { alice: 'secret' } });
     const socks = client(() => choice(server), { standby: 1 });
     await use(await socks.connect(here()));
     for (let i = 0; i < 3; i++) {
@@ -226,8 +212,8 @@ describe('are used for equal proxies that a selector makes anew each time', () =
     expect(server.log).toHaveLength(4);
   });
 
-  test('and not for proxies with another password', async () => {
-    const server = await proxy({ users: { alice: 'secret', bob: 'secret' } });
+  test('are not used for proxies with another password', async () => {
+    const server = await startProxy({ users: { alice: 'secret', bob: 'secret' } });
     const names = ['alice', 'bob', 'alice'];
     const socks = client(() => server.url('socks5', { username: names.shift() ?? '', password: 'secret' }), {
       standby: 1,
@@ -240,51 +226,48 @@ describe('are used for equal proxies that a selector makes anew each time', () =
   });
 });
 
-describe('are opened after a refusal of the destination, because the proxy works', () => {
+describe('standby connections after a refusal', () => {
   test.each<[string, string]>([
     ['socks5', '0505'],
     ['socks5', '0502'],
     ['socks4', '005b 0000 00000000'],
-  ])('over %s with %s', async (scheme, refusal) => {
+  ])('of the destination are opened, because the proxy works, over %s with %s', async (scheme, refusal) => {
     const request = scheme === 'socks5' ? [{ read: 3 }, { send: '0500' }, { read: 10 }] : [{ read: 9 }];
-    const server = await startScript([...request, { send: refusal }]);
-    closing.push(() => server.close());
+    const server = await startScripted(...request, { send: refusal });
     const socks = client(server.url(scheme), { standby: 1 });
     await expect(socks.connect(here())).rejects.toMatchObject({ name: 'SocksError' });
     await server.connection(1);
     expect(server.connections).toHaveLength(2);
   });
 
-  test('and are not opened after a refusal of the credentials', async () => {
-    const server = await startScript([{ read: 4 }, { send: '0502' }, { read: 5 }, { send: '0101' }]);
-    closing.push(() => server.close());
+  test('of the credentials are not opened', async () => {
+    const server = await startScripted({ read: 4 }, { send: '0502' }, { read: 5 }, { send: '0101' });
     const socks = client(`socks5://u:p@127.0.0.1:${server.port}`, { standby: 2 });
     await expect(socks.connect(here())).rejects.toMatchObject({ name: 'SocksError' });
-    for (let turns = 0; turns < 20; turns++) await nextTurn();
+    await wait(20);
     expect(server.connections).toHaveLength(1);
   });
 });
 
-describe('a close on the request is an answer', () => {
+describe('a proxy that closes on the request', () => {
   test.each<[string, readonly ScriptStep[]]>([
-    ['without a reply', [{ close: true }]],
-    ['in the middle of the reply', [{ send: '05' }, { close: true }]],
-    ['by a reset behind a part of the reply', [{ send: '0500' }, { delay: 20 }, { reset: true }]],
-  ])('%s: the request is not sent a second time', async (_, ending) => {
+    ['it closes without a reply', [{ close: true }]],
+    ['it closes in the middle of the reply', [{ send: '05' }, { close: true }]],
+    ['it resets after a part of the reply', [{ send: '0500' }, { delay: 20 }, { reset: true }]],
+  ])('does not get the request a second time: %s', async (_, ending) => {
     const refuses = [{ read: 3 }, { send: '0500' }, { read: 10 }, ...ending];
-    const server = await startScript((index) => (index === 0 ? SUCCESS : refuses));
-    closing.push(() => server.close());
+    const server = await startScripts((index) => (index === 0 ? SUCCESS : refuses));
     const socks = client(server.url('socks5'), { standby: 1 });
     (await socks.connect(here())).socket.destroy();
     await expect.poll(() => server.connections[1]?.received.length, { interval: 5 }).toBe(3);
-    for (let turns = 0; turns < 10; turns++) await nextTurn();
+    await wait(10);
     await expect(socks.connect(here())).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED' });
     expect(server.connections.filter(({ received }) => received.length > 3)).toHaveLength(2);
   });
 });
 
-test('close() closes all of them, at whatever moment it is called', async () => {
-  const server = await proxy({ users: { u: 'p' } });
+test('close() closes all standby connections, at whatever moment it is called', async () => {
+  const server = await startProxy({ users: { u: 'p' } });
   for (let turns = 0; turns < 30; turns++) {
     const socks = new SocksClient(server.url('socks5', { username: 'u', password: 'p' }), { standby: 2 });
     const attempt = socks.connect(here()).then(
@@ -292,7 +275,7 @@ test('close() closes all of them, at whatever moment it is called', async () => 
       (error: unknown) => error,
     );
     if (turns >= 8) await attempt;
-    for (let turn = 0; turn < turns; turn++) await nextTurn();
+    await wait(turns);
     const closed = performance.now();
     await socks.close();
     await attempt;
@@ -302,68 +285,63 @@ test('close() closes all of them, at whatever moment it is called', async () => 
   }
 });
 
-describe('keep no process alive', () => {
+describe('standby connections keep no process alive', () => {
   const program = `
     const [, url, port, kind] = process.argv;
     const lookup = (host, options, done) => done(null, [{ address: '::1', family: 6 }, { address: '127.0.0.1', family: 4 }]);
     const client = new core.SocksClient(url, { standby: 2, timeout: 0, lookup });
     const { socket } = await client.connect({ host: '127.0.0.1', port: Number(port) });
     socket.destroy();
-    if (kind === 'ready') for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve));
+    if (kind === 'when they are ready') for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve));
   `;
   // The first connection gets its tunnel, and the others hang.
   const HANGING: [string, readonly ScriptStep[]][] = [
     ['in the greeting', [{ stall: true }]],
     ['in the answer to it', [{ read: 3 }, { send: '05' }, { stall: true }]],
-    ['ready', [{ read: 3 }, { send: '0500' }, { stall: true }]],
+    ['when they are ready', [{ read: 3 }, { send: '0500' }, { stall: true }]],
   ];
   const hosts: [string, string][] = [
     ['an address', '127.0.0.1'],
     ['a name with two addresses, one of which refuses', 'two.test'],
   ];
   test.each(hosts.flatMap(([what, host]) => HANGING.map(([state, steps]) => ({ what, host, state, steps }))))(
-    'while they hang, $state, with a proxy at $what',
+    'while they hang $state with a proxy at $what',
     async ({ host, state, steps }) => {
-      const server = await startScript((index) => (index === 0 ? SUCCESS : steps));
-      closing.push(() => server.close());
+      const server = await startScripts((index) => (index === 0 ? SUCCESS : steps));
       const url = `socks5://${host}:${server.port}`;
-      expect(await runProgram(program, [url, port, state])).toEqual(IN_ORDER);
+      expect(await runCore(program, [url, port, state])).toEqual(IN_ORDER);
     },
   );
 
-  test('while TLS to the proxy hangs, too', async () => {
-    const server = await proxy({ tls: TLS });
+  test('while TLS to the proxy hangs', async () => {
+    const server = await startProxy({ tls: TLS });
     // Forwards one connection to the proxy; then accepts connections and sends nothing.
     let accepted = 0;
-    const gate = createServer((socket) => {
-      socket.on('error', () => {});
+    const gate = await startDestination((socket) => {
       if (accepted++ > 0) socket.resume();
       else socket.pipe(dialTcp(server.port, '127.0.0.1').on('error', () => {})).pipe(socket);
     });
-    closing.push(() => gate.close());
-    await once(gate.listen(0, '127.0.0.1'), 'listening');
+    atEnd(gate.close);
     const source = `
       const [, proxyPort, port] = process.argv;
       const proxy = { version: 5, host: '127.0.0.1', port: Number(proxyPort), dns: 'remote', tls: { rejectUnauthorized: false } };
       const client = new core.SocksClient(proxy, { standby: 2, timeout: 0 });
       (await client.connect({ host: '127.0.0.1', port: Number(port) })).socket.destroy();
     `;
-    const { port: gatePort } = gate.address() as AddressInfo;
-    expect(await runProgram(source, [gatePort, port])).toEqual(IN_ORDER);
+    expect(await runCore(source, [gate.port, port])).toEqual(IN_ORDER);
   });
 });
 
 // How many microtasks after the last step of the method.
 test.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12])(
-  'close() just before or after one is ready leaves none (%d)',
+  'close() %d microtasks after a standby connection is ready leaves none',
   async (turns) => {
-    const server = await startPlay(async (socket, read) => {
+    const server = await startRawProxy(async (socket, read) => {
       await read(3);
-      send(socket, '0580 aa');
+      socket.write(bytes('0580 aa'));
       await read(10);
-      send(socket, GRANTED);
+      socket.write(bytes(GRANTED));
     });
-    closing.push(server.close);
     let [calls, closed] = [0, 0];
     const close = async (): Promise<void> => {
       for (let turn = 0; turn < turns; turn++) await Promise.resolve();
@@ -386,13 +364,13 @@ test.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12])(
   },
 );
 
-test('but a tunnel made from one keeps the process alive, over an encapsulation too', async () => {
+test('a tunnel made from a standby connection keeps the process alive, over an encapsulation too', async () => {
   const frame = (hex: string) => Buffer.from(`000${(hex.length / 2).toString(16)}`.slice(-4) + hex, 'hex');
   let waits = (): void => {};
   const ready = new Promise<void>((resolve) => (waits = resolve));
-  const server = await startPlay(async (socket, read, index) => {
+  const server = await startRawProxy(async (socket, read, index) => {
     await read(3);
-    send(socket, '0580');
+    socket.write(bytes('0580'));
     if (index === 1) waits();
     await read(12);
     socket.write(frame(GRANTED));
@@ -400,7 +378,6 @@ test('but a tunnel made from one keeps the process alive, over an encapsulation 
     if (index === 0) await ready.then(() => setTimeout(() => socket.write(frame('21')), 50));
     else setTimeout(() => socket.write(frame('68656c6c6f')), 200);
   });
-  closing.push(server.close);
   const source = `
     import { once } from 'node:events';
     const [, url] = process.argv;
@@ -415,10 +392,10 @@ test('but a tunnel made from one keeps the process alive, over an encapsulation 
     const { socket } = await client.connect({ host: '127.0.0.1', port: 80 });
     socket.on('data', (data) => { console.log(String(data)); socket.destroy(); });
   `;
-  expect(await runProgram(source, [server.url])).toEqual({ ...IN_ORDER, stdout: 'hello\n' });
+  expect(await runCore(source, [server.url])).toEqual({ ...IN_ORDER, stdout: 'hello\n' });
 });
 
-test.each([-1, 1.5, 1001, Number.NaN])('%d is no number of them', (standby) => {
+test.each([-1, 1.5, 1001, Number.NaN])('%d is refused as a number of standby connections', (standby) => {
   expect(() => new SocksClient('socks5://127.0.0.1', { standby })).toThrowError(
     expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }),
   );
