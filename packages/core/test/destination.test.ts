@@ -1,4 +1,4 @@
-// What a destination may be. The bytes it becomes are in vectors.test.ts. Rules 5 and 19.
+// What a destination may be. vectors.test.ts shows the bytes that it becomes.
 
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
@@ -49,7 +49,7 @@ test.each<[string, string]>([
   expect(parseHost(host)).toBe(expected);
 });
 
-describe('a host that ends in a number but is no IPv4 address is refused', () => {
+describe('a host that ends in a number but is no IPv4 address', () => {
   test.each([
     '4294967296',
     '256.0.0.1',
@@ -62,7 +62,7 @@ describe('a host that ends in a number but is no IPv4 address is refused', () =>
     'a.09',
     '1..2',
     'é.1',
-  ])('%s', (host) => {
+  ])('is refused: %s', (host) => {
     expect(parseHost(host)).toBeUndefined();
   });
 });
@@ -71,7 +71,7 @@ test.each(['1e3', '0xg', 'a.0xg', '1.2.3.4a', '127.0.0.1..', '1_000', 'a.1.b'])(
   expect(parseHost(host)).toBe(host);
 });
 
-describe('a character that no host can contain is refused wherever it stands, in a name that IDNA rewrites too', () => {
+describe('a character that no host can contain', () => {
   const characters = [
     '/',
     '\\',
@@ -112,17 +112,20 @@ describe('a character that no host can contain is refused wherever it stands, in
     '㏂',
     '\ud800',
   ];
-  test.each([...characters, '\0', '\u001f', '\u007f', ...mapped])('%j', (character) => {
-    for (const name of ['évil.test', '１２７.0.0.1', 'evil.test', '127.1']) {
-      for (const host of [
-        `${name}${character}.trusted.example`,
-        `${name}${character}`,
-        `${character}${name}`,
-      ]) {
-        expect(parseHost(host), host).toBeUndefined();
+  test.each([...characters, '\0', '\u001f', '\u007f', ...mapped])(
+    'is refused wherever it stands, in a name that IDNA rewrites too: %j',
+    (character) => {
+      for (const name of ['évil.test', '１２７.0.0.1', 'evil.test', '127.1']) {
+        for (const host of [
+          `${name}${character}.trusted.example`,
+          `${name}${character}`,
+          `${character}${name}`,
+        ]) {
+          expect(parseHost(host), host).toBeUndefined();
+        }
       }
-    }
-  });
+    },
+  );
 });
 
 test('a host of more than 255 characters is refused before IDNA reads it', () => {
@@ -153,10 +156,10 @@ test.each<[unknown, number]>([
   expect(parseDestination({ host: 'h', port: port as string })).toEqual({ host: 'h', port: expected });
 });
 
-describe('no destination', () => {
+describe('rule 5: a destination', () => {
   test.each<[string, unknown, unknown]>([
     ['an empty host', '', 80],
-    ['256 bytes', 'a'.repeat(256), 80],
+    ['a host of 256 bytes', 'a'.repeat(256), 80],
     ['a NUL', 'a\0b', 80],
     ['a space', 'a b', 80],
     ['CR and LF', 'a\r\nb', 80],
@@ -168,11 +171,11 @@ describe('no destination', () => {
     ['a zone in brackets', '[fe80::1%25eth0]', 80],
     ['brackets around a name', '[example.com]', 80],
     ['a name that IDNA refuses', 'ä\u2028b', 80],
-    ['no string', undefined, 80],
+    ['no host', undefined, 80],
     ['port 0', 'h', 0],
     ['port 65536', 'h', 65536],
     ['a fractional port', 'h', 80.5],
-    ['NaN', 'h', Number.NaN],
+    ['NaN as port', 'h', Number.NaN],
     ['an empty port', 'h', ''],
     ['a port with a sign', 'h', '+80'],
     ['a port with a space', 'h', '80 '],
@@ -189,7 +192,7 @@ describe('no destination', () => {
     ['a circular object as host', globalThis, 80],
     ['a String object as host', Object('h'), 80],
     ['null as host', null, 80],
-  ])('%s', (_, host, port) => {
+  ])('is refused when it has %s', (_, host, port) => {
     expect(() => parseDestination({ host: host as string, port: port as number })).toThrowError(
       expect.objectContaining({ code: 'ERR_SOCKS_INVALID_DESTINATION', phase: 'input' }),
     );
@@ -197,7 +200,7 @@ describe('no destination', () => {
 });
 
 test.each([undefined, null, 'example.com:80', 80, true, Symbol('h'), () => {}])(
-  '%o in place of a destination is named by its type',
+  'a destination that is %o is refused, and the error names its type',
   (value) => {
     expect(() => parseDestination(value as never)).toThrowError(
       expect.objectContaining({
@@ -212,7 +215,7 @@ test('a protocol that is undefined was not given', () => {
   expect(parseDestination({ host: 'h', port: 1, protocol: undefined })).toEqual({ host: 'h', port: 1 });
 });
 
-describe('a host or port that may contain a secret is not repeated', () => {
+describe('a host or port that may contain a secret', () => {
   test.each<[host: unknown, port: unknown]>([
     ['https://alice:hunter2@gate.example', 80],
     ['alice:hunter2@gate.example', 80],
@@ -223,7 +226,7 @@ describe('a host or port that may contain a secret is not repeated', () => {
     [{ toString: () => 'hunter2' }, 80],
     ['h', 'hunter2'],
     ['h', ['hunter2']],
-  ])('%j, %j', (host, port) => {
+  ])('is not repeated by the error: %j, %j', (host, port) => {
     let error: unknown;
     try {
       parseDestination({ host: host as string, port: port as string });

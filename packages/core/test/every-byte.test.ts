@@ -1,8 +1,9 @@
-// A server that closes, resets or falls silent after every single byte of every conversation: the right code and
-// phase, at once, and the proxy's socket gone.
+// A server that closes, resets or falls silent after every single byte of every conversation: the error has the right
+// code and phase, comes at once, and the socket to the proxy is closed.
 
 import { startScript } from '@socksify/server';
 import type { ScriptStep } from '@socksify/server';
+import { countSockets, rejection } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { connect, SocksError } from '../src/index.ts';
 import type { ConnectOptions } from '../src/index.ts';
@@ -72,7 +73,7 @@ const ENDS = {
   stalls: { last: { stall: true }, code: 'ERR_SOCKS_TIMEOUT', timeout: 1_500 },
 } as const;
 
-/** For SOCKS4, whose names are looked up on this side. */
+/** For SOCKS4, whose names are looked up by the client. */
 const lookup: NonNullable<ConnectOptions['lookup']> = (_name, _options, done) =>
   done(null, [{ address: '127.0.0.1', family: 4 }]);
 
@@ -82,7 +83,7 @@ async function outcome(scheme: string, script: readonly ScriptStep[], how: keyof
   const url = `${scheme}127.0.0.1:${server.port}`;
   const started = performance.now();
   try {
-    const error = await connect(url, DESTINATION, { timeout, lookup }).catch((reason: unknown) => reason);
+    const error = await rejection(connect(url, DESTINATION, { timeout, lookup }));
     const waited = performance.now() - started;
     const connection = await server.connection();
     await connection.ran;
@@ -93,23 +94,26 @@ async function outcome(scheme: string, script: readonly ScriptStep[], how: keyof
   }
 }
 
-describe.each(CONVERSATIONS)('$name', (conversation) => {
-  test.each(['closes', 'resets', 'stalls'] as const)('a server that %s after any byte', async (how) => {
-    const before = sockets();
-    const places = [...stops(conversation)];
-    const ended = await Promise.all(places.map(({ script }) => outcome(conversation.scheme, script, how)));
-    const { code } = ENDS[how];
-    expect(ended.map(({ error }) => summary(error))).toEqual(
-      places.map(({ phase }) => ({ name: 'SocksError', code, phase })),
-    );
-    for (const { waited, gone, connections } of ended) {
-      // Far below the deadline of a close or a reset, and not far beyond that of a stall.
-      expect(waited).toBeLessThan(8_000);
-      expect(gone).toMatch(/^(?:fin|reset)$/);
-      expect(connections).toBe(1);
-    }
-    await expect.poll(sockets).toBe(before);
-  });
+describe.each(CONVERSATIONS)('a conversation in $name', (conversation) => {
+  test.each(['closes', 'resets', 'stalls'] as const)(
+    'fails with the right code and phase when the server %s after any byte',
+    async (how) => {
+      const before = countSockets();
+      const places = [...stops(conversation)];
+      const ended = await Promise.all(places.map(({ script }) => outcome(conversation.scheme, script, how)));
+      const { code } = ENDS[how];
+      expect(ended.map(({ error }) => summary(error))).toEqual(
+        places.map(({ phase }) => ({ name: 'SocksError', code, phase })),
+      );
+      for (const { waited, gone, connections } of ended) {
+        // Far below the deadline of a close or a reset, and not far beyond that of a stall.
+        expect(waited).toBeLessThan(8_000);
+        expect(gone).toMatch(/^(?:fin|reset)$/);
+        expect(connections).toBe(1);
+      }
+      await expect.poll(countSockets).toBe(before);
+    },
+  );
 });
 
 test('every conversation here is granted when the server goes on to its end', async () => {
@@ -134,9 +138,4 @@ function summary(error: unknown): object {
   if (!(error instanceof SocksError)) return { error };
   const { name, code, phase } = error;
   return { name, code, phase };
-}
-
-/** Sockets and listeners of this process, the servers' ones included. */
-function sockets(): number {
-  return process.getActiveResourcesInfo().filter((kind) => kind.startsWith('TCP')).length;
 }

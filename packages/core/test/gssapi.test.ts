@@ -187,21 +187,19 @@ describe('rule 25: GSSAPI', () => {
 });
 
 describe('the golden vectors of RFC 1961', () => {
-  const all = (vectors as { name: string; hex: string; inputs: { mtyp?: number; token?: string } }[]).filter(
-    ({ name }) => name.startsWith('gss.'),
-  );
+  const all = vectors.filter(({ version }) => version === '5-rfc1961');
+  const tokens = all.filter(({ direction, expect: { result } }) => direction === 's2c' && result === 'ok');
 
   test.each(all.filter(({ inputs }) => inputs.mtyp !== undefined))(
     'are what the frames of the client are: $name',
     ({ hex, inputs }) => {
-      expect(frame(inputs.mtyp ?? 0, Buffer.from(inputs.token ?? '', 'hex')).toString('hex')).toBe(hex);
+      expect(frame(inputs.mtyp ?? 0, bytes(inputs.token ?? '')).toString('hex')).toBe(hex);
     },
   );
 
-  const answered = { 'gss.server.token': '1122', 'gss.server.empty': '' };
-  test.each(all.filter(({ name }) => name in answered))('are read as a token: $name', ({ name, hex }) => {
+  test.each(tokens)('are read as a token: $name', ({ hex, expect: { token } }) => {
     const steps = readFrame(1);
-    let rest = Buffer.from(hex, 'hex');
+    let rest = bytes(hex ?? '');
     let step = steps.next(Buffer.alloc(0));
     while (!step.done && 'read' in step.value) {
       const taken = rest.subarray(0, step.value.read);
@@ -209,9 +207,7 @@ describe('the golden vectors of RFC 1961', () => {
       step = steps.next(taken);
     }
     expect(rest).toHaveLength(0);
-    expect(Buffer.from(step.value as Uint8Array).toString('hex')).toBe(
-      answered[name as keyof typeof answered],
-    );
+    expect(Buffer.from(step.value as Uint8Array).toString('hex')).toBe(token);
   });
 });
 
@@ -225,9 +221,7 @@ describe('rule 16: a greeting', () => {
       ? Buffer.from((step.value as { write: Uint8Array }).write).toString('hex')
       : '';
   };
-  const all = (vectors as { name: string; hex: string | null; inputs: { methods?: number[] } }[]).filter(
-    ({ inputs }) => inputs.methods,
-  );
+  const all = vectors.filter(({ inputs }) => inputs.methods);
 
   test.each(all.filter(({ hex }) => hex !== null))(
     'offers just the methods of the list: $name',

@@ -1,4 +1,4 @@
-// What text and objects mean as a proxy, and what is refused before any IO. Rules 5 and 10.
+// What text and objects mean as a proxy, and what is refused before any IO.
 
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, test, vi } from 'vitest';
@@ -11,7 +11,7 @@ afterEach(() => vi.unstubAllGlobals());
 
 const v5 = { version: 5, dns: 'remote', port: 1080 };
 
-describe('a URL is read as', () => {
+describe('a URL', () => {
   test.each<[string, object]>([
     ['socks5://proxy.test', { ...v5, host: 'proxy.test' }],
     ['socks://proxy.test', { ...v5, host: 'proxy.test' }],
@@ -31,7 +31,7 @@ describe('a URL is read as', () => {
     ['socks5://u%:100%@h', { ...v5, host: 'h', credentials: { username: 'u%', password: '100%' } }],
     ['socks5://jos%C3%A9:p@h', { ...v5, host: 'h', credentials: { username: 'josé', password: 'p' } }],
     ['socks4a://id@h', { version: 4, dns: 'remote', port: 1080, host: 'h', credentials: { username: 'id' } }],
-  ])('%s', (url, expected) => {
+  ])('is read as a proxy: %s', (url, expected) => {
     expect(revealed(parseProxy(url))).toEqual(expected);
     expect(revealed(parseProxy(new URL(url)))).toEqual(expected);
   });
@@ -58,7 +58,7 @@ test('white space and line breaks around a URL are ignored', () => {
 
 const secret = 'correct-horse';
 
-describe('is refused, without repeating a secret', () => {
+describe('rule 5: a proxy that is not valid', () => {
   test.each<[string, unknown, string]>([
     ['no scheme', 'proxy.test', 'ERR_SOCKS_INVALID_PROXY'],
     ['host and port alone', '127.0.0.1:1080', 'ERR_SOCKS_INVALID_PROXY'],
@@ -131,7 +131,7 @@ describe('is refused, without repeating a secret', () => {
     ],
     ['a NUL in the SOCKS4 USERID', 'socks4a://a%00b@h', 'ERR_SOCKS_INVALID_CREDENTIALS'],
     ['a password for SOCKS4', `socks4://u:${secret}@h`, 'ERR_SOCKS_INVALID_CREDENTIALS'],
-  ])('%s', (_, value, code) => {
+  ])('is refused without repeating a secret: %s', (_, value, code) => {
     let error: unknown;
     try {
       checkRoute(value as ProxyLike);
@@ -165,7 +165,7 @@ test('port and dns have defaults, a port may be a string of digits, and a field 
   expect(toProxy({ version: 5, host: 'h', tls: { ca: undefined as never } }).tls).toEqual({});
 });
 
-describe('an unknown field of a proxy object is refused by name, with what to write instead', () => {
+describe('an unknown field of a proxy object', () => {
   test.each<[field: string, instead: string]>([
     ['username', 'credentials: { username, password }'],
     ['password', 'credentials: { username, password }'],
@@ -186,7 +186,7 @@ describe('an unknown field of a proxy object is refused by name, with what to wr
     ['resolve', "dns: 'remote' or dns: 'local'"],
     ['constructor', 'version, host, port, path, credentials, dns, tls'],
     ['timeout', 'version, host, port, path, credentials, dns, tls'],
-  ])('%s', (field, instead) => {
+  ])('is refused by name, with what to write instead: %s', (field, instead) => {
     for (const given of [{ version: 5, host: 'h', port: 1, [field]: 5 }, { [field]: null }]) {
       expect(() => toProxy(given as never)).toThrowError(
         expect.objectContaining({
@@ -197,7 +197,7 @@ describe('an unknown field of a proxy object is refused by name, with what to wr
     }
   });
 
-  test('the field may also be a getter of a class', () => {
+  test('is refused when it is a getter of a class', () => {
     class Config {
       version = 5;
       host = 'h';
@@ -208,7 +208,7 @@ describe('an unknown field of a proxy object is refused by name, with what to wr
     expect(() => toProxy(new Config() as never)).toThrowError(/no field username/);
   });
 
-  test.each(['user', 'pass', 'userId', 'hidden2'])('the field %s of credentials is refused too', (field) => {
+  test.each(['user', 'pass', 'userId', 'hidden2'])('is refused in credentials too: %s', (field) => {
     const credentials = { username: 'u', [field]: 'x' };
     expect(() => toProxy({ version: 5, host: 'h', credentials })).toThrowError(
       expect.objectContaining({
@@ -219,7 +219,7 @@ describe('an unknown field of a proxy object is refused by name, with what to wr
   });
 });
 
-describe('a message says what to write instead', () => {
+describe('the error of a value that is no proxy', () => {
   const encode = 'percent-encode the username and password';
   test.each<[unknown, string]>([
     ['socks5://u:a/b@h', encode],
@@ -242,7 +242,7 @@ describe('a message says what to write instead', () => {
     [5, 'a proxy is a URL or an object such as { version: 5, host }, not 5'],
     [[['socks5://h']], 'not array'],
     [{ version: 5, host: 'h', credentials: 'u:p' }, 'an object { username, password }, not string'],
-  ])('%o: %s', (value, words) => {
+  ])('says what to write instead of %o: %s', (value, words) => {
     expect(() => checkRoute(value as ProxyLike)).toThrowError(
       expect.objectContaining({ name: 'SocksError', message: expect.stringContaining(words) }),
     );
@@ -281,7 +281,7 @@ test.each<[string, string]>([
   expect(printProxy(parseProxy(url))).toBe(printed);
 });
 
-test('a selector chooses by destination; undefined is direct, anything else that is no proxy throws', () => {
+test('a selector chooses by destination, undefined means a direct connection, and any other answer that is no proxy throws', () => {
   const at = (value: unknown) => selectChain(() => value as SocksProxy, { host: 'h', port: 1 });
   expect(at(undefined)).toBe('direct');
   expect(at('socks5://a')).toMatchObject([{ host: 'a' }]);

@@ -7,29 +7,14 @@ import { PassThrough } from 'node:stream';
 import { inspect } from 'node:util';
 import type { InspectOptions } from 'node:util';
 import { deserialize, serialize } from 'node:v8';
-import { startScript, startServer } from '@socksify/server';
-import type { ScriptStep, SocksServer } from '@socksify/server';
-import { startSite, TLS } from '@socksify/support';
-import { afterEach, describe, expect, test } from 'vitest';
+import type { ScriptStep, ServerOptions } from '@socksify/server';
+import { FORMS_OF_SECRET, rejection, SECRET, startSite, TLS } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { reveal } from '../src/hidden.ts';
 import { chainKey, connect, parseProxy, SocksClient } from '../src/index.ts';
 import type { ConnectOptions, Destination, ProxyRoute, SocksProxy } from '../src/index.ts';
 import { toProxy } from '../src/proxy.ts';
-
-const closing: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close();
-});
-
-// The ends need encoding in a URL, so that each form of it is one of its own.
-const SECRET = 'p@ss/correct-horse%42';
-const FORMS: readonly string[] = [
-  'correct-horse',
-  encodeURIComponent(SECRET),
-  Buffer.from(SECRET).toString('base64').slice(0, -4),
-  Buffer.from(`user:${SECRET}`).toString('base64').slice(0, -4),
-  Buffer.from(SECRET).toString('hex'),
-];
+import { atEnd, startProxy, startScripted } from './proxies.ts';
 
 /** All that a logger could make of a value. */
 function printed(value: unknown): string {
@@ -50,31 +35,23 @@ function printed(value: unknown): string {
 
 function expectNoSecret(value: unknown): void {
   const all = printed(value);
-  for (const form of FORMS) expect(all).not.toContain(form);
+  for (const form of FORMS_OF_SECRET) expect(all).not.toContain(form);
 }
 
-async function server(options: Parameters<typeof startServer>[0] = {}): Promise<SocksServer> {
-  const started = await startServer({ users: { user: SECRET }, ...options });
-  closing.push(() => started.close());
-  return started;
-}
+const server = (options: ServerOptions = {}) => startProxy({ users: { user: SECRET }, ...options });
 
 const LOGIN = { username: 'user', password: SECRET };
 const withLogin = (port: number, scheme = 'socks5') =>
   `${scheme}://user:${encodeURIComponent(SECRET)}@127.0.0.1:${port}`;
 
-async function scripted(...script: readonly ScriptStep[]): Promise<string> {
-  const started = await startScript(script);
-  closing.push(() => started.close());
-  return withLogin(started.port);
-}
+const scripted = async (...script: readonly ScriptStep[]) => withLogin((await startScripted(...script)).port);
 
-const THERE: Destination = { host: 'a.test', port: 80 };
+const DESTINATION: Destination = { host: 'a.test', port: 80 };
 const negotiated: readonly ScriptStep[] = [{ read: 4 }, { send: '0502' }, { read: 7 }, { send: '0100' }];
 
 interface Failing {
   readonly route: ProxyRoute;
-  readonly to?: Destination;
+  readonly destination?: Destination;
   readonly options?: ConnectOptions;
 }
 const FAILURES: readonly [what: string, code: string, begin: () => Promise<Failing> | Failing][] = [
@@ -126,10 +103,14 @@ const FAILURES: readonly [what: string, code: string, begin: () => Promise<Faili
     'TLS to the destination',
     'DEPTH_ZERO_SELF_SIGNED_CERT',
     async () => {
-      const web = await startSite();
-      closing.push(() => web.close());
+      const site = await startSite();
+      atEnd(() => site.close());
       const { port } = await server({ names: { 'a.test': '127.0.0.1' } });
-      return { route: withLogin(port), to: { host: 'a.test', port: web.https }, options: { tls: {} } };
+      return {
+        route: withLogin(port),
+        destination: { host: 'a.test', port: site.https },
+        options: { tls: {} },
+      };
     },
   ],
   [
@@ -151,12 +132,12 @@ const FAILURES: readonly [what: string, code: string, begin: () => Promise<Faili
   [
     'a bad host',
     'ERR_SOCKS_INVALID_DESTINATION',
-    () => ({ route: withLogin(1), to: { host: ' ', port: 1 } }),
+    () => ({ route: withLogin(1), destination: { host: ' ', port: 1 } }),
   ],
   [
     'a bad port',
     'ERR_SOCKS_INVALID_DESTINATION',
-    () => ({ route: withLogin(1), to: { host: 'a', port: 0 } }),
+    () => ({ route: withLogin(1), destination: { host: 'a', port: 0 } }),
   ],
   [
     'a selector with a bad answer',
@@ -165,18 +146,18 @@ const FAILURES: readonly [what: string, code: string, begin: () => Promise<Faili
   ],
 ];
 
-test.each(FAILURES)('%s', async (_, code, begin) => {
-  const { route, to = THERE, options = {} } = await begin();
-  const error = await connect(route, to, options).catch((reason: unknown) => reason);
+test.each(FAILURES)('an error shows no password: %s', async (_, code, begin) => {
+  const { route, destination = DESTINATION, options = {} } = await begin();
+  const error = await rejection(connect(route, destination, options));
   expect(error).toMatchObject({ code });
   expectNoSecret(error);
 });
 
-test('a closed client', async () => {
+test('the errors of a closed client show no password', async () => {
   const client = new SocksClient(await scripted({ read: 4 }, { stall: true }));
-  const failed = client.connect(THERE).catch((reason: unknown) => reason);
+  const failed = rejection(client.connect(DESTINATION));
   await client.close();
-  for (const error of [await failed, await client.connect(THERE).catch((reason: unknown) => reason)]) {
+  for (const error of [await failed, await rejection(client.connect(DESTINATION))]) {
     expect(error).toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
     expectNoSecret(error);
   }
@@ -203,7 +184,7 @@ describe('a proxy that is not valid', () => {
     ['a password that is no text', { ...object, credentials: { username: 'user', password: [SECRET] } }],
     ['a lone surrogate', { ...object, credentials: { ...LOGIN, password: `${SECRET}\ud800` } }],
     ['a bad hop', [object, { ...object, version: 6 }]],
-  ])('%s', (_, value) => {
+  ])('is refused without repeating its password: %s', (_, value) => {
     for (const begin of [
       () => new SocksClient(value as ProxyRoute),
       () => typeof value === 'string' && parseProxy(value),
@@ -323,7 +304,7 @@ describe('the password and TLS keys of a checked proxy', () => {
     ).toBe('new');
   });
 
-  test('make a copy that lost them be refused', () => {
+  test('are missed in a copy that lost them, which is refused', () => {
     const json = (value: unknown) => JSON.parse(JSON.stringify(value)) as SocksProxy;
     const clone = structuredClone(proxy);
     for (const copy of [
@@ -340,7 +321,7 @@ describe('the password and TLS keys of a checked proxy', () => {
     expect(toProxy({ ...open, credentials })).toEqual(parseProxy('socks5://user@a'));
   });
 
-  test('make the keys of chains different', () => {
+  test('distinguish the keys of chains', () => {
     const withKey = (key: string) => toProxy({ version: 5, host: 'a', tls: { key, ca: 'ca' } });
     const withPassword = (password: string) =>
       toProxy({ version: 5, host: 'a', credentials: { username: 'u', password } });
@@ -350,7 +331,7 @@ describe('the password and TLS keys of a checked proxy', () => {
     }
   });
 
-  test('are used, from a spread too', async () => {
+  test('are used in a connection, from a spread too', async () => {
     const { port } = await server({
       tls: { ...TLS, ca: TLS.cert, requestCert: true, rejectUnauthorized: true },
       allow: () => false,
@@ -363,7 +344,7 @@ describe('the password and TLS keys of a checked proxy', () => {
       tls: { ...TLS, ca: TLS.cert, checkServerIdentity: () => undefined },
     });
     for (const route of [secure, { ...secure }, { ...secure, tls: { ...secure.tls } }]) {
-      await expect(connect(route, THERE)).rejects.toMatchObject({ code: 'ERR_SOCKS_NOT_ALLOWED' });
+      await expect(connect(route, DESTINATION)).rejects.toMatchObject({ code: 'ERR_SOCKS_NOT_ALLOWED' });
     }
   });
 });

@@ -1,23 +1,22 @@
-// What others may watch of a tunnel: diagnostics channels and NODE_DEBUG.
+// What a program can observe of a tunnel: diagnostics channels and NODE_DEBUG.
 
-import { execFile } from 'node:child_process';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { rejection, runProgram } from '@socksify/support';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { connect } from '../src/index.ts';
 import type { TunnelMessage } from '../src/index.ts';
 
 let server: SocksServer;
-let origin: SocksServer; // anything that listens
+let destination: SocksServer; // anything that listens
 beforeEach(async () => {
-  origin = await startServer();
+  destination = await startServer();
   server = await startServer({ names: { 'origin.test': '127.0.0.1' }, users: { alice: 'secret' } });
 });
 afterEach(async () => {
   await server.close();
-  await origin.close();
+  await destination.close();
 });
 
 const EVENTS = ['start', 'end', 'error'] as const;
@@ -39,10 +38,13 @@ async function watched(run: () => Promise<unknown>): Promise<[string, TunnelMess
 
 const url = () => server.url('socks5', { username: 'alice', password: 'secret' });
 
-test('a tunnel is told when it starts and when it is open, with the duration of each phase', async () => {
-  const destination = { host: 'origin.test', port: origin.port };
-  const seen = await watched(async () => (await connect(url(), destination)).socket.destroy());
-  const about = { proxies: [`socks5://127.0.0.1:${server.port}`], destination: `origin.test:${origin.port}` };
+test('a tunnel is announced when it starts and when it is open, with the duration of each phase', async () => {
+  const address = { host: 'origin.test', port: destination.port };
+  const seen = await watched(async () => (await connect(url(), address)).socket.destroy());
+  const about = {
+    proxies: [`socks5://127.0.0.1:${server.port}`],
+    destination: `origin.test:${destination.port}`,
+  };
   expect(seen).toMatchObject([
     ['start', { ...about, phase: 'dial' }],
     ['end', { ...about, phase: 'request', bound: { host: '127.0.0.1' } }],
@@ -53,17 +55,17 @@ test('a tunnel is told when it starts and when it is open, with the duration of 
   expect(JSON.stringify(seen)).not.toContain('secret');
 });
 
-test('one that fails is told with its error', async () => {
-  const seen = await watched(() => connect(url(), { host: 'unknown.test', port: 80 }).catch(() => {}));
+test('a tunnel that fails is announced with its error', async () => {
+  const seen = await watched(() => rejection(connect(url(), { host: 'unknown.test', port: 80 })));
   expect(seen).toMatchObject([
     ['start', {}],
     ['error', { phase: 'request', error: { code: 'ERR_SOCKS_HOST_UNREACHABLE' } }],
   ]);
 });
 
-test('a direct one has no proxies', async () => {
+test('a direct connection is announced without proxies', async () => {
   const seen = await watched(async () => {
-    (await connect(() => undefined, { host: '127.0.0.1', port: origin.port })).socket.destroy();
+    (await connect(() => undefined, { host: '127.0.0.1', port: destination.port })).socket.destroy();
   });
   expect(seen.map(([event, { proxies }]) => [event, proxies])).toEqual([
     ['start', []],
@@ -77,14 +79,14 @@ test('NODE_DEBUG=socksify prints the same, and no password', async () => {
     const [proxy, port] = process.argv.slice(1);
     (await connect(proxy, { host: 'origin.test', port: Number(port) })).socket.destroy();
     await connect(proxy, { host: 'unknown.test', port: 80 }).catch(() => {});`;
-  const { stderr } = await promisify(execFile)(
+  const { stderr } = await runProgram(
     process.execPath,
-    ['--input-type=module', '-e', program, url(), String(origin.port)],
+    ['--input-type=module', '-e', program, url(), String(destination.port)],
     { env: { ...process.env, NODE_DEBUG: 'socksify' } },
   );
-  const way = `socks5://127.0.0.1:${server.port} > origin.test:${origin.port}`;
-  expect(stderr).toContain(`start ${way} dial`);
-  expect(stderr).toContain(`end ${way} request`);
+  const route = `socks5://127.0.0.1:${server.port} > origin.test:${destination.port}`;
+  expect(stderr).toContain(`start ${route} dial`);
+  expect(stderr).toContain(`end ${route} request`);
   expect(stderr).toMatch(/error .* > unknown\.test:80 request .*ERR_SOCKS_HOST_UNREACHABLE/s);
   expect(stderr).not.toContain('secret');
 });

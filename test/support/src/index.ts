@@ -12,6 +12,7 @@ export { dialRaw, RawClient } from './raw-client.ts';
 export { startRawServer } from './raw-server.ts';
 export type { RawServer, Read } from './raw-server.ts';
 export { countDescriptors, countSockets, measureHeap } from './resources.ts';
+export { FORMS_OF_SECRET, SECRET } from './secret.ts';
 export { sha256, startSite } from './site.ts';
 export type { Site } from './site.ts';
 export { closed, deferred, rejection, turns, within } from './waiting.ts';
