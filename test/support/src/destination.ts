@@ -11,7 +11,7 @@ export interface TcpDestination {
   /** The port in hex, as it stands in a request. */
   readonly hex: string;
   /** Destroys the connections that are open, and stops listening. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Starts a server that keeps its side of a connection open until the listener ends it. */

@@ -12,7 +12,7 @@ export interface RawServer {
   readonly open: ReadonlySet<Socket>;
   /** As the URL of a SOCKS5 proxy. */
   readonly url: string;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Waits for so many bytes, and returns them in hex. */

@@ -12,7 +12,7 @@ export interface Site {
   readonly https: number;
   /** The remote ports of all connections that either server has accepted. */
   readonly hits: readonly number[];
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 export function sha256(data: Uint8Array): string {
