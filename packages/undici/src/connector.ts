@@ -6,8 +6,9 @@ import timers from 'node:timers';
 import type { ConnectionOptions } from 'node:tls';
 import { inspect, types } from 'node:util';
 import { SessionCache, SocksClient } from '@socksify/core';
-import type { Chain, ProxyRoute, SocksOptions } from '@socksify/core';
-import type { Attempt } from './pools.ts';
+import type { ProxyRoute, SocksOptions } from '@socksify/core';
+import type { Pool } from './pools.ts';
+import type { Connector, ConnectorDestination } from './undici-shapes.ts';
 
 // Read at load. Fake timers of tests replace it later, and then bytes that are held back would never be shown.
 const { setImmediate } = timers;
@@ -36,24 +37,7 @@ export interface SocksConnectorOptions extends AdapterOptions {
   maxCachedSessions?: number;
 }
 
-/** What undici hands to a connector. */
-export interface ConnectorTarget {
-  hostname: string;
-  host?: string | undefined;
-  protocol: string;
-  port: string | number;
-  servername?: string | null | undefined;
-  localAddress?: string | null | undefined;
-  socketPath?: string | null | undefined;
-  httpSocket?: Socket | undefined;
-}
-
-export type ConnectorCallback = (
-  ...result: [error: null, socket: Socket] | [error: Error, socket: null]
-) => void;
-
-export interface SocksConnector {
-  (target: ConnectorTarget, callback: ConnectorCallback): void;
+export interface SocksConnector extends Connector {
   /** Ends every handshake under way with `ERR_SOCKS_CLOSED`; later ones fail with it too. */
   close(): Promise<void>;
 }
@@ -74,10 +58,8 @@ export interface SocksConnector {
  */
 export function socksConnector(proxy: ProxyRoute, options: SocksConnectorOptions = {}): SocksConnector {
   const client = socksClient(proxy, options);
-  const connect = connectorOver(client, { ...options, resume: typeof proxy !== 'function' });
-  return Object.assign((target: ConnectorTarget, callback: ConnectorCallback) => connect(target, callback), {
-    close: () => client.close(),
-  });
+  const connect = connectorsOver(client, { ...options, resume: typeof proxy !== 'function' })();
+  return Object.assign(connect, { close: () => client.close() });
 }
 
 /** The client of a connector: the adapter's options under the core's names. */
@@ -108,47 +90,36 @@ export interface ConnectorSettings
   readonly resume: boolean;
 }
 
-/** The pool that a connection is for. An attempt is ended when no request waits for it any more. */
-export interface Waiters {
-  readonly name: string;
-  readonly origin: string;
-  readonly chain: Chain | undefined;
-  /** Milliseconds of the time limit that the selector has used. */
-  readonly waited: number;
-  readonly wanted: boolean;
-  attempt(): Attempt;
-}
-
-export function connectorOver(
-  client: SocksClient,
-  settings: ConnectorSettings,
-): (target: ConnectorTarget, callback: ConnectorCallback, waiters?: Waiters) => void {
+/**
+ * Makes a connector for each pool; without a pool, one that ends no attempt by itself. They share their TLS sessions.
+ */
+export function connectorsOver(client: SocksClient, settings: ConnectorSettings): (pool?: Pool) => Connector {
   const { connectTimeout = DEFAULT_TIMEOUT, tcp, tls = {}, maxCachedSessions = 100, resume } = settings;
   const ALPNProtocols = protocolsOf(settings);
   const sessions = new SessionCache(tls.session ? 0 : maxCachedSessions);
 
   const open = async (
-    target: ConnectorTarget,
-    waiters: Waiters | undefined,
+    given: ConnectorDestination,
+    pool: Pool | undefined,
     signal: AbortSignal | undefined,
   ): Promise<Socket> => {
-    const { hostname, protocol, localAddress } = target;
-    if (target.httpSocket)
+    const { hostname, protocol, localAddress } = given;
+    if (given.httpSocket)
       throw new TypeError('a SOCKS connector opens its own connections: httpSocket is not for it');
     const secure = protocol === 'https:';
     const destination = {
       host: hostname,
-      port: Number(target.port || (secure ? 443 : 80)),
+      port: Number(given.port || (secure ? 443 : 80)),
       protocol: secure ? 'https:' : 'http:',
     } as const;
     // The chain was selected for one origin alone, and an interceptor inside the Agent may send the request to another
     // one.
-    const chain = waiters?.origin === `${protocol}//${target.host}` ? waiters.chain : undefined;
+    const chain = pool?.origin === `${protocol}//${given.host}` ? pool.chain : undefined;
     const options = {
       ...(signal && { signal }),
       ...(chain && { chain }),
-      ...(waiters?.waited &&
-        connectTimeout > 0 && { timeout: Math.max(1, Math.ceil(connectTimeout - waiters.waited)) }),
+      ...(pool?.waited &&
+        connectTimeout > 0 && { timeout: Math.max(1, Math.ceil(connectTimeout - pool.waited)) }),
       ...(localAddress && { tcp: { ...tcp, localAddress } }),
     };
     if (!secure) {
@@ -156,10 +127,10 @@ export function connectorOver(
       return settings.useH2c ? Object.assign(socket, { alpnProtocol: 'h2' }) : socket;
     }
 
-    const servername = target.servername || tls.servername;
+    const servername = given.servername || tls.servername;
     const sni = servername && isIP(servername) === 0 ? servername : undefined;
     const key =
-      chain || resume ? `${waiters?.name ?? ''} ${sni ?? ''} ${hostname}:${destination.port}` : undefined;
+      chain || resume ? `${pool?.name ?? ''} ${sni ?? ''} ${hostname}:${destination.port}` : undefined;
     const session = key === undefined ? undefined : sessions.get(key);
     const { servername: _, ...others } = tls;
     const { socket } = await client.connect(destination, {
@@ -175,31 +146,29 @@ export function connectorOver(
     return socket;
   };
 
-  const connect = async (
-    target: ConnectorTarget,
-    callback: ConnectorCallback,
-    waiters?: Waiters,
-  ): Promise<void> => {
-    const attempt = waiters?.attempt();
-    let socket: Socket | undefined;
-    try {
-      socket = await open(target, waiters, attempt?.signal);
-    } catch (error) {
-      attempt?.end();
-      // The attempt was ended because no request waited for it. undici would fail a request that came meanwhile
-      // together with the attempt, so another attempt begins.
-      if (attempt?.signal.aborted && error === attempt.signal.reason && waiters?.wanted) {
-        await connect(target, callback, waiters);
-      } else callback(connectError(error), null);
-      return;
-    }
-    attempt?.end(socket);
-    // As undici's connector does: the socket that upgrade() or connect() hands out may have no other listener yet.
-    socket.on('error', ignore);
-    holdBack(socket);
-    callback(null, socket);
+  return (pool) => {
+    const connect = async (...[destination, callback]: Parameters<Connector>): Promise<void> => {
+      const attempt = pool?.attempt();
+      let socket: Socket | undefined;
+      try {
+        socket = await open(destination, pool, attempt?.signal);
+      } catch (error) {
+        attempt?.end();
+        // The attempt was ended because no request waited for it. undici would fail a request that came meanwhile
+        // together with the attempt, so another attempt begins.
+        if (attempt?.signal.aborted && error === attempt.signal.reason && pool?.wanted) {
+          await connect(destination, callback);
+        } else callback(connectError(error), null);
+        return;
+      }
+      attempt?.end(socket);
+      // As undici's connector does: the socket that upgrade() or connect() hands out may have no other listener yet.
+      socket.on('error', ignore);
+      holdBack(socket);
+      callback(null, socket);
+    };
+    return connect;
   };
-  return connect;
 }
 
 /**
@@ -224,7 +193,7 @@ function holdBack(socket: Socket & { readonly alpnProtocol?: string | false | nu
   // Node itself calls read(0), to be told of more bytes.
   socket.read = (size) => (size === 0 ? Object.getPrototypeOf(socket).read.call(socket, 0) : null);
   setImmediate(() => {
-    delete (socket as Partial<Socket>).read;
+    Reflect.deleteProperty(socket, 'read');
     socket.emit('readable');
   });
 }
@@ -235,8 +204,8 @@ const RECONNECT: ReadonlySet<unknown> = new Set(['UND_ERR_SOCKET', 'UND_ERR_INFO
 /** Makes an error that undici and its consumers take as final: an Error without those codes. */
 export function connectError(error: unknown): Error {
   if (types.isNativeError(error) || error instanceof Error) {
-    if (!RECONNECT.has((error as NodeJS.ErrnoException).code)) return error;
-    return new Error(error.message, { cause: error });
+    const reconnects = 'code' in error && RECONNECT.has(error.code);
+    return reconnects ? new Error(error.message, { cause: error }) : error;
   }
   return new Error(`the connection failed with ${inspect(error)}`, { cause: error });
 }

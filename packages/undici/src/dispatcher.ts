@@ -3,36 +3,38 @@
 import { EventEmitter } from 'node:events';
 import { inspect } from 'node:util';
 import type { Chain, ProxyRoute, SocksClient } from '@socksify/core';
-import { checkAgent, nodeAgent, offersH2 } from './agent.ts';
-import type { AgentClass, AgentLike, Generation } from './agent.ts';
-import { connectError, connectorOver, socksClient } from './connector.ts';
-import type { ConnectorCallback, ConnectorTarget } from './connector.ts';
-import { Exchange } from './exchange.ts';
-import { bothHandlers, LegacyOverModern, modernHandler } from './handlers.ts';
-import type { Handler } from './handlers.ts';
+import { checkAgent, nodeAgent, offersH2 } from './base-agent.ts';
+import { connectError, connectorsOver, socksClient } from './connector.ts';
+import { cleanOptions, destinationOf } from './dispatch-options.ts';
+import { LegacyExchange, ModernExchange } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
+import { BothOverModern, generationOf, LegacyOverModern, modernHandler } from './handlers.ts';
 import { nodeGlobals } from './main-global.ts';
 import { divideOptions } from './options.ts';
 import type { SocksDispatcherOptions } from './options.ts';
 import { Pools } from './pools.ts';
 import type { Pool } from './pools.ts';
-import { cleanOptions, destinationOf } from './request.ts';
-import type { DispatchOptions } from './request.ts';
 import { checkRuntime } from './runtime.ts';
 import { undiciError } from './undici-errors.ts';
-
-export type Dispatch = (options: any, handler: any) => boolean;
-
-/** undici's interceptor, of any version. */
-export type Interceptor = (dispatch: any) => any;
+import type {
+  AgentClass,
+  AgentLike,
+  Dispatch,
+  DispatcherMethod,
+  DispatchOptions,
+  Generation,
+  Handler,
+  Interceptor,
+  OfUndici,
+} from './undici-shapes.ts';
 
 // Those of Node: test environments replace these on `globalThis`.
 const { AbortController, performance } = nodeGlobals;
 
 const AGENT = Symbol('agent');
 
-type Method = (...args: any[]) => any;
-
-type Stats = Record<string, Record<string, any>>;
+/** One for `compose`; undefined and null are passed over, as undici does. */
+type Layer = Interceptor | null | undefined;
 
 const LENT = ['request', 'stream', 'pipeline', 'connect', 'upgrade'] as const;
 
@@ -56,6 +58,10 @@ const OVER_DISPATCH: ReadonlySet<unknown> = new Set(['compose', ...LENT]);
  * await dispatcher.close();
  */
 export class SocksDispatcher extends EventEmitter {
+  /**
+   * Sends no request. It lends its methods, and it gives the errors for wrong arguments and for requests after the end.
+   */
+  readonly #agent: AgentLike;
   readonly #client: SocksClient;
   readonly #selects: boolean;
   readonly #Agent: AgentClass;
@@ -89,13 +95,14 @@ export class SocksDispatcher extends EventEmitter {
     this.#maxRedirections =
       generation === 'modern' || Array.isArray(interceptors?.Agent) ? undefined : maxRedirections;
 
-    const connectors = [
+    const [connectorFor, h2ConnectorFor] = [
       { allowH2: false, useH2c: false },
       { allowH2, useH2c },
-    ].map((protocols) => connectorOver(this.#client, { ...connector, ...protocols, resume: !this.#selects }));
+    ].map((protocols) =>
+      connectorsOver(this.#client, { ...connector, ...protocols, resume: !this.#selects }),
+    );
     const build = (h2: boolean, own?: Pool): AgentLike => {
-      const connect = (target: ConnectorTarget, callback: ConnectorCallback): void =>
-        connectors[Number(h2)]?.(target, callback, own);
+      const connect = (h2 ? h2ConnectorFor : connectorFor)?.(own);
       const agent = new Agent({ ...others, interceptors, allowH2: h2, useH2c: h2 && useH2c, connect });
       for (const event of ['connect', 'disconnect', 'connectionError', 'drain']) {
         agent.on(event, (...args: unknown[]) => this.emit(event, ...args));
@@ -104,10 +111,10 @@ export class SocksDispatcher extends EventEmitter {
     };
     // A factory is code of the caller, and what it returns must not be closed here.
     this.#pools = new Pools(build, maxOrigins ?? Infinity, pool.factory !== undefined);
-    // This Agent sends no request. It lends its methods, and it gives the errors for wrong arguments and for requests
-    // after the end. The property is not enumerable. When this dispatcher is the global one, the search for an Agent
-    // finds it here.
-    Object.defineProperty(this, AGENT, { value: build(this.#h2) });
+    this.#agent = build(this.#h2);
+    // Not enumerable. When this dispatcher is the global one, the search for an Agent finds it here; and the methods of
+    // undici find it here when they are called on a composed view.
+    Object.defineProperty(this, AGENT, { value: this.#agent });
   }
 
   /**
@@ -118,38 +125,46 @@ export class SocksDispatcher extends EventEmitter {
    * @returns false when the origin's pool is busy, as in undici
    */
   dispatch(options: DispatchOptions, handler: Handler): boolean {
-    if (!isObject(handler) || !isObject(options))
-      return agentOf(this).dispatch(options, this.#shown(handler));
-    const { maxRedirections = this.#maxRedirections } = options;
-    if (!maxRedirections || this.#maxRedirections === undefined) return this.#dispatchOnce(options, handler);
+    const generation = generationOf(handler);
+    if (!generation) return this.#agent.dispatch(options, handler);
+    const { maxRedirections = this.#maxRedirections } = options ?? {};
+    if (!maxRedirections || this.#maxRedirections === undefined) {
+      return this.#dispatchOnce(options, handler, generation);
+    }
     // undici 5 and 6 follow redirects inside their Agent. An Agent in front of this dispatcher does it instead, so that
     // each redirect is a request of its own here.
     const pool = {
-      dispatch: (request: DispatchOptions, inner: Handler) => this.#dispatchOnce(request, inner),
+      dispatch: (request: DispatchOptions, inner: Handler) => this.#dispatchOnce(request, inner, 'legacy'),
       on: () => pool,
     };
     return new this.#Agent({ factory: () => pool }).dispatch(
       { ...options, maxRedirections },
-      typeof handler.onRequestStart === 'function' ? new LegacyOverModern(handler) : handler,
+      generation === 'modern' ? new LegacyOverModern(handler) : handler,
     );
   }
 
-  #dispatchOnce(options: DispatchOptions, handler: Handler): boolean {
-    const exchange = new Exchange(modernHandler(handler));
+  #dispatchOnce(options: DispatchOptions, handler: Handler, generation: Generation): boolean {
+    const exchange =
+      this.#generation === 'legacy' && generation === 'legacy'
+        ? new LegacyExchange(handler)
+        : new ModernExchange(modernHandler(handler), this.#generation);
+    if (typeof options !== 'object' || options === null) {
+      return this.#agent.dispatch(options, exchange.forAgent);
+    }
     if (!exchange.start()) return true;
+    const { closed } = this;
     let request: DispatchOptions;
     let chain: Chain | Promise<Chain> | undefined;
     try {
       request = cleanOptions(options);
-      if (this.#selects && !this.closed) chain = this.#select(request, exchange);
+      if (this.#selects && !closed) chain = this.#select(request, exchange);
     } catch (error) {
       exchange.fail(connectError(error));
       return true;
     }
+    if (closed) return this.#agent.dispatch(request, exchange.forAgent);
     if (chain === undefined || chain === 'direct' || !('then' in chain)) {
-      return this.closed
-        ? agentOf(this).dispatch(request, this.#shown(exchange))
-        : this.#send(request, exchange, chain, 0);
+      return this.#send(request, exchange, chain, 0);
     }
     this.#selecting.set(exchange, this.#sendWhenSelected(request, exchange, chain));
     return true;
@@ -189,31 +204,25 @@ export class SocksDispatcher extends EventEmitter {
     exchange.enter(pool, waited);
     // Requests with `upgrade` need HTTP/1.1.
     const h2 = this.#h2 && !request.upgrade && request.allowH2 !== false;
-    return pool.agent(h2).dispatch(request, this.#shown(exchange));
-  }
-
-  /** The handler in the generation of the Agent, which must not see the other one. */
-  #shown(handler: Handler): Handler {
-    if (!isObject(handler)) return handler;
-    const modern = handler instanceof Exchange ? handler : modernHandler(handler);
-    return this.#generation === 'modern' ? modern : new LegacyOverModern(modern);
+    return pool.agent(h2).dispatch(request, exchange.forAgent);
   }
 
   /**
    * A view of this dispatcher with interceptors in front, of whichever undici they come from. The last interceptor is
    * called first.
    */
-  compose(
-    ...interceptors: (Interceptor | null | undefined)[] | [readonly (Interceptor | null | undefined)[]]
-  ): this {
+  compose(...interceptors: (Layer | readonly Layer[])[]): this {
     let dispatch: Dispatch = (options, handler) => this.dispatch(options, handler);
-    for (const interceptor of interceptors.flat() as readonly (Interceptor | null | undefined)[]) {
+    for (const interceptor of interceptors.flat()) {
       if (interceptor === null || interceptor === undefined) continue;
       if (typeof interceptor !== 'function') throw new TypeError('an interceptor is a function');
-      dispatch = interceptor(dispatch) as Dispatch;
+      dispatch = interceptor(dispatch);
       if (typeof dispatch !== 'function') throw new TypeError('an interceptor returns a dispatch function');
     }
-    const composed: Dispatch = (options, handler) => dispatch(options, bothHandlers(modernHandler(handler)));
+    const composed: Dispatch = (options, handler) =>
+      generationOf(handler)
+        ? dispatch(options, new BothOverModern(modernHandler(handler)))
+        : this.dispatch(options, handler);
     return new Proxy(this, {
       get: (dispatcher, key) => {
         if (key === 'dispatch') return composed;
@@ -227,9 +236,9 @@ export class SocksDispatcher extends EventEmitter {
   close(): Promise<void>;
   close(callback: () => void): void;
   close(callback?: () => void): Promise<void> | void {
-    const agent = agentOf(this);
+    const agent = this.#agent;
     // As in undici: a dispatcher that was destroyed cannot be closed.
-    if (this.#destroying && !this.#closing) return agent.close(callback) as Promise<never>;
+    if (this.#destroying && !this.#closing) return agent.close(callback);
     if (callback !== undefined && typeof callback !== 'function') throw undiciError('INVALID_ARG');
     this.#closing ??= this.#closeAll(agent.close());
     return settle(this.#closing, callback);
@@ -255,11 +264,11 @@ export class SocksDispatcher extends EventEmitter {
 
   async #destroyAll(reason: Error | null): Promise<void> {
     // The Agents first: their requests then fail with this reason, and not with that of the closed client.
-    const ended = [agentOf(this), ...this.#pools.agents()].map((agent) => agent.destroy(reason));
+    const ended = [this.#agent, ...this.#pools.agents()].map((agent) => agent.destroy(reason));
     for (const exchange of this.#selecting.keys()) {
       if (reason) exchange.fail(reason);
       // A destroyed Agent fails every request, with an error of its own.
-      else agentOf(this).dispatch({}, this.#shown(exchange));
+      else this.#agent.dispatch({}, exchange.forAgent);
     }
     await this.#client.close();
     await Promise.all(ended);
@@ -276,24 +285,25 @@ export class SocksDispatcher extends EventEmitter {
   }
 
   /** Limits that undici's WebSocket reads from its dispatcher. */
-  get webSocketOptions(): any {
-    return agentOf(this).webSocketOptions;
+  get webSocketOptions(): OfUndici {
+    return this.#agent.webSocketOptions;
   }
 
   /** Limits that undici's EventSource reads from its dispatcher. */
-  get eventSourceOptions(): any {
-    return agentOf(this).eventSourceOptions;
+  get eventSourceOptions(): OfUndici {
+    return this.#agent.eventSourceOptions;
   }
 
   /** Counts of each origin's connections and requests, as undici 7 and 8 give them; undefined with 5 and 6. */
-  get stats(): any {
-    if (!agentOf(this).stats) return undefined;
-    const sums: Stats = {};
+  get stats(): OfUndici {
+    if (!this.#agent.stats) return undefined;
+    const sums: Record<string, Record<string, unknown>> = {};
     for (const { stats } of this.#pools.agents()) {
-      for (const [origin, counts] of Object.entries(stats as Stats)) {
+      for (const [origin, counts] of Object.entries(stats ?? {})) {
         for (const [name, count] of Object.entries(counts)) {
+          const sum = (sums[origin] ??= {});
           // `connected` of a Client is not a number.
-          (sums[origin] ??= {})[name] = typeof count === 'number' ? (sums[origin][name] ?? 0) + count : count;
+          sum[name] = typeof count === 'number' ? Number(sum[name] ?? 0) + count : count;
         }
       }
     }
@@ -303,21 +313,21 @@ export class SocksDispatcher extends EventEmitter {
   // undici's own methods, over the dispatch() above. Their types are those of the undici that is installed.
 
   /** As `Dispatcher.request` of the Agent built on. */
-  declare request: Method;
+  declare request: DispatcherMethod;
   /** As `Dispatcher.stream` of the Agent built on. */
-  declare stream: Method;
+  declare stream: DispatcherMethod;
   /** As `Dispatcher.pipeline` of the Agent built on. */
-  declare pipeline: Method;
+  declare pipeline: DispatcherMethod;
   /** As `Dispatcher.connect` of the Agent built on: an HTTP CONNECT request. */
-  declare connect: Method;
+  declare connect: DispatcherMethod;
   /** As `Dispatcher.upgrade` of the Agent built on. */
-  declare upgrade: Method;
+  declare upgrade: DispatcherMethod;
 
-  override listeners(event: any): any[] {
+  override listeners(event: OfUndici): OfUndici[] {
     return super.listeners(event);
   }
 
-  override rawListeners(event: any): any[] {
+  override rawListeners(event: OfUndici): OfUndici[] {
     return super.rawListeners(event);
   }
 
@@ -330,7 +340,8 @@ export class SocksDispatcher extends EventEmitter {
     for (const name of LENT) {
       Object.defineProperty(this.prototype, name, {
         value(this: SocksDispatcher, ...args: unknown[]): unknown {
-          return agentOf(this)[name].apply(this, args);
+          const agent: AgentLike = Reflect.get(this, AGENT);
+          return agent[name].apply(this, args);
         },
       });
     }
@@ -346,12 +357,4 @@ function settle(promise: Promise<void>, callback?: (error?: unknown) => void): P
   if (callback === undefined) return promise;
   // oxlint-disable-next-line promise/no-callback-in-promise -- undici has both forms
   promise.then(() => callback(), callback);
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null;
-}
-
-function agentOf(dispatcher: SocksDispatcher): AgentLike {
-  return (dispatcher as unknown as Record<symbol, AgentLike>)[AGENT] as AgentLike;
 }

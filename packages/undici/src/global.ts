@@ -16,7 +16,7 @@ const PLACES: readonly Place[] = GLOBALS.flatMap((global): Place[] => [
 /** What one call of setGlobalDispatcher put in its places, and what was there before. */
 interface Installation {
   readonly dispatcher: unknown;
-  readonly before: readonly unknown[];
+  readonly before: unknown[];
 }
 
 /** The installations that have not been undone, in the order of their calls. */
@@ -41,7 +41,7 @@ const installations: Installation[] = [];
  * undo();
  */
 export function setGlobalDispatcher(dispatcher: {
-  dispatch(options: any, handler: any): boolean;
+  dispatch(options: object, handler: object): boolean;
 }): () => void {
   checkRuntime('setGlobalDispatcher');
   if (typeof dispatcher?.dispatch !== 'function') {
@@ -70,7 +70,7 @@ function undo(installation: Installation): void {
     const { dispatcher, before } = installation;
     // A later call found this dispatcher here. Its undo then has to put back what this call found.
     const successor = later.find((other) => other.before[i] === dispatcher);
-    if (successor) (successor.before as unknown[])[i] = before[i];
+    if (successor) successor.before[i] = before[i];
     else if (current(place) === dispatcher) putDispatcher(...place, before[i] ?? direct());
   }
 }

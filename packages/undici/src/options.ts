@@ -3,8 +3,8 @@
 
 import type { TcpNetConnectOpts } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
-import type { AgentClass } from './agent.ts';
 import type { AdapterOptions, SocksConnectorOptions } from './connector.ts';
+import type { AgentClass, DispatcherMethod } from './undici-shapes.ts';
 
 /**
  * The options of undici's Agent, with undici's meaning and defaults. Which exist depends on the version of the Agent:
@@ -50,7 +50,7 @@ export interface AgentOptions {
   autoSelectFamily?: boolean;
   autoSelectFamilyAttemptTimeout?: number;
   maxCachedSessions?: number;
-  factory?: (origin: any, options: any) => any;
+  factory?: DispatcherMethod;
   interceptors?: { Agent?: unknown } & object;
   /** TLS to the destination, as in `tls.connect`, and how to dial the proxy, as in `net.connect`. */
   connect?: ConnectionOptions & Partial<TcpNetConnectOpts> & ConnectorOptions;

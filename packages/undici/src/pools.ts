@@ -11,8 +11,8 @@ import timers from 'node:timers';
 import { URL } from 'node:url';
 import { chainKey } from '@socksify/core';
 import type { Chain } from '@socksify/core';
-import type { AgentLike } from './agent.ts';
 import { nodeGlobals } from './main-global.ts';
+import type { AgentLike } from './undici-shapes.ts';
 
 // The timer is read at load: fake timers of tests replace it later, and then no empty pool would be closed. The classes
 // are from the global object of Node, because test environments replace those of `globalThis`.
@@ -135,7 +135,8 @@ export class Pool {
 
   /** The request is over. */
   leave(request: object, aborted: boolean): void {
-    this.answered(request);
+    this.#queued.delete(request);
+    this.#sent.delete(request);
     // When an attempt ends, undici fails every request that waits for it. A program may send a request again right
     // after an abort. So attempts are ended only after this turn, and not if such a request has come.
     if (aborted && !this.wanted) setImmediate(() => this.#endAttempts());

@@ -104,12 +104,14 @@ describe.each(agents)('through %s', (name, Agent) => {
       onResponseEnd() {},
       onResponseError: (_, { name: kind, code }: Error & { code?: string }) => errors.push(kind, code),
     });
-    const outcomes = [own, dispatcher as AgentLike].map((each) => {
+    const outcomes = [own, dispatcher as AgentLike, dispatcher.compose() as AgentLike].map((each) => {
       const errors: unknown[] = [];
       const calls = [
         () => each.dispatch({ origin: 'http://any.test', path: '/', method: 'GET' }, null),
         () => each.dispatch({ origin: 'http://any.test', path: '/', method: 'GET' }, undefined),
         () => each.dispatch({ origin: 'http://any.test', path: '/', method: 'GET' }, 'handler'),
+        () => each.dispatch({ origin: 'http://any.test', path: '/', method: 'GET' }, {}),
+        () => each.dispatch({ origin: 'http://any.test', path: '/', method: 'GET' }, { onData: () => true }),
         () => each.close(5),
         () => each.destroy(null, 5),
         () => each.dispatch(null, handler(errors)),
@@ -124,6 +126,7 @@ describe.each(agents)('through %s', (name, Agent) => {
       return [calls.map(thrown), errors];
     });
     expect(outcomes[1]).toEqual(outcomes[0]);
+    expect(outcomes[2]).toEqual(outcomes[0]);
     expect(outcomes[0]?.[1]).toHaveLength(14);
     await Promise.all([own.destroy(), dispatcher.destroy()]);
   });

@@ -7,8 +7,8 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
-import type { AgentLike } from '../src/agent.ts';
-import { generationOf } from '../src/agent.ts';
+import type { AgentLike } from '../src/index.ts';
+import { checkAgent } from '../src/base-agent.ts';
 import { agents, undicis } from './cells.ts';
 import { startProxy } from './proxy.ts';
 import type { TestProxy } from './proxy.ts';
@@ -97,7 +97,7 @@ async function callbacks(
 }
 
 describe.each(agents)('through %s', (_, Agent) => {
-  const names = generationOf(Agent) === 'modern' ? MODERN : LEGACY;
+  const names = checkAgent(Agent, {}) === 'modern' ? MODERN : LEGACY;
 
   test.each(names)(
     'what the consumer throws in callback %# is passed to its error callback',

@@ -1,6 +1,6 @@
 // The combinations of consumer and Agent. undici 8 needs Node 22.19; on Node 20 its cells do not exist.
 
-import { nodeAgent } from '../src/agent.ts';
+import { nodeAgent } from '../src/base-agent.ts';
 import type { AgentClass, AgentLike } from '../src/index.ts';
 
 export type WebSocketClass = new (url: string, options?: any) => WebSocket;

@@ -1,10 +1,10 @@
 // The rules by which handlers of two generations meet Agents of two generations, each without a socket.
 
 import { describe, expect, test } from 'vitest';
-import { generationOf } from '../src/agent.ts';
+import { checkAgent } from '../src/base-agent.ts';
 import { SocksDispatcher } from '../src/index.ts';
 import type { AgentClass, Handler } from '../src/index.ts';
-import { toObject, toPairs } from '../src/handlers.ts';
+import { toObject, toPairs } from '../src/headers.ts';
 import { agents, nodeMajor, undicis } from './cells.ts';
 import { startOrigin } from './origin.ts';
 import { startProxy } from './proxy.ts';
@@ -51,7 +51,7 @@ const both = Object.fromEntries([...LEGACY, ...MODERN].map((name) => [name, () =
 describe('the generation of an Agent', () => {
   test.each(agents)('%s is told by how it fails', (name, Agent) => {
     const modern = name.includes('undici 8') || (name.startsWith('Node') && nodeMajor >= 26);
-    expect(generationOf(Agent)).toBe(modern ? 'modern' : 'legacy');
+    expect(checkAgent(Agent, {})).toBe(modern ? 'modern' : 'legacy');
   });
 
   test.each([

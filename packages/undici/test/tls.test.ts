@@ -9,7 +9,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { TLS } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { generationOf } from '../src/agent.ts';
+import { checkAgent } from '../src/base-agent.ts';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
 import type { SocksConnectorOptions, SocksDispatcherOptions } from '../src/index.ts';
 import { agents, nodeMajor, undicis } from './cells.ts';
@@ -84,7 +84,7 @@ describe.each(agents)('through %s', (_, Agent) => {
     const request = { origin: `https://origin.test:${site.port}`, path: '/', method: 'GET' };
     return (await dispatcher.request(request)).body.text();
   };
-  const byDefault = generationOf(Agent) === 'modern' ? BOTH : ['http/1.1'];
+  const byDefault = checkAgent(Agent, {}) === 'modern' ? BOTH : ['http/1.1'];
 
   test.each<[string, SocksDispatcherOptions, string[]]>([
     ['by default', {}, byDefault],

@@ -2,27 +2,7 @@
 
 import { dispatcherIn, loadNodeUndici, mainGlobal, NODE_20, NODE_26, putDispatcher } from './main-global.ts';
 import type { AgentOptions } from './options.ts';
-
-/** The part of undici's Agent that is used here. */
-export interface AgentLike {
-  dispatch(options: any, handler: any): boolean;
-  close(callback?: any): Promise<unknown>;
-  destroy(error?: any, callback?: any): Promise<unknown>;
-  on(event: any, listener: (...args: any[]) => void): unknown;
-  readonly webSocketOptions?: unknown;
-  readonly eventSourceOptions?: unknown;
-  readonly stats?: unknown;
-  request(...args: any[]): any;
-  stream(...args: any[]): any;
-  pipeline(...args: any[]): any;
-  connect(...args: any[]): any;
-  upgrade(...args: any[]): any;
-}
-
-export type AgentClass = new (options?: any) => AgentLike;
-
-/** `legacy`: onConnect, onHeaders ... (undici up to 7). `modern`: onRequestStart, onResponseStart ... (undici 8). */
-export type Generation = 'legacy' | 'modern';
+import type { AgentClass, Generation } from './undici-shapes.ts';
 
 const PLACES = [NODE_26, NODE_20];
 
@@ -102,11 +82,6 @@ function findAgent(value: unknown, depth = 0): AgentClass | undefined {
 
 /** These classes of undici dispatch too, but past the connector that they are given. */
 const NO_AGENT = /^(?:EnvHttpProxy|Proxy|Socks5Proxy|Mock|Snapshot|Retry)Agent$/;
-
-/** @throws as {@link checkAgent} */
-export function generationOf(Agent: AgentClass): Generation {
-  return checkAgent(Agent, {});
-}
 
 /**
  * Finds out the generation of an Agent, by the error method that it calls, and whether it takes these options, which

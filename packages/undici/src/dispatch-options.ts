@@ -3,19 +3,7 @@
 import { URL } from 'node:url';
 import type { Destination } from '@socksify/core';
 import { isForm, writeForm } from './form.ts';
-
-/** The options that every undici passes to `dispatch`: those that are used here. */
-export interface DispatchOptions {
-  origin?: string | URL;
-  path: string;
-  method: string;
-  headers?: any;
-  body?: any;
-  upgrade?: any;
-  allowH2?: any;
-  maxRedirections?: any;
-  dispatcher?: any;
-}
+import type { DispatchOptions } from './undici-shapes.ts';
 
 /** Options that every Agent takes: the same object, if nothing has to change. */
 export function cleanOptions(options: DispatchOptions): DispatchOptions {
@@ -31,7 +19,7 @@ function collapseContentLength(headers: unknown): unknown {
   if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return headers;
   for (const name in headers) {
     if (name.length !== 14 || name.toLowerCase() !== 'content-length') continue;
-    const value: unknown = (headers as Record<string, unknown>)[name];
+    const value: unknown = Reflect.get(headers, name);
     const [, length] = (typeof value === 'string' && /^(\d+)(?:, *\1)+$/.exec(value)) || [];
     if (length !== undefined) return { ...headers, [name]: length };
   }
