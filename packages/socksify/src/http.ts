@@ -18,6 +18,13 @@ type Request = Omit<ClientRequest, 'onSocket'> & {
   onSocket(socket: Duplex | null, error?: Error): void;
 };
 
+/** The connections of an agent, by name. */
+interface Pool {
+  readonly freeSockets?: NodeJS.Dict<PooledSocket[]>;
+  readonly sockets?: NodeJS.Dict<PooledSocket[]>;
+}
+type PooledSocket = Duplex & { _httpMessage?: ClientRequest | null };
+
 // Not imported: an import reads every export of a module of Node, and some of them load much.
 const http = process.getBuiltinModule('node:http');
 
@@ -35,14 +42,18 @@ export interface HttpClients {
 /** The methods of an agent in which it dials, or calls the code that does. */
 const DIALLING = ['addRequest', 'createSocket'] as const;
 
+/** An error for a connection that this client must not use. */
+export type Check = (socket: Duplex, client: HttpClient) => Error | undefined;
+
 /** @param check called with each socket that a request gets; what it returns ends the request */
-export function watchHttp(patches: Patches, check: (socket: Duplex) => Error | undefined): HttpClients {
+export function watchHttp(patches: Patches, check: Check): HttpClients {
   const storage = new AsyncLocalStorage<Request>();
   patches.onUndo(() => storage.disable());
   /** Requests that have a socket. Their events come in the same context, and what is dialled there is not for them. */
   const served = new WeakSet<Request>();
 
   const known = new WeakSet<object>();
+  const agents = new WeakSet<object>();
   /** Classes that extend Node's Agent may have these methods of their own, and others need not extend it. */
   const watchAgent = (agent: object): void => {
     for (
@@ -54,9 +65,13 @@ export function watchHttp(patches: Patches, check: (socket: Duplex) => Error | u
       known.add(owner);
       for (const method of DIALLING) {
         if (!Object.hasOwn(owner, method)) continue;
-        patches.wrap(owner, method, (original, self, args) =>
-          storage.run(args[0] as Request, () => Reflect.apply(original, self, args)),
-        );
+        patches.wrap(owner, method, (original, self: Pool, args) => {
+          if (!agents.has(self)) {
+            agents.add(self);
+            closeOldConnections(self, check);
+          }
+          return storage.run(args[0] as Request, () => Reflect.apply(original, self, args));
+        });
       }
     }
   };
@@ -86,7 +101,7 @@ export function watchHttp(patches: Patches, check: (socket: Duplex) => Error | u
   patches.wrap(http.ClientRequest.prototype, 'onSocket', (original, self: Request, args) => {
     const [socket] = args as [Duplex | null | undefined];
     served.add(self);
-    const error = socket && check(socket);
+    const error = socket && check(socket, self);
     if (!error) return Reflect.apply(original, self, args);
     socket.on('error', () => {}).destroy();
     return Reflect.apply(original, self, [null, error]);
@@ -98,6 +113,21 @@ export function watchHttp(patches: Patches, check: (socket: Duplex) => Error | u
       return request && !served.has(request) ? request : undefined;
     },
   };
+}
+
+/**
+ * An agent can hold connections from the time before the installation. Those that are free are closed, so that the agent
+ * dials again; those in use are closed after their response.
+ */
+function closeOldConnections({ freeSockets, sockets }: Pool, check: Check): void {
+  const client: HttpClient = {};
+  for (const socket of Object.values(freeSockets ?? {}).flat()) {
+    if (socket && check(socket, client)) socket.destroy();
+  }
+  for (const socket of Object.values(sockets ?? {}).flat()) {
+    const request = socket?._httpMessage;
+    if (socket && request && check(socket, client)) request.shouldKeepAlive = false;
+  }
 }
 
 /** As in the constructor of Node's ClientRequest. */

@@ -2,11 +2,11 @@
 
 import { syncBuiltinESMExports } from 'node:module';
 import net from 'node:net';
-import type { Duplex } from 'node:stream';
 import { SocksClient } from '@socksify/core';
 import type { ProxyRoute, SocksProxy } from '@socksify/core';
 import { routeFromEnvironment } from './environment.ts';
 import { watchHttp } from './http.ts';
+import type { Check } from './http.ts';
 import { Patches } from './patches.ts';
 import { Placeholders } from './placeholders.ts';
 import { Policy, print } from './policy.ts';
@@ -37,6 +37,12 @@ export interface InstallOptions {
 /** Under this key, whichever copy of this package it was, the last installation leaves its undo. */
 const INSTALLED = Symbol.for('socksify.installed');
 
+interface Installation {
+  (): void;
+  /** Sockets that an http client may use. */
+  readonly approved?: WeakSet<object>;
+}
+
 /**
  * From now on everything that the http and https clients of Node, `fetch`, `WebSocket`, `EventSource` and every undici
  * connect to is reached through the proxy, with agents, pools and dispatchers of the program's own too. Other sockets
@@ -58,21 +64,26 @@ export function install(options: InstallOptions = {}): () => void {
     throw Object.assign(new TypeError("strict is true, false or 'tcp'"), { code: 'ERR_INVALID_ARG_VALUE' });
   }
   const policy = policyOf(options);
-  const registry = globalThis as unknown as Record<symbol, (() => void) | undefined>;
-  registry[INSTALLED]?.();
+  const registry = globalThis as unknown as Record<symbol, Installation | undefined>;
+  const earlier = registry[INSTALLED];
+  // What the earlier installation tunnelled stays open, and in use.
+  const approved = earlier?.approved ?? new WeakSet<object>();
+  earlier?.();
 
   const patches = new Patches();
   try {
     const tunnels = new Tunnels(policy);
     patches.onUndo(() => tunnels.close());
-    const check = (socket: Duplex): Error | undefined => sockets.check(socket);
+    const check: Check = (socket, client) => sockets.check(socket, client);
     const http = watchHttp(patches, check);
     const undici = watchUndici(patches, check);
     const client = (): ReturnType<typeof undici.take> => undici.take() ?? http.current();
     // oxlint-disable-next-line typescript/unbound-method -- called with its socket
     const { connect } = net.Socket.prototype;
     const placeholders = strict === 'tcp' ? new Placeholders() : undefined;
-    const sockets: Sockets = watchSockets({ patches, policy, tunnels, strict, placeholders, client });
+    const sockets: Sockets = watchSockets({
+      ...{ patches, policy, tunnels, strict, placeholders, client, approved },
+    });
     if (strict !== false) {
       // Last at undo: when the functions are back.
       patches.onUndo(syncBuiltinESMExports);
@@ -82,7 +93,7 @@ export function install(options: InstallOptions = {}): () => void {
       refuseReportLookups(patches);
       syncBuiltinESMExports();
     }
-    const undo = (): void => patches.undo();
+    const undo: Installation = Object.assign(() => patches.undo(), { approved });
     patches.define(globalThis, INSTALLED, { value: undo, configurable: true });
     const failed = patches.failed();
     if (failed !== undefined) {

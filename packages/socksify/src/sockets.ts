@@ -23,13 +23,18 @@ export interface SocketOptions {
   readonly strict: Strict;
   /** The names for which look-ups were answered. */
   readonly placeholders?: Placeholders | undefined;
-  /** The http client or undici for which the running code dials, if any. Asked once for each connection. */
+  /** The http client or undici for which the running code dials, if any. Called once for each connection. */
   readonly client: () => HttpClient | undefined;
+  /** Sockets that an http client may use: each leads through the proxy, or to a destination that is listed. */
+  readonly approved: WeakSet<object>;
 }
 
 export interface Sockets {
-  /** The error for a socket that an http client was given although it bypasses the proxy. */
-  check(socket: Duplex): Error | undefined;
+  /**
+   * The error for a connection that an http client is about to use although it bypasses the proxy: the program dialled it
+   * itself, or it was dialled before the installation. A socket that is not connected yet will be tunnelled.
+   */
+  check(socket: Duplex, client: HttpClient): Error | undefined;
   /** True while Node connects a socket that may be direct: it may look its name up. */
   isConnecting(): boolean;
   /** True if this socket may connect without the proxy. */
@@ -37,9 +42,11 @@ export interface Sockets {
 }
 
 export function watchSockets(options: SocketOptions): Sockets {
-  const { patches, policy, tunnels, strict, placeholders, client } = options;
+  const { patches, policy, tunnels, strict, placeholders, client, approved } = options;
   /** Sockets of the program that are left alone, and their destinations. */
   const others = new WeakMap<object, string>();
+  /** Sockets that an http client was given before they were connected. */
+  const claimed = new WeakMap<object, HttpClient>();
   const direct = new WeakSet<object>();
   let depth = 0;
 
@@ -60,23 +67,31 @@ export function watchSockets(options: SocketOptions): Sockets {
     // Without a valid port Node throws, and connects to nothing.
     if (path === undefined && !destination) return pass();
 
-    const http = client();
+    const http = client() ?? claimed.get(socket);
     if (!http && strict === false) {
       others.set(socket, path ?? print(destination as Destination));
+      approved.delete(socket);
       return pass();
     }
     if (path !== undefined) {
-      if (policy.isDirectPath(path)) return pass();
-      return refuse(socket, refusal('a Unix socket', path, `list it: allow: '${path}'`));
+      if (!policy.isDirectPath(path)) {
+        return refuse(socket, refusal('a Unix socket', path, `list it: allow: '${path}'`));
+      }
+      approved.add(socket);
+      return pass();
     }
     const { host, port } = destination as Destination;
     const to = { host: placeholders?.nameOf(host) ?? host, port };
-    if (policy.isDirect(to)) return pass(exactly(to, call.options as TcpNetConnectOpts, policy));
+    if (policy.isDirect(to)) {
+      approved.add(socket);
+      return pass(exactly(to, call.options as TcpNetConnectOpts, policy));
+    }
     if (!http && strict === true) {
       const what = isTls(socket) ? 'a TLS connection' : 'a TCP connection';
       return refuse(socket, refusal(what, print(to), connectionHint(to.host, true)));
     }
     for (const callback of callbackOf(call)) socket.once('connect', callback);
+    approved.add(socket);
     const protocol = isTls(socket) ? 'https:' : http?.protocol;
     tunnels.connect(socket, http ? { ...to, protocol: protocol === 'https:' ? protocol : 'http:' } : to);
     return socket;
@@ -85,18 +100,31 @@ export function watchSockets(options: SocketOptions): Sockets {
   return {
     isConnecting: () => depth > 0,
     mayConnect: (socket) => direct.has(socket),
-    check(socket) {
-      for (
-        let at: unknown = socket;
-        typeof at === 'object' && at !== null;
-        at = (at as { _parent?: unknown })._parent
-      ) {
-        const destination = others.get(at);
-        if (destination === undefined) continue;
-        const what = 'a connection that the program made itself and gave to an http client';
-        return refusal(what, destination, connectionHint(destination.replace(/:\d+$/, ''), false));
+    check(socket, client) {
+      // TLS over a socket leads where that socket leads.
+      let at: unknown = socket;
+      while (at instanceof net.Socket) {
+        if (approved.has(at)) return undefined;
+        const { _parent: parent, _server: server } = at as { _parent?: unknown; _server?: unknown };
+        // A server accepted this one: somebody else dialled it.
+        if (server) return undefined;
+        if (!parent) break;
+        at = parent;
       }
-      return undefined;
+      // Other streams do not say where they lead.
+      if (!(at instanceof net.Socket) || at.destroyed) return undefined;
+      if (at.pending && !at.connecting) {
+        claimed.set(at, client);
+        return undefined;
+      }
+      const { remoteAddress: host, remotePort: port = 0 } = at;
+      if (host !== undefined && policy.isDirect({ host, port })) return undefined;
+      const destination =
+        others.get(at) ?? (host === undefined ? 'an unknown destination' : print({ host, port }));
+      const what = others.has(at)
+        ? 'a connection that the program made itself and gave to an http client'
+        : 'a connection from the time before socksify was installed';
+      return refusal(what, destination, connectionHint(destination.replace(/:\d+$/, ''), false));
     },
   };
 }

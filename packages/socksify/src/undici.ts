@@ -3,7 +3,8 @@
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Duplex } from 'node:stream';
-import type { HttpClient } from './http.ts';
+import type { TLSSocket } from 'node:tls';
+import type { Check, HttpClient } from './http.ts';
 import type { Patches } from './patches.ts';
 
 export interface UndiciClients {
@@ -11,24 +12,42 @@ export interface UndiciClients {
   take(): HttpClient | undefined;
 }
 
+interface ConnectMessage {
+  readonly connectParams?: { readonly protocol?: string };
+  readonly socket: Duplex;
+}
+interface RequestMessage {
+  readonly request: { readonly body?: unknown };
+  readonly socket?: Duplex;
+}
+
 /** @param check called with each socket before undici writes to it; what it returns ends the connection */
-export function watchUndici(patches: Patches, check: (socket: Duplex) => Error | undefined): UndiciClients {
+export function watchUndici(patches: Patches, check: Check): UndiciClients {
   let announced: HttpClient | undefined;
-  const listen = (name: string, listener: (message: any) => void): void => {
-    subscribe(name, listener);
-    patches.onUndo(() => void unsubscribe(name, listener));
+  const listen = (name: string, listener: (message: never) => void): void => {
+    const onMessage = (message: unknown): void => listener(message as never);
+    subscribe(name, onMessage);
+    patches.onUndo(() => void unsubscribe(name, onMessage));
   };
-  listen('undici:client:beforeConnect', ({ connectParams }) => {
-    const connection = { protocol: connectParams?.protocol as string | undefined };
+  listen('undici:client:beforeConnect', ({ connectParams }: ConnectMessage) => {
+    const connection = { protocol: connectParams?.protocol };
     announced = connection;
     // A connector that dials nothing at once must not leave this to the next socket of the program.
     queueMicrotask(() => {
       if (announced === connection) announced = undefined;
     });
   });
-  listen('undici:client:connected', ({ socket }) => {
-    const error = check(socket as Duplex);
-    if (error) (socket as Duplex).destroy(error);
+  listen('undici:client:connected', ({ socket, connectParams }: ConnectMessage) => {
+    const error = check(socket, { protocol: connectParams?.protocol });
+    if (error) socket.destroy(error);
+  });
+  // A pool can hold connections from the time before the installation.
+  listen('undici:client:sendHeaders', ({ socket, request }: RequestMessage) => {
+    const error = socket && check(socket, {});
+    if (!error) return;
+    // With this code undici sends the request again, on a new connection. A body may have been read already.
+    const canRepeat = !request.body && (socket as Partial<TLSSocket>).alpnProtocol !== 'h2';
+    socket.destroy(canRepeat ? Object.assign(error, { code: 'UND_ERR_INFO' }) : error);
   });
   return {
     take: () => {
