@@ -1,44 +1,48 @@
-// The native side of TCP, which everybody shares, `process.binding` too: it connects only for sockets that have been
-// looked at.
+// The native side of TCP and of Unix sockets, which every module and `process.binding` share. A native connection is made
+// only for a socket that has been checked.
 
 import net from 'node:net';
+import { bindingOf } from './bindings.ts';
+import { ownerOf } from './handle.ts';
 import type { Patches } from './patches.ts';
 import { connectionHint, print, refusal } from './policy.ts';
 
 /**
- * @param connect the method `connect` of Node's sockets, as it was
- * @param mayConnect true for a socket that has been looked at
+ * @param connect the method `connect` of Node's sockets, before it was wrapped
+ * @param mayConnect true for a socket that has been checked
  */
 export function watchNative(
   patches: Patches,
   connect: typeof net.Socket.prototype.connect,
   mayConnect: (socket: object) => boolean,
 ): void {
-  const native = nativeTcp(connect);
+  const watch = (native: object, name: string, refused: (args: readonly unknown[]) => Error): void => {
+    patches.wrap(native, name, (original, handle: object, args) => {
+      const owner = ownerOf(handle);
+      if (typeof owner === 'object' && owner !== null && mayConnect(owner))
+        return Reflect.apply(original, handle, args);
+      throw refused(args);
+    });
+  };
+  const tcp = nativeTcp(connect);
   for (const name of ['connect', 'connect6']) {
-    patches.wrap(native, name, (original, handle, args) => {
-      const owner = ownerOf(handle as object);
-      if (owner && mayConnect(owner)) return Reflect.apply(original, handle, args);
-      const [, host, port] = args as [unknown, unknown, unknown];
+    watch(tcp, name, ([, host, port]) => {
       const to = { host: String(host), port: Number(port) };
-      throw refusal('a native TCP connection', print(to), connectionHint(to.host, true));
+      return refusal('a native TCP connection', print(to), connectionHint(to.host, true));
     });
   }
+  const { Pipe } = (bindingOf('pipe_wrap') ?? {}) as { Pipe?: { prototype: object } };
+  if (!Pipe) return;
+  watch(Pipe.prototype, 'connect', ([, path]) =>
+    refusal('a native connection to a Unix socket', String(path), `list it: allow: '${String(path)}'`),
+  );
 }
 
-/** What a socket is given when it begins to connect. This one waits for its look-up, and never connects. */
+/** A socket gets its native side when it begins to connect. This one waits for its look-up, and never connects. */
 function nativeTcp(connect: typeof net.Socket.prototype.connect): object {
   const socket = new net.Socket();
   Reflect.apply(connect, socket, [{ host: 'native.invalid', port: 9, lookup: () => {} }]);
   const { _handle } = socket as unknown as { _handle: object };
   socket.destroy();
   return Object.getPrototypeOf(_handle) as object;
-}
-
-function ownerOf(handle: object): object | undefined {
-  for (let at: object | null = handle; at; at = Object.getPrototypeOf(at) as object | null) {
-    const symbol = Object.getOwnPropertySymbols(at).find(({ description }) => description === 'owner_symbol');
-    if (symbol) return (handle as Record<symbol, object | undefined>)[symbol];
-  }
-  return undefined;
 }

@@ -13,11 +13,13 @@ const worker = process.getBuiltinModule('node:worker_threads');
 /** Under this key the undo is left, for a command that starts a program with other settings. */
 const INHERITED = Symbol.for('socksify.inherited');
 
+type Merge = (env: Environment) => Record<string, string>;
+
 /** @param settings the variables that every child gets, whatever it would get */
 export function passOn(settings: Environment): void {
   const patches = new Patches();
   patches.onUndo(syncBuiltinESMExports); // last: when the functions are back
-  const merge = (env: Environment): Record<string, string> => preloaded(env, settings);
+  const merge: Merge = (env) => preloaded(env, settings);
   const { ChildProcess } = childProcess as unknown as { ChildProcess: { prototype: object } };
   patches.wrap(ChildProcess.prototype, 'spawn', (original, self, [options]) => {
     const { envPairs } = options as { envPairs?: readonly string[] };
@@ -31,7 +33,12 @@ export function passOn(settings: Environment): void {
       Reflect.apply(original, self, withEnvironment(name === 'execSync' ? 1 : 2, args, merge)),
     );
   }
-  patches.replace(worker, 'Worker', preloadedWorker(worker.Worker, merge));
+  patches.wrap(process, 'execve', (original, self, [file, args, env = process.env]) =>
+    Reflect.apply(original, self, [file, args, merge(env as Environment)]),
+  );
+  const Worker = preloadedWorker(worker.Worker, merge);
+  patches.replace(worker.Worker.prototype, 'constructor', Worker);
+  patches.replace(worker, 'Worker', Worker);
   syncBuiltinESMExports();
   Object.defineProperty(globalThis, INHERITED, { value: () => patches.undo(), configurable: true });
 }
@@ -39,14 +46,6 @@ export function passOn(settings: Environment): void {
 /** Lets children have other settings from now on. */
 export function stopPassingOn(): void {
   (globalThis as unknown as Record<symbol, (() => void) | undefined>)[INHERITED]?.();
-}
-
-type Merge = (env: Environment) => Record<string, string>;
-
-function splitPair(pair: string): [string, string] {
-  // On Windows a name can begin with an equals sign.
-  const at = pair.indexOf('=', 1);
-  return [pair.slice(0, at), pair.slice(at + 1)];
 }
 
 function isOptions(value: unknown): boolean {
@@ -63,20 +62,23 @@ function withEnvironment(most: number, args: readonly unknown[], merge: Merge): 
   return [...given, merged];
 }
 
+function splitPair(pair: string): [string, string] {
+  // On Windows a name can begin with an equals sign.
+  const at = pair.indexOf('=', 1);
+  return [pair.slice(0, at), pair.slice(at + 1)];
+}
+
 /** A worker with options of its own gets them with the preload; one without inherits it. */
 function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof worker.Worker {
-  return class extends Worker {
-    constructor(file: string | URL, options: WorkerOptions = {}) {
+  return new Proxy(Worker, {
+    construct(target, [file, options = {}]: [unknown, WorkerOptions?], newTarget) {
       const { env, execArgv } = options;
-      super(file, {
+      const merged = {
         ...options,
-        ...(typeof env === 'object' && { env: merge(env) }),
+        ...(typeof env === 'object' && { env: merge(env as Environment) }),
         ...(execArgv && !execArgv.includes(PRELOAD) && { execArgv: ['--require', PRELOAD, ...execArgv] }),
-      });
-    }
-
-    static {
-      Object.defineProperty(this, 'name', { value: Worker.name });
-    }
-  };
+      };
+      return Reflect.construct(target, [file, merged], newTarget) as object;
+    },
+  });
 }

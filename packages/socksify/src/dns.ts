@@ -2,6 +2,7 @@
 // do addresses, listed names and those of the loopback. Where TCP is tunnelled, others are answered with placeholders.
 
 import type { LookupAddress, LookupOptions } from 'node:dns';
+import { bindingOf } from './bindings.ts';
 import type { Patches } from './patches.ts';
 import type { Placeholders } from './placeholders.ts';
 import { isLoopback, refusal } from './policy.ts';
@@ -84,23 +85,6 @@ function refuseNatively(patches: Patches, passes: (name: unknown) => boolean): v
   patches.wrap(bindings, 'getnameinfo', (_original, _self, args) => {
     throw refusedQuestion('getnameinfo', args[1]);
   });
-}
-
-/** Undefined where the permission model forbids it to everybody. */
-function bindingOf(name: string): object | undefined {
-  const { binding, noDeprecation } = process as unknown as {
-    binding: (name: string) => object;
-    noDeprecation?: boolean;
-  };
-  try {
-    process.noDeprecation = true;
-    return Reflect.apply(binding, process, [name]);
-  } catch {
-    return undefined;
-  } finally {
-    if (noDeprecation === undefined) delete (process as { noDeprecation?: boolean }).noDeprecation;
-    else process.noDeprecation = noDeprecation;
-  }
 }
 
 function questionsOf(object: object): string[] {

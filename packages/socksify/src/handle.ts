@@ -161,15 +161,26 @@ function deliver(socket: Socket, bytes: Buffer): void {
   }
 }
 
+/** The socket of a native handle, if it has one. */
+export function ownerOf(handle: object): unknown {
+  const symbol = symbols.get('owner_symbol') ?? findSymbol(handle, 'owner_symbol');
+  return symbol && (handle as Record<symbol, unknown>)[symbol];
+}
+
 const symbols = new Map<string, symbol>();
 
-/** Node's own symbols have no other way to them than through an object that has them. */
-function symbolOf(object: object, description: string): symbol {
-  let symbol = symbols.get(description);
+/** Node exports none of its own symbols, so each is found by its description on an object that has it. */
+function findSymbol(object: object, description: string): symbol | undefined {
+  let symbol: symbol | undefined;
   for (let at: object | null = object; !symbol && at; at = Object.getPrototypeOf(at) as object | null) {
     symbol = Object.getOwnPropertySymbols(at).find((each) => each.description === description);
   }
+  if (symbol) symbols.set(description, symbol);
+  return symbol;
+}
+
+function symbolOf(object: object, description: string): symbol {
+  const symbol = symbols.get(description) ?? findSymbol(object, description);
   if (!symbol) throw new Error(`this Node has no ${description} in its sockets`);
-  symbols.set(description, symbol);
   return symbol;
 }

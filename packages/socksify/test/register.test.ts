@@ -154,6 +154,11 @@ describe('is inherited by', () => {
       await attempt('file with env: {}', () => file({ env: {} }));
       await attempt('execArgv: []', () => eval_({ execArgv: [] }));
       await attempt('execArgv and env', () => eval_({ execArgv: ['--no-warnings'], env: { NODE_OPTIONS: '--no-warnings' } }));
+      await attempt('the class of a worker', async () => {
+        const first = new Worker('', { eval: true });
+        return message(new first.constructor(child, { workerData: http1, env: {}, execArgv: [] }));
+      });
+      await attempt('a subclass', () => message(new (class extends Worker {})(child, { workerData: http1, env: {} })));
       await attempt('data: URL', () => message(new Worker(new URL('data:text/javascript,' + encodeURIComponent(
         "import { parentPort, workerData } from 'node:worker_threads'; parentPort.postMessage(await (await fetch(workerData)).text());",
       )), { workerData: http1 })));`;
@@ -169,6 +174,15 @@ describe('is inherited by', () => {
       : await run(stage, setup(child) + source, { NODE_OPTIONS: options }, []);
     expect(results(ended)).toEqual(Object.fromEntries(names(source).map((name) => [name, 'hello'])));
     expect(stage.direct()).toBe(before);
+  });
+
+  test.skipIf(!('execve' in process))('a program that takes the place of another', async () => {
+    const child = file('child.cjs', CHILD);
+    const ended = await run(
+      stage,
+      `process.execve(process.execPath, ['node', ${JSON.stringify(child)}, http1], {});`,
+    );
+    expect(ended.stdout).toBe('hello\n');
   });
 
   test('a cluster, and a process that the shell starts', async () => {

@@ -119,6 +119,10 @@ const OTHERS = `
     const handle = new (net._createServerHandle('127.0.0.1', 0, 4).constructor)(0);
     handle.connect(new TCPConnectWrap(), '192.0.2.1', 80);
   });
+  await attempt('process.binding, Unix socket', async () => {
+    const { Pipe, PipeConnectWrap } = process.binding('pipe_wrap');
+    return new Pipe(0).connect(new PipeConnectWrap(), '/tmp/socksify-none.sock');
+  });
   await attempt('cares_wrap', async () => {
     const { GetAddrInfoReqWrap, getaddrinfo } = process.binding('cares_wrap');
     getaddrinfo(new GetAddrInfoReqWrap(), 'leak.test', 4, 0, 0);
@@ -143,7 +147,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
     expect(new Set(Object.values(found))).toEqual(
       new Set(strict === 'tcp' ? ['answered', BYPASS] : [BYPASS]),
     );
-    expect(Object.keys(found)).toHaveLength(35);
+    expect(Object.keys(found)).toHaveLength(36);
     expect(stderr).toBeUndefined();
   });
 

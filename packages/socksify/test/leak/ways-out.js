@@ -7,6 +7,7 @@ import dns from 'node:dns';
 import http from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
+import { register } from 'node:module';
 import net from 'node:net';
 import tls from 'node:tls';
 import { Worker } from 'node:worker_threads';
@@ -77,6 +78,31 @@ const attempts = [
       ['-e', `require('net').connect(96, '${HOST}').on('error', () => {})`],
       { env: {} },
     ),
+  // A program that takes the place of another one, without an environment. Node 20 cannot do this.
+  () =>
+    childProcess.execFile(process.execPath, [
+      '-e',
+      `if (process.execve) process.execve(process.execPath, ['node', '-e', "require('net').connect(97, '${HOST}').on('error', () => {})"], {})`,
+    ]),
+  // A worker of a class that was found on another worker.
+  () => {
+    const first = quiet(new Worker('', { eval: true }));
+    const source = `require('net').connect(98, '${HOST}').on('error', () => {})`;
+    return quiet(new first.constructor(source, { eval: true, env: {}, execArgv: ['--input-type=commonjs'] }));
+  },
+  // The thread in which the hooks of a module loader run.
+  () => {
+    const source = `import net from 'node:net'; net.connect(99, '${HOST}').on('error', () => {});`;
+    register(`data:text/javascript,${encodeURIComponent(source)}`);
+  },
+  // A UDP socket that is bound to a name looks the name up.
+  () => quiet(dgram.createSocket('udp4')).bind(0, 'leak10.test'),
+  // A diagnostic report waits for the names of the addresses to which sockets lead.
+  () =>
+    childProcess.execFile(process.execPath, [
+      '-e',
+      `require('net').connect(100, '${HOST}').on('error', () => {}); process.report.getReport();`,
+    ]),
 ];
 process.on('uncaughtException', () => {}).on('unhandledRejection', () => {});
 for (const attempt of attempts) {
