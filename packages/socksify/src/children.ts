@@ -75,7 +75,7 @@ function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof wor
       const { env, execArgv } = options;
       const merged = {
         ...options,
-        ...(typeof env === 'object' && { env: merge(env as Environment) }),
+        ...(typeof env === 'object' && { env: merge(env) }),
         ...(execArgv && !execArgv.includes(PRELOAD) && { execArgv: ['--require', PRELOAD, ...execArgv] }),
       };
       return Reflect.construct(target, [file, merged], newTarget) as object;

@@ -81,9 +81,8 @@ export function install(options: InstallOptions = {}): () => void {
     // oxlint-disable-next-line typescript/unbound-method -- called with its socket
     const { connect } = net.Socket.prototype;
     const placeholders = strict === 'tcp' ? new Placeholders() : undefined;
-    const sockets: Sockets = watchSockets({
-      ...{ patches, policy, tunnels, strict, placeholders, client, approved },
-    });
+    const parts = { patches, policy, tunnels, strict, placeholders, client, approved };
+    const sockets: Sockets = watchSockets(parts);
     if (strict !== false) {
       // Last at undo: when the functions are back.
       patches.onUndo(syncBuiltinESMExports);

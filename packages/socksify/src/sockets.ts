@@ -100,7 +100,7 @@ export function watchSockets(options: SocketOptions): Sockets {
   return {
     isConnecting: () => depth > 0,
     mayConnect: (socket) => direct.has(socket),
-    check(socket, client) {
+    check(socket, user) {
       // TLS over a socket leads where that socket leads.
       let at: unknown = socket;
       while (at instanceof net.Socket) {
@@ -114,7 +114,7 @@ export function watchSockets(options: SocketOptions): Sockets {
       // Other streams do not say where they lead.
       if (!(at instanceof net.Socket) || at.destroyed) return undefined;
       if (at.pending && !at.connecting) {
-        claimed.set(at, client);
+        claimed.set(at, user);
         return undefined;
       }
       const { remoteAddress: host, remotePort: port = 0 } = at;
