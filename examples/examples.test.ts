@@ -45,8 +45,8 @@ async function run(name: string, args: readonly string[], env: Record<string, st
   return stdout;
 }
 
-/** What the proxy was asked for: always the name. */
-function asked(): string[] {
+/** The destinations of the requests at the proxy: always the name. */
+function requested(): string[] {
   return server.log.map(({ form, atyp, host }) => `${form} ${atyp} ${host}`);
 }
 
@@ -56,14 +56,14 @@ test('http-agent.js', async () => {
   const output = await run('http-agent.js', [proxy, http, https]);
   expect(output).toContain(`${http} 200`);
   expect(output).toContain(`${https} 200`);
-  expect(asked()).toEqual([NAME, NAME]);
+  expect(requested()).toEqual([NAME, NAME]);
 });
 
 test.each(['fetch-dispatcher.js', 'fetch-global.js', 'axios.js', 'got.js', 'node-fetch.js', 'superagent.js'])(
   '%s',
   async (name) => {
     for (const url of [http, https]) expect(await run(name, [proxy, url])).toBe('200 hello\n');
-    expect(asked()).toEqual([NAME, NAME]);
+    expect(requested()).toEqual([NAME, NAME]);
   },
 );
 
@@ -71,7 +71,7 @@ test('environment.js', async () => {
   expect(await run('environment.js', [https], { SOCKS_PROXY: server.url('socks4a') })).toMatch(
     /hello\s*hello/,
   );
-  expect(asked()).toEqual(['4a name origin.test', '4a name origin.test']);
+  expect(requested()).toEqual(['4a name origin.test', '4a name origin.test']);
 });
 
 test('tor-isolation.js', async () => {
@@ -95,7 +95,7 @@ test('websocket-ws.js', async () => {
 
 test('raw-tunnel.js', async () => {
   expect(await run('raw-tunnel.js', [proxy, 'origin.test', String(web.http)])).toContain('hello');
-  expect(asked()).toEqual([NAME]);
+  expect(requested()).toEqual([NAME]);
 });
 
 test('http2.js', async () => {
@@ -103,7 +103,7 @@ test('http2.js', async () => {
   await using origin = await listen(secure);
   const url = `https://origin.test:${origin.port}/`;
   expect(await run('http2.js', [proxy, url])).toBe('h2 200\nhello\n');
-  expect(asked()).toEqual([NAME]);
+  expect(requested()).toEqual([NAME]);
 });
 
 test('own-transport.js', async () => {
@@ -120,7 +120,7 @@ test('openai.js', async () => {
   await using origin = await listen(api);
   expect(await run('openai.js', [proxy, `http://origin.test:${origin.port}/v1`, 'key'])).toBe('hello\n');
   expect(paths).toEqual(['/v1/chat/completions', 'Bearer key']);
-  expect(asked()).toEqual([NAME]);
+  expect(requested()).toEqual([NAME]);
 });
 
 test('aws-s3.js', async () => {
@@ -128,7 +128,7 @@ test('aws-s3.js', async () => {
   const env = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret', NODE_NO_WARNINGS: '1' };
   for (const url of [http, https])
     expect(await run('aws-s3.js', [proxy, url, 'bucket', 'key'], env)).toBe('hello\n');
-  expect(asked()).toEqual([NAME, NAME]);
+  expect(requested()).toEqual([NAME, NAME]);
 });
 
 test('nodemailer.js', async () => {
@@ -139,7 +139,7 @@ test('nodemailer.js', async () => {
     createInterface(socket).on('line', (line) => {
       if (inData && line !== '.') return;
       said.push(line.split(' ')[0] ?? '');
-      if (line === 'DATA') socket.write('354 go on\r\n');
+      if (line === 'DATA') socket.write('354 send the message\r\n');
       else if (line === 'QUIT') socket.end('221 bye\r\n');
       else socket.write('250 taken\r\n');
       inData = line === 'DATA';
@@ -149,7 +149,7 @@ test('nodemailer.js', async () => {
   const args = [proxy, 'origin.test', String(origin.port), 'me@origin.test', 'you@origin.test'];
   expect(await run('nodemailer.js', args)).toBe('250 taken\n');
   expect(said.slice(0, 5)).toEqual(['EHLO', 'MAIL', 'RCPT', 'DATA', '.']);
-  expect(asked()).toEqual([NAME]);
+  expect(requested()).toEqual([NAME]);
 });
 
 test('pg.js', async () => {
@@ -181,7 +181,7 @@ test('pg.js', async () => {
   });
   await using origin = await listen(database);
   expect(await run('pg.js', [proxy, 'origin.test', String(origin.port), 'me'])).toBe('[ { one: 1 } ]\n');
-  expect(asked()).toEqual([NAME]);
+  expect(requested()).toEqual([NAME]);
 });
 
 test('ioredis.js', async () => {
@@ -200,7 +200,7 @@ test('ioredis.js', async () => {
   });
   await using origin = await listen(redis);
   expect(await run('ioredis.js', [proxy, 'origin.test', String(origin.port)])).toBe('PONG\n');
-  expect(asked()).toEqual([NAME]);
+  expect(requested()).toEqual([NAME]);
 });
 
 async function listen(listener: Server): Promise<AsyncDisposable & { readonly port: number }> {
