@@ -19,6 +19,7 @@ import { routeFromEnvironment } from './environment.ts';
 import { preloaded, settingsOf } from './settings.ts';
 
 const USAGE = `socksify [options] [--] COMMAND [ARGS...]
+socksify check [URL] [options]                       (socksify check --help)
 
 Runs a Node program, or whatever runs Node, with its http, https, fetch, WebSocket and EventSource through a SOCKS proxy.
 
@@ -38,9 +39,18 @@ A password in --proxy can be read in the list of processes: set SOCKS_PROXY, or 
 /** What is wrong with the arguments or the environment. */
 class UsageError extends Error {}
 
+type Run = (args: readonly string[], env: NodeJS.ProcessEnv, readLine: () => string) => Promise<void>;
+
+/** What the first argument can be besides an option or a program. Each is loaded when it is used. */
+const OWN: ReadonlyMap<string, () => Promise<{ run: Run }>> = new Map([
+  ['check', () => import('./check/check-command.ts')],
+]);
+
 main(process.argv.slice(2));
 
 function main(args: readonly string[]): void {
+  const own = OWN.get(args[0] ?? '');
+  if (own) return void runOwn(own, args.slice(1));
   try {
     const { options, command } = parse(args);
     if ('help' in options) return void process.stdout.write(USAGE);
@@ -55,6 +65,11 @@ function main(args: readonly string[]): void {
     process.stderr.write(`socksify: ${(error as Error).message}\n`);
     process.exitCode = (error as { exitCode?: number }).exitCode ?? 1;
   }
+}
+
+async function runOwn(load: () => Promise<{ run: Run }>, args: readonly string[]): Promise<void> {
+  const { run } = await load();
+  await run(args, process.env, readLine);
 }
 
 type Options = Record<string, string>;

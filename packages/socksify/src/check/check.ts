@@ -1,0 +1,108 @@
+// Runs the probes against one proxy, stage by stage, and makes the report of what they found out.
+
+import { handshake, SocksClient, SocksError } from '@socksify/core';
+import type { ProxyLike, SocksPhase, SocksProxy } from '@socksify/core';
+import { conclude } from './conclusions.ts';
+import { createCensor, printProxy } from './printed.ts';
+import { NAME, PROBES } from './probes.ts';
+import type { Context, Probe, Target } from './probes.ts';
+import { draft } from './report.ts';
+import type { Certificate, CheckReport } from './report.ts';
+import { Wire } from './wire.ts';
+
+export interface CheckOptions {
+  /** What to reach through the proxy. Without it, nothing beyond the proxy is contacted. */
+  readonly target?: Target | undefined;
+  /** Milliseconds for each probe. Default 5000. All of them together take at most ten times that. */
+  readonly timeout?: number | undefined;
+  /** Seconds for which to watch an idle, authenticated connection. Default: not at all. */
+  readonly idle?: number | undefined;
+  /** Ends the check: the promise rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export async function check(given: ProxyLike, options: CheckOptions = {}): Promise<CheckReport> {
+  const { target, timeout = 5000, idle, signal: outer } = options;
+  const proxy = toProxy(given);
+  checkNumber('timeout', timeout, 3_600_000);
+  if (idle !== undefined) checkNumber('idle', idle, 86_400);
+  // Throws for a target that this version of SOCKS cannot carry.
+  if (target) handshake(proxy, target);
+  outer?.throwIfAborted();
+  const ended = new AbortController();
+  const signal = outer ? AbortSignal.any([outer, ended.signal]) : ended.signal;
+  const report = draft(printProxy(proxy));
+  const censor = createCensor(proxy.credentials);
+  const wires: Wire[] = [];
+  const context: Context = {
+    proxy,
+    target,
+    timeout,
+    idle,
+    report,
+    habits: { greetings: [], silent: new Set() },
+    open: async ({ onCertificate, ...others } = {}) => {
+      const onRead = (certificate: Certificate): void => onCertificate?.(censored(certificate, censor));
+      const wire = await Wire.open(proxy, { timeout, ...others, signal, onCertificate: onRead });
+      wires.push(wire);
+      return wire;
+    },
+  };
+  try {
+    for (const stage of new Set(PROBES.map((probe) => probe.stage))) {
+      const probes = PROBES.filter((probe) => probe.stage === stage && (probe.when?.(context) ?? true));
+      await Promise.all(probes.map((probe) => run(probe, context)));
+      for (const wire of wires.splice(0)) wire.close();
+      outer?.throwIfAborted();
+    }
+  } finally {
+    ended.abort();
+    for (const wire of wires) wire.close();
+  }
+  conclude(context);
+  if (report.rtt !== null) report.rtt = round(report.rtt);
+  for (const [phase, { ms, roundTrips }] of Object.entries(report.phases)) {
+    report.phases[phase as SocksPhase] = { ms: round(ms), roundTrips };
+  }
+  return report;
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}
+
+async function run({ name, run: probe }: Probe, context: Context): Promise<void> {
+  try {
+    await probe(context);
+  } catch (error) {
+    if (!(error instanceof SocksError)) throw error;
+    const { code, phase, hint = HINTS[code] ?? 'see the log of the proxy' } = error;
+    context.report.errors.push({ probe: name, code, phase, hint });
+  }
+}
+
+/** For errors without a hint of their own. */
+const HINTS: Readonly<Record<string, string>> = {
+  ERR_SOCKS_PROTOCOL: 'the port belongs to no SOCKS proxy, or to one with a defect',
+  ERR_SOCKS_PROXY_CLOSED: 'the proxy broke off in the middle: see its log',
+  ERR_SOCKS_NO_ACCEPTABLE_METHOD: 'the proxy accepts neither no authentication nor a password',
+};
+
+function toProxy(value: ProxyLike): SocksProxy {
+  const chain =
+    typeof value === 'function' || Array.isArray(value) ? [] : new SocksClient(value).select(NAME);
+  const [proxy] = Array.isArray(chain) ? (chain as readonly SocksProxy[]) : [];
+  if (proxy) return proxy;
+  const detail = 'a check is about one proxy: check each proxy of a chain by itself';
+  throw new SocksError('ERR_SOCKS_INVALID_PROXY', { phase: 'input', detail });
+}
+
+function checkNumber(name: string, value: number, most: number): void {
+  if (Number.isFinite(value) && value > 0 && value <= most) return;
+  const message = `${name} is a number above 0, and at most ${most}`;
+  throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
+}
+
+function censored(certificate: Certificate, censor: (text: string) => string): Certificate {
+  return { ...certificate, subject: censor(certificate.subject), issuer: censor(certificate.issuer) };
+}

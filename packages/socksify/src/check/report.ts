@@ -1,0 +1,84 @@
+// What a check finds out: the shape of `--json`.
+
+import type { SocksErrorCode, SocksPhase } from '@socksify/core';
+import type { Certificate, PhaseTime } from './wire.ts';
+
+export type { Certificate, PhaseTime } from './wire.ts';
+
+/** What was wrong, by the probe that found it. */
+export interface CheckError {
+  readonly probe: string;
+  readonly code: SocksErrorCode;
+  readonly phase: SocksPhase;
+  /** What it usually means, or what to try. */
+  readonly hint: string | null;
+}
+
+/** `null` means unknown, in every field. Milliseconds are numbers. */
+export interface CheckReport {
+  /** The proxy without credentials. */
+  readonly proxy: string;
+  /** The proxy negotiates; with a target, the target answered through it, or the proxy blamed the target. */
+  readonly usable: boolean;
+  readonly reachable: boolean;
+  /** Milliseconds of one round trip to the proxy. */
+  readonly rtt: number | null;
+  /** The certificate of the proxy; `false` for a proxy without TLS. */
+  readonly tls: Certificate | false | null;
+  readonly versions: {
+    readonly socks4: boolean | null;
+    readonly socks4a: boolean | null;
+    readonly socks5: boolean | null;
+  };
+  /** Those of 0 (none), 1 (GSSAPI) and 2 (user and password) that the proxy accepts when it is offered nothing else. */
+  readonly methods: readonly number[] | null;
+  /** The proxy accepted the credentials. */
+  readonly authentication: boolean | null;
+  /** The proxy resolves names. */
+  readonly names: boolean | null;
+  /** The proxy takes IPv6 addresses. */
+  readonly ipv6: boolean | null;
+  /** Bytes of the target came through the proxy. */
+  readonly target: boolean | null;
+  /** The proxy answers a greeting and a request that come in one segment. */
+  readonly pipelining: boolean | null;
+  /** The proxy reports success before it connects, so that its success says nothing. */
+  readonly early: boolean | null;
+  /** What answers on this port, as far as its habits tell. */
+  readonly looksLike: string | null;
+  readonly phases: Readonly<Partial<Record<SocksPhase, PhaseTime>>>;
+  readonly errors: readonly CheckError[];
+  /** With the option `idle` alone: milliseconds that an authenticated connection was kept, and who ended it. */
+  readonly idle?: { readonly ms: number; readonly closed: boolean } | null;
+}
+
+/** A report while the probes fill it in. */
+export type Draft = { -readonly [Field in keyof CheckReport]: Mutable<CheckReport[Field]> };
+type Mutable<T> = T extends readonly (infer Item)[]
+  ? Item[]
+  : T extends Certificate
+    ? T
+    : T extends object
+      ? { -readonly [Key in keyof T]: T[Key] }
+      : T;
+
+export function draft(proxy: string): Draft {
+  return {
+    proxy,
+    usable: false,
+    reachable: false,
+    rtt: null,
+    tls: null,
+    versions: { socks4: null, socks4a: null, socks5: null },
+    methods: null,
+    authentication: null,
+    names: null,
+    ipv6: null,
+    target: null,
+    pipelining: null,
+    early: null,
+    looksLike: null,
+    phases: {},
+    errors: [],
+  };
+}

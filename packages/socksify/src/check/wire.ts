@@ -1,0 +1,366 @@
+// One connection to the proxy for one probe: exact reads, one time limit, the time of each phase, and errors of core.
+
+import { connect as dial, isIP } from 'node:net';
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import type { ConnectionOptions, PeerCertificate, TLSSocket } from 'node:tls';
+import { SocksError } from '@socksify/core';
+import type { SocksErrorCode, SocksPhase, SocksProxy, Step } from '@socksify/core';
+import { printProxy } from './printed.ts';
+
+/** Milliseconds, and how often this side waited for an answer. */
+export interface PhaseTime {
+  readonly ms: number;
+  readonly roundTrips: number;
+}
+
+export interface Certificate {
+  readonly protocol: string;
+  /** True if this process trusts the certificate for the host of the proxy. */
+  readonly authorized: boolean;
+  readonly subject: string;
+  readonly issuer: string;
+  /** ISO 8601. */
+  readonly validTo: string | null;
+}
+
+export interface WireOptions {
+  /** Milliseconds from the dial to the end of the probe. */
+  readonly timeout: number;
+  readonly signal: AbortSignal;
+  /** Default: what the proxy says. With `{ rejectUnauthorized: false }`, any certificate is accepted. */
+  readonly tls?: ConnectionOptions | false | undefined;
+  /** Called with the certificate of the proxy, trusted or not. */
+  readonly onCertificate?: ((certificate: Certificate) => void) | undefined;
+}
+
+/** Bytes that a probe keeps at most; the rest of a flood stays with the system. */
+const MOST = 16_384;
+const NOTHING = new Uint8Array();
+
+const CLOSED: Readonly<Partial<Record<SocksPhase, string>>> = {
+  'proxy-tls': 'a proxy without TLS closes like this: try socks5://',
+  greeting:
+    'OpenSSH closes when it accepts none of the offered methods; other servers close when they speak no SOCKS5',
+  authentication: 'the proxy may refuse the credentials like this',
+  request: 'OpenSSH closes without a reply when the destination refuses or its name is unknown',
+};
+const SILENT: Readonly<Partial<Record<SocksPhase, string>>> = {
+  dial: 'a firewall may drop the packets: check host and port',
+  'proxy-tls': 'a proxy without TLS does not answer: try socks5://',
+  greeting:
+    'a port that does not answer may want TLS (try socks5s://) or shadowsocks (use the port of ss-local)',
+  request: 'the proxy may still be connecting: try a longer --timeout',
+};
+
+export class Wire {
+  readonly times: Partial<Record<SocksPhase, PhaseTime>> = {};
+  readonly #proxy: SocksProxy;
+  readonly #timer: NodeJS.Timeout;
+  readonly #signal: AbortSignal;
+  #phase: SocksPhase = 'dial';
+  #socket: Socket | undefined;
+  #input = Buffer.alloc(0);
+  #received = 0;
+  #ended = false;
+  #failure: Error | undefined;
+  /** Resolves the present wait for bytes, the end or the failure. */
+  #wake: () => void = () => {};
+
+  private constructor(proxy: SocksProxy, { timeout, signal }: WireOptions) {
+    this.#proxy = proxy;
+    this.#signal = signal;
+    this.#timer = setTimeout(
+      () => this.#fail(this.#error('ERR_SOCKS_TIMEOUT', SILENT, `${timeout} ms`)),
+      timeout,
+    );
+    signal.addEventListener('abort', this.#abort, { once: true });
+    if (signal.aborted) this.#abort();
+  }
+
+  /** Dials the proxy, and speaks TLS to it if it has to. Rejects with a SocksError, or the reason of the signal. */
+  static async open(proxy: SocksProxy, options: WireOptions): Promise<Wire> {
+    const wire = new Wire(proxy, options);
+    try {
+      const { host, port, path } = proxy;
+      await wire.#connect(
+        () => dial({ noDelay: true, ...(path === undefined ? { host, port } : { path }) }),
+        'dial',
+      );
+      const tls = options.tls ?? proxy.tls;
+      if (tls) await wire.#secure(tls, options.onCertificate);
+      wire.#socket?.on('data', wire.#onData);
+      return wire;
+    } catch (error) {
+      wire.close();
+      throw error;
+    }
+  }
+
+  async #secure(tls: ConnectionOptions, onCertificate?: WireOptions['onCertificate']): Promise<void> {
+    const { connect } = process.getBuiltinModule('node:tls');
+    const { host } = this.#proxy;
+    // The secret options of a checked proxy are getters, which a spread leaves out.
+    const { key, passphrase, pfx } = tls;
+    const secrets = Object.fromEntries(
+      Object.entries({ key, passphrase, pfx }).filter(([, value]) => value !== undefined),
+    );
+    const below = this.#release();
+    const options = { ...(isIP(host) === 0 && { servername: host }), host, ...tls, ...secrets };
+    // The certificate is judged below, so that it can be told whatever it is.
+    const open = (): Socket => connect({ ...options, rejectUnauthorized: false, socket: below });
+    await this.#connect(open, 'proxy-tls');
+    const socket = this.#socket as TLSSocket;
+    onCertificate?.(describe(socket));
+    if (tls.rejectUnauthorized === false || socket.authorized) return;
+    const hint =
+      'set NODE_EXTRA_CA_CERTS to a file with the authority of the proxy, or use the name that the certificate has';
+    throw this.error('ERR_SOCKS_PROXY_TLS', { hint, detail: codeOf(socket.authorizationError) });
+  }
+
+  async #connect(open: () => Socket, phase: 'dial' | 'proxy-tls'): Promise<void> {
+    this.#phase = phase;
+    if (this.#failure) throw this.#failure;
+    const start = performance.now();
+    this.#listen(open());
+    const socket = this.#socket as Socket;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      socket.once(phase === 'dial' ? 'connect' : 'secureConnect', resolve);
+    });
+    if (this.#failure) throw this.#failure;
+    if (this.#ended) throw this.#error('ERR_SOCKS_PROXY_TLS', CLOSED);
+    // A handshake of TLS 1.3 takes one round trip, an older one two.
+    const old = phase === 'proxy-tls' && (socket as TLSSocket).getProtocol() !== 'TLSv1.3';
+    this.times[phase] = { ms: performance.now() - start, roundTrips: old ? 2 : 1 };
+  }
+
+  #listen(socket: Socket): void {
+    this.#socket = socket;
+    socket.on('error', this.#onError).on('end', this.#onEnd).on('close', this.#onEnd);
+  }
+
+  /** The socket without the listeners of this class, but for one, so that no error of it is uncaught. */
+  #release(): Socket {
+    const socket = this.#socket as Socket;
+    socket
+      .off('error', this.#onError)
+      .off('data', this.#onData)
+      .off('end', this.#onEnd)
+      .off('close', this.#onEnd);
+    return socket.on('error', () => {});
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#received += chunk.length;
+    this.#input = Buffer.concat([this.#input, chunk]);
+    if (this.#input.length > MOST) this.#socket?.pause();
+    this.#wake();
+  };
+
+  readonly #onEnd = (): void => {
+    this.#ended = true;
+    this.#wake();
+  };
+
+  readonly #onError = (cause: Error): void => {
+    const detail = codeOf(cause);
+    if (this.#phase === 'dial') {
+      const hint = DIAL[detail ?? ''] ?? 'check host and port of the proxy';
+      return this.#fail(this.error('ERR_SOCKS_PROXY_UNREACHABLE', { cause, detail, hint }));
+    }
+    if (this.#phase === 'proxy-tls') {
+      const plain = detail === 'ERR_SSL_WRONG_VERSION_NUMBER' || detail === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
+      const hint = plain ? 'the port answers without TLS: try socks5://' : CLOSED['proxy-tls'];
+      return this.#fail(this.error('ERR_SOCKS_PROXY_TLS', { cause, detail, hint }));
+    }
+    this.#fail(this.error('ERR_SOCKS_PROXY_CLOSED', { cause, detail, hint: CLOSED[this.#phase] }));
+  };
+
+  readonly #abort = (): void => this.#fail(this.#signal.reason as Error);
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    this.#socket?.destroy();
+    this.#wake();
+  }
+
+  error(
+    code: SocksErrorCode,
+    details: { hint?: string | undefined; detail?: string | undefined; cause?: unknown },
+  ): SocksError {
+    return new SocksError(code, { phase: this.#phase, proxy: printProxy(this.#proxy), ...details });
+  }
+
+  #error(
+    code: SocksErrorCode,
+    hints: Readonly<Partial<Record<SocksPhase, string>>>,
+    detail?: string,
+  ): SocksError {
+    return this.error(code, { hint: hints[this.#phase], detail });
+  }
+
+  enter(phase: SocksPhase): void {
+    this.#phase = phase;
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#received = 0;
+    if (!this.#ended) this.#socket?.write(bytes);
+  }
+
+  /** @throws SocksError `ERR_SOCKS_PROXY_CLOSED`, `ERR_SOCKS_TIMEOUT` */
+  async read(count: number): Promise<Uint8Array> {
+    await this.#until(() => this.#input.length >= count);
+    if (this.#input.length < count) {
+      if (this.#received > 0)
+        throw this.error('ERR_SOCKS_PROXY_CLOSED', { detail: `${this.#received} bytes into an answer` });
+      throw this.#error('ERR_SOCKS_PROXY_CLOSED', CLOSED);
+    }
+    return this.#take(count);
+  }
+
+  /** What comes until the server closes, `count` bytes have come, or so many milliseconds have passed. */
+  async rest(count: number, milliseconds: number): Promise<Uint8Array> {
+    await this.react(milliseconds, count);
+    return this.#take(count);
+  }
+
+  /** True if the server sends so many bytes or ends within this time; never rejects. */
+  async react(milliseconds: number, count = 1): Promise<boolean> {
+    const end = performance.now() + milliseconds;
+    // A timer can fire a little early.
+    const timer = setTimeout(() => this.#wake(), milliseconds + 1);
+    const happened = (): boolean => this.#input.length >= count || this.closed;
+    while (!happened() && performance.now() < end) await this.#change();
+    clearTimeout(timer);
+    return happened();
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  /** True once the server has ended its side or the wire has failed. */
+  get closed(): boolean {
+    return this.#ended || this.#failure !== undefined;
+  }
+
+  get timedOut(): boolean {
+    return this.#failure instanceof SocksError && this.#failure.code === 'ERR_SOCKS_TIMEOUT';
+  }
+
+  async #until(done: () => boolean): Promise<void> {
+    while (!done() && !this.#ended && !this.#failure)
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    if (this.#failure && !done()) throw this.#failure;
+  }
+
+  #take(count: number): Uint8Array {
+    const bytes = this.#input.subarray(0, count);
+    this.#input = this.#input.subarray(bytes.length);
+    if (this.#input.length <= MOST && !this.#failure) this.#socket?.resume();
+    return bytes;
+  }
+
+  /** Carries out the steps of a handshake, and notes how long each phase takes. */
+  async perform<Result>(steps: Generator<Step, Result, Uint8Array>): Promise<Result> {
+    let start = 0;
+    let step = steps.next(NOTHING);
+    while (!step.done) {
+      const { value } = step;
+      if ('write' in value) {
+        start = performance.now();
+        this.write(value.write);
+        step = steps.next(NOTHING);
+      } else if ('read' in value) {
+        this.enter(value.phase);
+        const bytes = await this.read(value.read);
+        const { ms, roundTrips } = this.times[value.phase] ?? { ms: 0, roundTrips: 0 };
+        const waited = start === 0 ? 0 : performance.now() - start;
+        this.times[value.phase] = { ms: ms + waited, roundTrips: roundTrips + (start === 0 ? 0 : 1) };
+        start = 0;
+        step = steps.next(bytes);
+      } else {
+        await value.wait;
+        step = steps.next(NOTHING);
+      }
+    }
+    return step.value;
+  }
+
+  /** The tunnel as a stream for TLS to the destination. The wire still ends it, and sees whether bytes come. */
+  stream(): Duplex {
+    this.#received = 0;
+    const early = this.#input;
+    const socket = this.#release();
+    const seen = (chunk: Buffer): void => {
+      this.#received += chunk.length;
+      if (!stream.push(chunk)) socket.pause();
+    };
+    const end = (): void => {
+      this.#ended = true;
+      stream.push(null);
+    };
+    const stream = new Duplex({
+      read: () => void socket.resume(),
+      write: (chunk: Buffer, _, done) => void socket.write(chunk, () => done()),
+      destroy: (_, done) => {
+        socket.destroy();
+        done(null);
+      },
+    });
+    if (early.length > 0) seen(early);
+    socket.on('data', seen).once('end', end).once('close', end);
+    return stream;
+  }
+
+  /** Bytes that came since the last write, or since {@link stream} was called. */
+  get received(): number {
+    return this.#received;
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#signal.removeEventListener('abort', this.#abort);
+    this.#socket?.destroy();
+  }
+}
+
+const DIAL: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens on this port: start the proxy, or check the port',
+  ENOTFOUND: 'this name does not exist: check the host',
+  EAI_AGAIN: 'no name server answered: check the network',
+  ENOENT: 'there is no such socket: check the path',
+  EACCES: 'this user may not open the socket',
+  ENETUNREACH: 'there is no route to this address: check the network',
+  EHOSTUNREACH: 'there is no route to this address: check the network',
+};
+
+/** The code of an error. Its message can repeat what a server sent. */
+function codeOf(error: unknown): string | undefined {
+  const code = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : error;
+  return typeof code === 'string' && /^[A-Z][A-Z_\d]{2,60}$/.test(code) ? code : undefined;
+}
+
+function describe(socket: TLSSocket): Certificate {
+  const {
+    subject,
+    issuer,
+    valid_to: until,
+  } = (socket.getPeerCertificate() ?? {}) as Partial<PeerCertificate>;
+  const time = new Date(until ?? '');
+  return {
+    protocol: socket.getProtocol() ?? '',
+    authorized: socket.authorized,
+    subject: nameOf(subject),
+    issuer: nameOf(issuer),
+    validTo: Number.isNaN(time.getTime()) ? null : time.toISOString(),
+  };
+}
+
+function nameOf(name: Partial<PeerCertificate['subject']> | undefined): string {
+  return [name?.CN ?? name?.O ?? ''].flat().join(', ');
+}
