@@ -1,6 +1,7 @@
 // The parts of Node that are not public and that src/node.ts uses: each test fails when Node renames or moves one. And
 // the properties that requests of Node must keep.
 
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { ClientRequest } from 'node:http';
@@ -8,10 +9,11 @@ import https from 'node:https';
 import { Socket } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
-import { closed, outputOf, startSite } from '@socksify/support';
-import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 import {
@@ -28,12 +30,12 @@ import {
 
 const [MAJOR = 0] = process.versions.node.split('.').map(Number);
 
-let site: Site;
+let web: Site;
 let proxy: SocksServer;
 beforeAll(async () => {
-  [site, proxy] = await Promise.all([startSite(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
+  [web, proxy] = await Promise.all([startSite(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
 });
-afterAll(() => Promise.all([site.close(), proxy.close()]));
+afterAll(() => Promise.all([web.close(), proxy.close()]));
 
 /** A request that never gets a socket, and what Node gave its agent. */
 function idle(options: https.RequestOptions = {}, module: typeof http | typeof https = http) {
@@ -60,19 +62,19 @@ describe('Node still', () => {
       });
     }
     const agent = new Recording();
-    const req = http.get({ host: '127.0.0.1', port: site.http, agent });
+    const req = http.get({ host: '127.0.0.1', port: web.http, agent });
     req.on('response', (res) => res.resume());
     await once(req, 'close');
-    if (req.socket) await closed(req.socket);
+    if (req.socket?.closed === false) await once(req.socket, 'close');
     expect(calls).toEqual(['addRequest', 'createSocket', 'removeSocket']);
   });
 
   test('counts sockets, and keeps them and the queue by name', async () => {
     const agent = new http.Agent({ maxSockets: 1 }) as http.Agent & { totalSocketCount: number };
     const requests = [1, 2].map(() =>
-      http.get({ host: '127.0.0.1', port: site.http, agent }).on('error', () => {}),
+      http.get({ host: '127.0.0.1', port: web.http, agent }).on('error', () => {}),
     );
-    const name = agent.getName({ host: '127.0.0.1', port: site.http });
+    const name = agent.getName({ host: '127.0.0.1', port: web.http });
     expect(agent.totalSocketCount).toBe(1);
     expect(agent.sockets[name]).toHaveLength(1);
     expect(agent.requests[name]).toEqual([requests[1]]);
@@ -82,11 +84,11 @@ describe('Node still', () => {
 
   test('ends a request by onSocket(null, error)', async () => {
     const { req } = idle();
-    const ended = closed(req);
+    const closed = new Promise<void>((resolve) => req.once('close', () => resolve()));
     const error = new Error('mine');
     endRequest(req, error);
     expect(await once(req, 'error')).toEqual([error]);
-    await ended;
+    await closed;
     expect(req).toMatchObject({ destroyed: true, closed: true });
   });
 
@@ -99,7 +101,7 @@ describe('Node still', () => {
 
   test('keeps the timeout option of a request in timeout, and its listener in timeoutCb', async () => {
     const agent = new http.Agent();
-    const req = http.get({ host: '127.0.0.1', port: site.http, agent, timeout: 5_000 });
+    const req = http.get({ host: '127.0.0.1', port: web.http, agent, timeout: 5_000 });
     expect(timeoutOf(req)).toBe(5_000);
     const [socket] = (await once(req, 'socket')) as [Socket];
     const before = socket.listenerCount('timeout');
@@ -163,7 +165,7 @@ describe('a request', () => {
 
   test('has the properties that it has with an agent of Node, and no others', async () => {
     const over = async (agent: http.Agent, host: string): Promise<unknown> => {
-      const req = http.get({ host, port: site.http, agent });
+      const req = http.get({ host, port: web.http, agent });
       req.on('response', (res) => res.resume());
       await once(req, 'close');
       agent.destroy();
@@ -185,14 +187,14 @@ describe('a request', () => {
       for (const route of routes) {
         const agent = new SocksAgent(route, { keepAlive: true, maxSockets: 1 });
         for (let i = 0; i < 3; i++) {
-          const sent = [1, 2].map(() => http.get({ host: 'origin.test', port: ${site.http}, agent, timeout: 9_000 }));
+          const sent = [1, 2].map(() => http.get({ host: 'origin.test', port: ${web.http}, agent, timeout: 9_000 }));
           for (const req of sent) req.on('response', (res) => res.resume());
           await Promise.all(sent.map((req) => once(req, 'close')));
           console.log(...sent.map((req) => %HasFastProperties(req)));
         }
         agent.destroy();
       }`;
-    const stdout = await outputOf(
+    const { stdout } = await promisify(execFile)(
       process.execPath,
       ['--allow-natives-syntax', '--input-type=module', '--eval', script],
       { cwd: fileURLToPath(new URL('..', import.meta.url)) },
@@ -200,7 +202,7 @@ describe('a request', () => {
     expect(stdout.trim().split('\n')).toEqual(Array(6).fill('true true'));
   });
 
-  test('keeps a wrapper that its destroy got while its socket was being opened', async () => {
+  test('whose destroy was wrapped while its socket was being opened keeps the wrapper', async () => {
     const agent = new SocksAgent(
       { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
       { lookup: () => {} },
@@ -219,7 +221,7 @@ describe('a request', () => {
   });
 });
 
-describe('options for the dial', () => {
+describe('options of a request for the dial', () => {
   const options = {
     localAddress: '127.0.0.2',
     hints: 0,
@@ -237,7 +239,7 @@ describe('options for the dial', () => {
   test.each([
     ['a request', options, {}],
     ['an agent', {}, options],
-  ])('count when they are those of %s', async (_, ofRequest, ofAgent) => {
+  ])('of %s are honoured', async (_, ofRequest, ofAgent) => {
     seen.length = 0;
     const agent = new SocksAgent({ version: 5, host: 'proxy.test', port: proxy.port, dns: 'remote' }, {
       lookup,
@@ -251,7 +253,7 @@ describe('options for the dial', () => {
     });
     const req = http.get({
       host: 'origin.test',
-      port: site.http,
+      port: web.http,
       agent,
       localPort: free,
       ...ofRequest,

@@ -48,6 +48,5 @@ function comparable(_name: string, value: unknown): unknown {
 }
 
 function isPlain(value: object): boolean {
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === null || prototype === Object.prototype || Array.isArray(value);
+  return Array.isArray(value) || [Object.prototype, null].includes(Object.getPrototypeOf(value) as null);
 }

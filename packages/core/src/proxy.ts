@@ -161,9 +161,8 @@ const INSTEAD: readonly (readonly [name: RegExp, instead: string])[] = [
 ];
 
 function refuseUnknownFields(value: object): void {
-  const unknown = fieldsOf(value).find(
-    (name) => !FIELDS.includes(name) && Reflect.get(value, name) !== undefined,
-  );
+  const fields = value as Readonly<Record<string, unknown>>;
+  const unknown = fieldsOf(value).find((name) => !FIELDS.includes(name) && fields[name] !== undefined);
   if (unknown === undefined) return;
   const [, instead = FIELDS.join(', ')] = INSTEAD.find(([name]) => name.test(unknown)) ?? [];
   throw invalid('PROXY', `a proxy object has no field ${printField(unknown)}: write ${instead}`);

@@ -4,7 +4,6 @@
 import { isOnion } from '../destination.ts';
 import type { Destination } from '../destination.ts';
 import { check, SocksError } from '../errors.ts';
-import { codeOf } from '../given.ts';
 import { checkHop } from '../protocol/handshake.ts';
 import type { Hop } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
@@ -95,7 +94,8 @@ export async function requestTunnel(
  */
 function wasNotReceived(error: unknown): boolean {
   if (!(error instanceof SocksError) || error.code !== 'ERR_SOCKS_PROXY_CLOSED' || error.detail) return false;
-  return ['ECONNRESET', 'EPIPE'].includes(codeOf(error.cause) ?? '');
+  const { code = '' } = (error.cause ?? {}) as NodeJS.ErrnoException;
+  return code === 'ECONNRESET' || code === 'EPIPE';
 }
 
 /** True if another address can succeed: only when the proxy failed to connect to this one. */

@@ -1,0 +1,285 @@
+// What check says of real servers, held against what they were seen to do by hand.
+
+import { createServer } from 'node:http';
+import { checkProxy } from 'socksify';
+import type { CheckReport } from 'socksify';
+import { freePort, listen, startEcho, startSite } from '@socksify/support';
+import type { Site, TcpDestination } from '@socksify/support';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { mustSkip, SERVERS } from '../../../test/e2e/interop/servers.ts';
+import type { RunningServer } from '../../../test/e2e/interop/servers.ts';
+import { openssh } from '../../../test/e2e/interop/servers/openssh.ts';
+import { shadowsocks } from '../../../test/e2e/interop/servers/shadowsocks.ts';
+
+interface Facts {
+  /** SOCKS4, SOCKS4A, SOCKS5. */
+  readonly versions: readonly [boolean, boolean, boolean];
+  /** What can be told of SOCKS4 and SOCKS4A without a target. */
+  readonly untried?: readonly [boolean | null, boolean | null];
+  readonly methods: readonly number[];
+  readonly pipelining: boolean;
+  /** Success is reported before the destination is connected. */
+  readonly early: boolean;
+  /** The refusal of a name that does not exist shows that the server looked it up. */
+  readonly names: boolean | null;
+  readonly looksLike: string;
+  /** False for tor, which has no network here. */
+  readonly reaches?: false;
+  /** A closed port of the target is told by REP 05, so that the proxy is not to blame. */
+  readonly blames: boolean;
+}
+
+const DANTE = { versions: [true, false, true], pipelining: true, early: false, names: true } as const;
+const MICROSOCKS = { versions: [false, false, true], untried: [false, false], pipelining: false } as const;
+const TOR = {
+  versions: [true, true, true],
+  methods: [0, 2],
+  pipelining: true,
+  early: false,
+  names: null,
+  looksLike: 'tor',
+  reaches: false,
+  blames: false,
+} as const;
+const V2RAY = { pipelining: true, early: true, names: null, looksLike: 'v2ray', blames: false } as const;
+
+const FACTS: Readonly<Record<string, Facts>> = {
+  dante: { ...DANTE, methods: [0], looksLike: 'dante', blames: true },
+  // It answers SOCKS4 with 91, because SOCKS4 has no password. It answers SOCKS4A before it has read the name.
+  'dante with a password': {
+    ...DANTE,
+    versions: [false, false, true],
+    untried: [null, false],
+    methods: [2],
+    looksLike: 'dante',
+    blames: true,
+  },
+  microsocks: {
+    ...MICROSOCKS,
+    methods: [0],
+    early: false,
+    names: true,
+    looksLike: 'microsocks',
+    blames: true,
+  },
+  'microsocks with a password': {
+    ...MICROSOCKS,
+    methods: [2],
+    early: false,
+    names: true,
+    looksLike: 'microsocks',
+    blames: true,
+  },
+  OpenSSH: {
+    versions: [true, true, true],
+    methods: [0],
+    pipelining: true,
+    early: false,
+    names: null,
+    looksLike: 'OpenSSH',
+    blames: false,
+  },
+  tor: TOR,
+  'tor on a Unix socket': TOR,
+  'ss-local': {
+    versions: [false, false, true],
+    methods: [0],
+    pipelining: true,
+    early: true,
+    names: null,
+    looksLike: 'ss-local',
+    blames: false,
+  },
+  v2ray: { ...V2RAY, versions: [true, true, true], methods: [0] },
+  // It answers SOCKS4 with 91 as soon as it sees the version.
+  'v2ray with a password': { ...V2RAY, methods: [2], versions: [false, false, true] },
+  'stunnel before microsocks with a password': {
+    ...MICROSOCKS,
+    methods: [2],
+    early: false,
+    names: true,
+    looksLike: 'microsocks',
+    blames: true,
+  },
+};
+
+let echo: TcpDestination;
+let closedPort: number;
+beforeAll(async () => {
+  echo = await startEcho();
+  closedPort = await freePort();
+});
+afterAll(() => echo.close());
+
+type Given = Parameters<typeof checkProxy>[0];
+
+function toProxy({ host, port, path, tls }: RunningServer, credentials: RunningServer['credentials']): Given {
+  const where = path === undefined ? { host, port } : { path };
+  return { version: 5, ...where, ...(tls && { tls }), ...(credentials && { credentials }) };
+}
+
+const versionsOf = ({ versions }: CheckReport): unknown[] => [
+  versions.socks4,
+  versions.socks4a,
+  versions.socks5,
+];
+
+describe('check of a real server', () => {
+  it('has facts of every server', () => {
+    expect(Object.keys(FACTS).toSorted()).toEqual(SERVERS.map(({ name }) => name).toSorted());
+  });
+
+  it.concurrent.each(SERVERS.filter((server) => !mustSkip(server)))(
+    'tells the truth about $name',
+    async ({ name, start }) => {
+      const facts = FACTS[name];
+      if (facts === undefined) throw new Error('no facts');
+      const { versions, methods, pipelining, early, looksLike, names } = facts;
+      const server = await start();
+      try {
+        const proxy = toProxy(server, server.credentials);
+        const authentication = server.credentials ? true : null;
+        const common = { reachable: true, methods, authentication, pipelining, early, looksLike };
+
+        const alone = async (): Promise<void> => {
+          const report = await checkProxy(proxy);
+          const untried = facts.untried ?? versions.slice(0, 2);
+          expect(report).toMatchObject({ ...common, usable: true, names, ipv6: null, target: null });
+          expect(versionsOf(report)).toEqual([...untried, true]);
+          expect(report.tls).toEqual(
+            server.tls ? expect.objectContaining({ authorized: true, subject: 'localhost' }) : false,
+          );
+        };
+        const reaches = facts.reaches ?? true;
+        const result = { usable: reaches, target: reaches };
+        const address = async (): Promise<void> => {
+          const report = await checkProxy(proxy, { target: { host: '127.0.0.1', port: echo.port } });
+          expect(report).toMatchObject({ ...common, ...result, names });
+          expect(versionsOf(report)).toEqual(versions);
+        };
+        const named = async (): Promise<void> => {
+          const report = await checkProxy(proxy, { target: { host: 'origin.test', port: echo.port } });
+          expect(report).toMatchObject({ ...common, ...result, names: reaches ? true : names });
+        };
+        const six = async (): Promise<void> => {
+          const report = await checkProxy(proxy, { target: { host: '::1', port: echo.port } });
+          expect(report).toMatchObject({ ...common, ...result, ipv6: reaches ? true : null });
+        };
+        const closed = async (): Promise<void> => {
+          const report = await checkProxy(proxy, { target: { host: '127.0.0.1', port: closedPort } });
+          expect(report).toMatchObject({ ...common, usable: facts.blames, target: false });
+          expect(report.errors.find(({ probe }) => probe === 'target')).toMatchObject({
+            hint: expect.stringMatching(/./) as string,
+          });
+        };
+        const checks = [alone, address, named, six, closed];
+        // tor waits for its time limit, however many ask.
+        if (!reaches) await Promise.all(checks.map((check) => check()));
+        else for (const check of checks) await check();
+
+        if (!server.credentials) return;
+        const wrong = await checkProxy(toProxy(server, { username: 'alice', password: 'wrong' }));
+        expect(wrong).toMatchObject({ usable: false, authentication: false, methods });
+        expect(wrong.errors).toContainEqual({
+          probe: 'authentication',
+          code: 'ERR_SOCKS_AUTH_FAILED',
+          phase: 'authentication',
+          hint: 'check user and password; percent-encode them in the URL',
+        });
+        const without = await checkProxy(toProxy(server, undefined));
+        expect(without).toMatchObject({ usable: false, authentication: null, methods });
+        expect(without.errors).toContainEqual({
+          probe: 'methods',
+          code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
+          phase: 'greeting',
+          hint: 'the proxy wants credentials: write socks5://user:password@host:port',
+        });
+      } finally {
+        await server.stop();
+      }
+    },
+    60_000,
+  );
+});
+
+describe('check of a port that is no SOCKS proxy', () => {
+  let site: Site;
+  beforeAll(async () => {
+    site = await startSite();
+  });
+  afterAll(() => site.close());
+  const options = { timeout: 1500 };
+
+  it.concurrent.each(['socks5', 'socks4a', 'socks5s'])(
+    'names an HTTP server, asked by %s',
+    async (scheme) => {
+      const report = await checkProxy(`${scheme}://127.0.0.1:${site.http}`, options);
+      expect(report).toMatchObject({ usable: false, reachable: true, looksLike: 'HTTP server' });
+      expect(report.errors[0]?.hint).toContain('an HTTP server answers on this port');
+    },
+  );
+
+  it.concurrent.each(['socks5', 'socks4a', 'socks5s'])(
+    'names an HTTPS server, asked by %s',
+    async (scheme) => {
+      const report = await checkProxy(`${scheme}://127.0.0.1:${site.https}`, options);
+      expect(report).toMatchObject({ usable: false, looksLike: 'HTTPS server', tls: { authorized: false } });
+      expect(report.errors[0]?.hint).toContain('an HTTPS server answers on this port');
+    },
+  );
+
+  it.concurrent.each([
+    ['502 Bad Gateway', ''],
+    ['407 Proxy Authentication Required', 'Proxy-Authenticate: Basic\r\n'],
+    ['403 Forbidden', 'Via: 1.1 gate\r\n'],
+    ['200 Connection established', ''],
+  ])('names an HTTP proxy that answers %s', async (status, header) => {
+    const proxy = createServer((_, response) => void response.writeHead(400).end());
+    proxy.on('connect', (_, socket) => void socket.end(`HTTP/1.1 ${status}\r\n${header}\r\n`));
+    const port = await listen(proxy);
+    const report = await checkProxy(`socks5://127.0.0.1:${port}`, options);
+    expect(report).toMatchObject({ usable: false, looksLike: 'HTTP proxy' });
+    expect(report.errors[0]?.hint).toContain('an HTTP proxy answers on this port');
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+
+  it.skipIf(mustSkip(shadowsocks)).concurrent(
+    'names the server of shadowsocks, which never answers',
+    async () => {
+      const server = await shadowsocks.start();
+      try {
+        const port = Number(/listening at 127\.0\.0\.1:(\d+)/.exec(server.log())?.[1]);
+        const report = await checkProxy(`socks5://127.0.0.1:${port}`, options);
+        expect(report).toMatchObject({ usable: false, reachable: true, looksLike: 'shadowsocks server' });
+      } finally {
+        await server.stop();
+      }
+    },
+  );
+
+  it.skipIf(mustSkip(openssh)).concurrent('names an SSH server', async () => {
+    const server = await openssh.start();
+    try {
+      const port = Number(/Server listening on 127\.0\.0\.1 port (\d+)/.exec(server.log())?.[1]);
+      const report = await checkProxy(`socks5://127.0.0.1:${port}`, options);
+      expect(report).toMatchObject({ usable: false, reachable: true, looksLike: 'SSH server' });
+      expect(report.errors[0]?.hint).toContain('ssh -D 1080');
+    } finally {
+      await server.stop();
+    }
+  });
+
+  it.concurrent('says that nothing listens on a closed port', async () => {
+    const report = await checkProxy(`socks5://127.0.0.1:${closedPort}`, options);
+    expect(report).toMatchObject({ usable: false, reachable: false, looksLike: null });
+    expect(report.errors).toEqual([
+      {
+        probe: 'reach',
+        code: 'ERR_SOCKS_PROXY_UNREACHABLE',
+        phase: 'dial',
+        hint: 'nothing listens on this port: start the proxy, or check the port',
+      },
+    ]);
+  });
+});
