@@ -21,14 +21,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
-import type { RequestListener, Server } from 'node:http';
+import type { RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
+import { listen } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -119,7 +119,7 @@ beforeAll(async () => {
   execFileSync('openssl', ['req', ...request.split(' '), ...out], { stdio: 'ignore' });
   const tls = { key: readFileSync(join(project, 'key.pem')), cert: readFileSync(join(project, 'ca.pem')) };
   const site = [createHttpServer(hello), createHttpsServer(tls, hello)] as const;
-  const [http = 0, https = 0] = await Promise.all(site.map(listen));
+  const [http = 0, https = 0] = await Promise.all(site.map((server) => listen(server)));
   try {
     const queue = RUN.values();
     const work = async (): Promise<void> => {
@@ -168,11 +168,6 @@ function fillProject(): void {
   // What npm makes of the `bin` of a package.
   const command = `#!/bin/sh\nexec node ${join(ROOT, 'packages/socksify/dist/command.js')} "$@"\n`;
   writeFileSync(join(modules, '.bin/socksify'), command, { mode: 0o755 });
-}
-
-async function listen(server: Server): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return (server.address() as AddressInfo).port;
 }
 
 type Ports = Readonly<Record<'http' | 'https', number>>;

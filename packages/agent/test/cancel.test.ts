@@ -1,15 +1,14 @@
-// Whatever ends a request while its socket is being opened reaches the look-up, the dial, the handshake and TLS, and
-// looks as it does with https.Agent before a server that does not answer.
+// Whatever ends a request while its socket is being opened also ends the look-up, the dial, the handshake or TLS, and the
+// request has the events that it has with https.Agent and a server that does not answer.
 
 import { once } from 'node:events';
 import https from 'node:https';
 import type { Agent, ClientRequest } from 'node:http';
-import { createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
-import { CERTIFICATE, startSite } from '@socksify/support';
-import type { Site } from '@socksify/support';
+import type { Socket } from 'node:net';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep } from '@socksify/server';
+import { CERTIFICATE, closed, startDestination, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
@@ -34,11 +33,6 @@ const ENDINGS: Readonly<Record<string, Ending>> = {
   'the option timeout': { options: { timeout: 40 }, act: onTimeout },
 };
 
-/** `once` would end with the error that comes before. */
-function closing(req: ClientRequest): Promise<void> {
-  return new Promise((resolve) => req.once('close', () => resolve()));
-}
-
 async function ending(agent: Agent, under: object, { options, act }: Ending, ready: () => Promise<unknown>) {
   const events: unknown[] = [];
   const abort = new AbortController();
@@ -48,27 +42,24 @@ async function ending(agent: Agent, under: object, { options, act }: Ending, rea
   );
   req.on('timeout', () => events.push('timeout'));
   req.on('abort', () => events.push('abort'));
-  const closed = closing(req);
   await ready();
   await act(req, agent, abort);
-  await closed;
+  await closed(req);
   expect(req.destroyed).toBe(true);
   return events;
 }
 
 /** What https.Agent does before a server that accepts and stays silent. */
 async function direct(how: Ending): Promise<unknown[]> {
-  const sockets: Socket[] = [];
-  const server = createServer((socket) => sockets.push(socket.on('error', () => {}).resume()));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const silent = await startDestination((socket) => socket.resume());
   const agent = new https.Agent();
-  const { port } = server.address() as AddressInfo;
   try {
-    return await ending(agent, { host: '127.0.0.1', port }, how, () => once(server, 'connection'));
+    return await ending(agent, { host: '127.0.0.1', port: silent.port }, how, () =>
+      once(silent.server, 'connection'),
+    );
   } finally {
     agent.destroy();
-    for (const socket of sockets) socket.destroy();
-    server.close();
+    await silent.close();
   }
 }
 
@@ -89,23 +80,26 @@ const PHASES: Readonly<
 };
 
 describe.each(Object.entries(ENDINGS))('%s', (_, how) => {
-  test.each(Object.entries(PHASES))('during %s', async (__, [scheme, script, bytes]) => {
-    const proxy = await startScript([...script, { read: bytes > 19 ? 1 : 0 }]);
-    const agent = new SocksAgent(proxy.url(scheme));
-    try {
-      const ready = async (): Promise<void> => {
-        const connection = await proxy.connection();
-        while (connection.received.length < bytes) await new Promise(setImmediate);
-      };
-      expect(await ending(agent, {}, how, ready)).toEqual(await direct(how));
-      await (await proxy.connection()).closedByClient;
-      expect(proxy.connections).toHaveLength(1);
-    } finally {
-      await proxy.close();
-    }
-  });
+  test.each(Object.entries(PHASES))(
+    'ends a request during %s as it does with https.Agent',
+    async (__, [scheme, script, bytes]) => {
+      const proxy = await startScript([...script, { read: bytes > 19 ? 1 : 0 }]);
+      const agent = new SocksAgent(proxy.url(scheme));
+      try {
+        const ready = async (): Promise<void> => {
+          const connection = await proxy.connection();
+          while (connection.received.length < bytes) await new Promise(setImmediate);
+        };
+        expect(await ending(agent, {}, how, ready)).toEqual(await direct(how));
+        await (await proxy.connection()).closedByClient;
+        expect(proxy.connections).toHaveLength(1);
+      } finally {
+        await proxy.close();
+      }
+    },
+  );
 
-  test('during the look-up', async () => {
+  test('ends a request during the look-up as it does with https.Agent', async () => {
     let began = (): void => {};
     const started = new Promise<void>((resolve) => (began = resolve));
     const lookup = (): void => began();
@@ -123,29 +117,28 @@ test('req.setTimeout() counts from the call, in the handshake too', async () => 
   req.setTimeout(10_000, () => calls++);
   req.setTimeout(30);
   await once(req, 'timeout');
-  const closed = closing(req);
   req.destroy();
-  await closed;
+  await closed(req);
   expect(calls).toBe(1);
   await (await proxy.connection()).closedByClient;
   await proxy.close();
 });
 
-describe('with an origin', () => {
-  let web: Site;
+describe('before a site that answers', () => {
+  let site: Site;
   beforeAll(async () => {
-    web = await startSite();
+    site = await startSite();
   });
-  afterAll(() => web.close());
+  afterAll(() => site.close());
 
   const get = async (agent: Agent, options: object = {}): Promise<ClientRequest> => {
-    const req = https.get({ host: 'origin.test', port: web.https, agent, ca: CERTIFICATE, ...options });
+    const req = https.get({ host: 'origin.test', port: site.https, agent, ca: CERTIFICATE, ...options });
     req.on('response', (res) => res.resume());
     await new Promise<void>((resolve, reject) => req.on('close', resolve).on('error', reject));
     return req;
   };
 
-  test('a timeout in the handshake is told once, and the request can go on', async () => {
+  test('a timeout in the handshake is emitted once, and the request can continue', async () => {
     const held: (() => void)[] = [];
     const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
     const agent = new SocksAgent(
@@ -155,7 +148,7 @@ describe('with an origin', () => {
           void held.push(() => done(null, [{ address: '127.0.0.1', family: 4 }])),
       },
     );
-    const req = https.get({ host: 'origin.test', port: web.https, agent, ca: CERTIFICATE, timeout: 30 });
+    const req = https.get({ host: 'origin.test', port: site.https, agent, ca: CERTIFICATE, timeout: 30 });
     let timeouts = 0;
     req.on('timeout', () => timeouts++);
     req.on('response', (res) => res.resume());
@@ -170,7 +163,7 @@ describe('with an origin', () => {
     await server.close();
   });
 
-  test('no method of a request stays replaced', async () => {
+  test('a request keeps no replaced method', async () => {
     const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
     const agent = new SocksAgent(server.url('socks5'));
     const req = await get(agent);
@@ -179,7 +172,7 @@ describe('with an origin', () => {
     await server.close();
   });
 
-  test('the agent is of use after destroy(), and so are the requests in its queue', async () => {
+  test('the agent works after destroy(), and so do the requests in its queue', async () => {
     const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
     const agent = new SocksAgent(server.url('socks5'), { maxSockets: 1 });
     const first = get(agent);

@@ -6,24 +6,23 @@ import http from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { connect } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
-import { createServer } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { CERTIFICATE, startSite } from '@socksify/support';
-import type { Site } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { CERTIFICATE, closed, startDestination, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
 const names = { 'origin.test': '127.0.0.1' };
-let web: Site;
+let site: Site;
 let proxy: SocksServer;
 beforeAll(async () => {
-  [web, proxy] = await Promise.all([startSite(), startServer({ names })]);
+  [site, proxy] = await Promise.all([startSite(), startServer({ names })]);
 });
-afterAll(() => Promise.all([web.close(), proxy.close()]));
+afterAll(() => Promise.all([site.close(), proxy.close()]));
 
 /** An agent of Node that takes its connections from another agent, whatever it has of its own. */
 class Borrowing extends http.Agent {
@@ -44,7 +43,7 @@ class Borrowing extends http.Agent {
 
 const secure = (): object => ({
   host: 'origin.test',
-  port: web.https,
+  port: site.https,
   protocol: 'https:',
   ca: CERTIFICATE,
 });
@@ -52,7 +51,7 @@ const secure = (): object => ({
 describe('createConnection() that a program calls itself', () => {
   test('returns a stream at once that is the tunnel as soon as it is open', async () => {
     const agent = new SocksAgent(proxy.url('socks5'));
-    const stream = agent.createConnection({ host: 'origin.test', port: web.http });
+    const stream = agent.createConnection({ host: 'origin.test', port: site.http });
     stream.end('GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n');
     let text = '';
     for await (const chunk of stream) text += String(chunk);
@@ -65,7 +64,7 @@ describe('createConnection() that a program calls itself', () => {
     const agent = new SocksAgent(proxy.url('socks5'));
     let returned: Duplex | undefined;
     const given = await new Promise<Duplex>((resolve, reject) => {
-      returned = agent.createConnection({ host: 'origin.test', port: web.http }, (error, stream) =>
+      returned = agent.createConnection({ host: 'origin.test', port: site.http }, (error, stream) =>
         error ? reject(error) : resolve(stream),
       );
     });
@@ -96,9 +95,9 @@ describe('createConnection() that a program calls itself', () => {
       calls.push(destination);
       return Promise.resolve(proxy.url('socks5'));
     });
-    const stream = agent.createConnection({ host: 'origin.test', port: String(web.http) });
+    const stream = agent.createConnection({ host: 'origin.test', port: String(site.http) });
     await once(stream, 'connect');
-    expect(calls).toEqual([{ host: 'origin.test', port: web.http, protocol: 'http:' }]);
+    expect(calls).toEqual([{ host: 'origin.test', port: site.http, protocol: 'http:' }]);
     stream.destroy();
   });
 
@@ -121,7 +120,7 @@ describe('createConnection() that a program calls itself', () => {
     expect(error).toMatchObject(failed);
   });
 
-  test('TLS options that Node refuses throw, and leave nothing open', async () => {
+  test('throws for TLS options that Node refuses, and leaves nothing open', async () => {
     const agent = new SocksAgent(proxy.url('socks5'));
     expect(() => agent.createConnection({ ...secure(), ciphers: 'bogus' })).toThrow();
     await proxy.idle();
@@ -130,7 +129,7 @@ describe('createConnection() that a program calls itself', () => {
   test.each<[string, (stream: Duplex, agent: SocksAgent) => void]>([
     ['destroy() of the stream', (stream) => void stream.destroy()],
     ['destroy() of the agent', (_, agent) => agent.destroy()],
-  ])('%s ends a handshake under way', async (_, act) => {
+  ])('ends the handshake on %s', async (_, act) => {
     for (const more of [{}, { protocol: 'https:' }]) {
       const silent = await startScript([]);
       const agent = new SocksAgent(silent.url('socks5'));
@@ -138,7 +137,7 @@ describe('createConnection() that a program calls itself', () => {
       const connection = await silent.connection();
       act(stream, agent);
       await connection.closedByClient;
-      if (!stream.closed) await new Promise<void>((resolve) => stream.once('close', () => resolve()));
+      await closed(stream);
       expect(stream.destroyed).toBe(true);
       await silent.close();
     }
@@ -147,9 +146,9 @@ describe('createConnection() that a program calls itself', () => {
 
 describe('createConnection() on an agent of Node', () => {
   test.each([
-    ['http', http, () => ({ port: web.http })],
-    ['https', https, () => ({ port: web.https, ca: CERTIFICATE })],
-  ] as const)('%s requests work, with keep-alive and timeouts', async (protocol, module, options) => {
+    ['http', http, () => ({ port: site.http })],
+    ['https', https, () => ({ port: site.https, ca: CERTIFICATE })],
+  ] as const)('carries %s requests, with keep-alive and timeouts', async (protocol, module, options) => {
     const lender = new SocksAgent(proxy.url('socks5'));
     const agent = new Borrowing(lender, { keepAlive: true, timeout: 5_000 });
     Object.assign(agent, { protocol: `${protocol}:` });
@@ -177,31 +176,30 @@ describe('createConnection() on an agent of Node', () => {
     await proxy.idle();
   });
 
-  test('the stream emits timeout after the timeout of the request', async () => {
-    const server = createServer((socket) => socket.on('error', () => {}).resume());
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  test('returns a stream that emits timeout after the timeout of the request', async () => {
+    const silent = await startDestination((socket) => socket.resume().on('end', () => socket.end()));
     const agent = new Borrowing(new SocksAgent(proxy.url('socks5')));
-    const { port } = server.address() as AddressInfo;
+    const { port } = silent;
     const req = http.get({ host: 'origin.test', port, agent, timeout: 30 }).on('error', () => {});
     await once(req, 'timeout');
     expect(req.destroyed).toBe(false);
     req.destroy();
-    await new Promise<void>((resolve) => req.once('close', () => resolve()));
+    await closed(req);
     await proxy.idle();
-    server.close();
+    await silent.close();
   });
 });
 
 describe('createConnection() that a subclass replaces', () => {
   const REPLACEMENTS = {
-    'that returns a stream': (options: object) => connect(options as { port: number }),
-    'that calls back': (options: object, created: (error: null, stream: Duplex) => void) => {
+    'returns a stream': (options: object) => connect(options as { port: number }),
+    'calls back': (options: object, created: (error: null, stream: Duplex) => void) => {
       setImmediate(() => created(null, connect(options as { port: number })));
       return undefined;
     },
   };
 
-  test.each(Object.entries(REPLACEMENTS))('%s opens no tunnel', async (_, create) => {
+  test.each(Object.entries(REPLACEMENTS))('opens no tunnel when it %s', async (_, create) => {
     class Replacing extends SocksAgent {
       override createConnection(
         options: object,
@@ -213,7 +211,7 @@ describe('createConnection() that a subclass replaces', () => {
     const before = proxy.log.length;
     const agent = new Replacing(proxy.url('socks5'), { maxSockets: 1 });
     const sent = ['a', 'b'].map(async () => {
-      const req = http.get({ host: 'origin.test', port: web.http, agent });
+      const req = http.get({ host: 'origin.test', port: site.http, agent });
       req.on('response', (res) => res.resume());
       await once(req, 'close');
     });
@@ -222,7 +220,7 @@ describe('createConnection() that a subclass replaces', () => {
     agent.destroy();
   });
 
-  test('an error that it throws is thrown by the request, as with Node, and the place is free again', async () => {
+  test('throws its error from the request, as with Node, and the place in the pool is free again', async () => {
     class Throwing extends SocksAgent {
       broken = true;
 
@@ -232,7 +230,7 @@ describe('createConnection() that a subclass replaces', () => {
       }
     }
     const agent = new Throwing(proxy.url('socks5'), { maxSockets: 1 });
-    const get = () => http.get({ host: 'origin.test', port: web.http, agent });
+    const get = () => http.get({ host: 'origin.test', port: site.http, agent });
     expect(get).toThrow('mine');
     expect(agent).toMatchObject({ totalSocketCount: 0, sockets: {} });
     agent.broken = false;
@@ -242,7 +240,7 @@ describe('createConnection() that a subclass replaces', () => {
     agent.destroy();
   });
 
-  test('one tunnel is opened for each request when it changes the options and calls the original', async () => {
+  test('opens one tunnel for each request when it changes the options and calls the original', async () => {
     class Changing extends SocksAgent {
       override createConnection(
         options: object,
@@ -253,7 +251,7 @@ describe('createConnection() that a subclass replaces', () => {
     }
     const agent = new Changing(proxy.url('socks5'), { keepAlive: true });
     const before = proxy.log.length;
-    const req = http.get({ host: 'alias.test', port: web.http, agent });
+    const req = http.get({ host: 'alias.test', port: site.http, agent });
     req.on('response', (res) => res.resume());
     await once(req, 'close');
     await new Promise(setImmediate);

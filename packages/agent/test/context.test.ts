@@ -4,32 +4,27 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
-import { startSite } from '@socksify/support';
-import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { closed, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 import type { SocksAgentOptions } from '../src/index.ts';
 
 const store = new AsyncLocalStorage<string>();
-let web: Site;
+let site: Site;
 let proxy: SocksServer;
 beforeAll(async () => {
-  web = await startSite();
+  site = await startSite();
   proxy = await startServer({
     names: { 'origin.test': '127.0.0.1', 'other.test': '127.0.0.1' },
     allow: ({ host }) => host !== 'refused.test',
   });
 });
-afterAll(() => Promise.all([web.close(), proxy.close()]));
+afterAll(() => Promise.all([site.close(), proxy.close()]));
 
 const EVENTS = ['socket', 'response', 'timeout', 'error', 'close'] as const;
-
-/** `once` of node:events would reject with the error that comes before. */
-async function closing(req: ClientRequest): Promise<void> {
-  if (!req.closed) await new Promise<void>((resolve) => req.once('close', () => resolve()));
-}
 
 class Recorder {
   readonly seen: string[] = [];
@@ -37,7 +32,7 @@ class Recorder {
 
   send(name: string, agent: Agent, options: http.RequestOptions = {}): ClientRequest {
     return store.run(name, () => {
-      const req = http.get({ host: 'origin.test', port: web.http, agent, ...options });
+      const req = http.get({ host: 'origin.test', port: site.http, agent, ...options });
       for (const event of EVENTS) req.on(event, () => this.#note(name, event));
       req.on('response', (res: IncomingMessage) => {
         res.resume().on('end', () => this.#note(name, 'end'));
@@ -54,7 +49,7 @@ class Recorder {
 
   /** The events, when all requests are over: in the order of the requests. */
   async all(): Promise<string[]> {
-    await Promise.all(this.#requests.map(closing));
+    await Promise.all(this.#requests.map(closed));
     return this.seen.toSorted();
   }
 }
@@ -68,8 +63,8 @@ const LIMITS: Readonly<Record<string, SocksAgentOptions>> = {
   'maxTotalSockets 1': { maxTotalSockets: 1 },
 };
 
-describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
-  test('requests that succeed emit their events in their own context', async () => {
+describe.each(Object.entries(LIMITS))('an agent with %s', (_, options) => {
+  test('emits the events of requests that succeed in their own contexts', async () => {
     const agent = new SocksAgent(proxy.url('socks5'), options);
     const recorder = new Recorder();
     for (const name of ['a', 'b', 'c']) recorder.send(name, agent);
@@ -77,7 +72,7 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     agent.destroy();
   });
 
-  test('requests that are refused one after the other emit their events in their own context', async () => {
+  test('emits the events of requests that are refused one after the other in their own contexts', async () => {
     const agent = new SocksAgent(proxy.url('socks5'), options);
     const recorder = new Recorder();
     for (const name of ['a', 'b', 'c']) recorder.send(name, agent, { host: 'refused.test' });
@@ -85,7 +80,7 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     agent.destroy();
   });
 
-  test('a request that follows one of another origin emits its events in its own context', async () => {
+  test('emits the events of a request that follows one of another origin in its own context', async () => {
     const agent = new SocksAgent(proxy.url('socks5'), options);
     const recorder = new Recorder();
     recorder.send('a', agent, { host: 'refused.test' });
@@ -95,7 +90,7 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     agent.destroy();
   });
 
-  test('requests that another one destroys early emit their events in their own context', async () => {
+  test('emits the events of requests that are destroyed from another context in their own contexts', async () => {
     const agent = new SocksAgent(
       { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
       { ...options, lookup: () => {} },
@@ -104,13 +99,13 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     const requests = ['a', 'b'].map((name) => recorder.send(name, agent));
     for (const req of requests) {
       store.run('somebody', () => req.destroy());
-      await closing(req);
+      await closed(req);
     }
     expect(await recorder.all()).toEqual(['a', 'b'].flatMap(failed));
     agent.destroy();
   });
 
-  test('timeouts are emitted in the context of their request, wherever they were set', async () => {
+  test('emits timeouts in the context of their request, wherever they were set', async () => {
     const agent = new SocksAgent(
       { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
       { ...options, lookup: () => {} },
@@ -120,7 +115,7 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
     const second = recorder.send('b', agent, { timeout: 20 });
     await once(first, 'timeout');
     first.destroy();
-    await closing(first);
+    await closed(first);
     // From here on, the socket of the second request is being opened.
     store.run('somebody', () => second.setTimeout(30));
     await once(second, 'timeout');
@@ -132,25 +127,28 @@ describe.each(Object.entries(LIMITS))('with %s', (_, options) => {
 
 describe('a selector', () => {
   test.each([
-    ['that answers at once', (url: string) => url],
-    ['that answers later', (url: string) => new Promise<string>((resolve) => setImmediate(resolve, url))],
-  ])('%s is called in the context of its request, and so are the events', async (_, answer) => {
-    const stores: unknown[] = [];
-    const agent = new SocksAgent(
-      () => {
-        stores.push(store.getStore());
-        return answer(proxy.url('socks5'));
-      },
-      { maxSockets: 1 },
-    );
-    const recorder = new Recorder();
-    for (const name of ['a', 'b', 'c']) recorder.send(name, agent);
-    expect(stores).toEqual(['a', 'b', 'c']);
-    expect(await recorder.all()).toEqual(['a', 'b', 'c'].flatMap(succeeded));
-    agent.destroy();
-  });
+    ['answers at once', (url: string) => url],
+    ['answers later', (url: string) => new Promise<string>((resolve) => setImmediate(resolve, url))],
+  ])(
+    'is called in the context of its request when it %s, and the events come there too',
+    async (_, answer) => {
+      const stores: unknown[] = [];
+      const agent = new SocksAgent(
+        () => {
+          stores.push(store.getStore());
+          return answer(proxy.url('socks5'));
+        },
+        { maxSockets: 1 },
+      );
+      const recorder = new Recorder();
+      for (const name of ['a', 'b', 'c']) recorder.send(name, agent);
+      expect(stores).toEqual(['a', 'b', 'c']);
+      expect(await recorder.all()).toEqual(['a', 'b', 'c'].flatMap(succeeded));
+      agent.destroy();
+    },
+  );
 
-  test('a rejection of it is emitted in the context of its request', async () => {
+  test('has its rejection emitted in the context of the request', async () => {
     const agent = new SocksAgent(() => Promise.reject(new Error('mine')));
     const recorder = new Recorder();
     for (const name of ['a', 'b']) recorder.send(name, agent);

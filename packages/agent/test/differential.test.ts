@@ -1,9 +1,9 @@
 // Nothing is lost against Node's own agents: every scenario runs with http.Agent or https.Agent directly, and with
-// SocksAgent through the reference server. What requests, responses, sockets, agent and origin saw has to be equal.
+// SocksAgent through the reference server. What requests, responses, sockets, agent and site saw has to be equal.
 //
 // Inherent differences, and so not recorded:
 // - A request gets its socket when the tunnel is open: the socket's own `lookup`, `connect` and `secureConnect` are over
-// by then, `checkServerIdentity` has been asked, and the origin has a connection. A request whose socket cannot be
+// by then, `checkServerIdentity` has been asked, and the site has a connection. A request whose socket cannot be
 // opened fails without a `socket` event.
 // - A TLS alert of the server is `ERR_SSL_*` here and `write EPROTO` there, since Node has the request waiting then.
 // - `abort` and `close` of a request that is aborted in the turn in which it was made come in another order.
@@ -23,11 +23,11 @@ import http from 'node:http';
 import type { ClientRequest, IncomingMessage, RequestOptions, ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AgentOptions } from 'node:https';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { CERTIFICATE, TLS } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { CERTIFICATE, closed as closedOf, listen, TLS } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
@@ -35,16 +35,16 @@ type Options = RequestOptions & https.RequestOptions & { ALPNProtocols?: string[
 
 const context = new AsyncLocalStorage<string>();
 
-/** One run of a scenario: an agent, an origin, and what happens. */
+/** One run of a scenario: an agent, a site, and what happens. */
 class Run {
   readonly events: string[] = [];
-  readonly origin: Origin;
+  readonly site: Site;
   readonly #protocol: 'http' | 'https';
   readonly #proxy: string | undefined;
   #agent: http.Agent | undefined;
 
-  constructor(protocol: 'http' | 'https', origin: Origin, proxy: string | undefined) {
-    this.origin = origin;
+  constructor(protocol: 'http' | 'https', site: Site, proxy: string | undefined) {
+    this.site = site;
     this.#protocol = protocol;
     this.#proxy = proxy;
   }
@@ -84,7 +84,7 @@ class Run {
   send(name: string, options: Options = {}, body?: string | null): ClientRequest {
     const { request } = this.#protocol === 'http' ? http : https;
     const agent = this.#agent ?? this.agent();
-    const req = request({ host: 'localhost', port: this.origin.port, agent, ...options });
+    const req = request({ host: 'localhost', port: this.site.port, agent, ...options });
     this.watch(name, req);
     if (body !== null) req.end(body);
     return req;
@@ -123,7 +123,7 @@ class Run {
 
 /** When a request is over; and its socket, if it is kept, back in the pool. */
 async function closed(req: ClientRequest): Promise<void> {
-  if (!req.closed) await new Promise<void>((resolve) => req.once('close', resolve));
+  await closedOf(req);
   await new Promise(setImmediate);
 }
 
@@ -135,7 +135,7 @@ function describe({ code, message }: NodeJS.ErrnoException): unknown[] {
 /** @types/node does not declare the count. */
 type CountingAgent = http.Agent & { readonly totalSocketCount: number };
 
-interface Origin {
+interface Site {
   readonly port: number;
   readonly server: Server;
   readonly sockets: Socket[];
@@ -191,7 +191,7 @@ function serve(server: Server, req: IncomingMessage, res: ServerResponse): void 
   }
 }
 
-async function startOrigin(protocol: 'http' | 'https', options: https.ServerOptions = {}): Promise<Origin> {
+async function startSite(protocol: 'http' | 'https', options: https.ServerOptions = {}): Promise<Site> {
   const listener = (req: IncomingMessage, res: ServerResponse): void => serve(server, req, res);
   const server: Server =
     protocol === 'http' ? http.createServer(listener) : https.createServer({ ...TLS, ...options }, listener);
@@ -214,11 +214,10 @@ async function startOrigin(protocol: 'http' | 'https', options: https.ServerOpti
     socket.pipe(socket);
   });
   server.on('tlsClientError', () => {});
-  await new Promise<void>((resolve) => server.listen(0, 'localhost', resolve));
-  return { port: (server.address() as AddressInfo).port, server, sockets, secured };
+  return { port: await listen(server, 'localhost'), server, sockets, secured };
 }
 
-async function stopOrigin({ server, sockets }: Origin): Promise<void> {
+async function stopSite({ server, sockets }: Site): Promise<void> {
   for (const socket of sockets) socket.destroy();
   server.close();
   await once(server, 'close');
@@ -237,6 +236,8 @@ interface Scenario {
   readonly server?: https.ServerOptions;
   /** True if the order in which unrelated requests proceed is the network's. */
   readonly unordered?: boolean;
+  /** True if it waits for a timeout of {@link PATIENCE}. */
+  readonly patient?: boolean;
   /** False if the number of connections is another by nature. */
   readonly connections?: boolean;
 }
@@ -246,14 +247,14 @@ async function record(
   { act, server, unordered, connections = true }: Scenario,
   url: string | undefined,
 ): Promise<string[]> {
-  const origin = await startOrigin(protocol, server);
-  const run = new Run(protocol, origin, url);
+  const site = await startSite(protocol, server);
+  const run = new Run(protocol, site, url);
   try {
     await act(run);
-    if (connections) run.note('origin saw', origin.sockets.length, 'connections', origin.secured.join('; '));
+    if (connections) run.note('the site saw', site.sockets.length, 'connections', site.secured.join('; '));
   } finally {
     run.end();
-    await stopOrigin(origin);
+    await stopSite(site);
   }
   return unordered ? run.events.toSorted() : run.events;
 }
@@ -270,7 +271,7 @@ const pools = (run: Run, agent: http.Agent): void => {
 /** When the socket of a request is closed: then it has left the pool. */
 const socketClosed = async (req: ClientRequest): Promise<void> => {
   const { socket } = req;
-  if (socket && !socket.closed) await new Promise<void>((resolve) => socket.once('close', () => resolve()));
+  if (socket) await closedOf(socket);
   await new Promise(setImmediate);
 };
 
@@ -335,7 +336,7 @@ const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
-    name: 'maxTotalSockets 1 over two names of the origin',
+    name: 'maxTotalSockets 1 over two names of the site',
     unordered: true,
     async act(run) {
       run.agent({ maxTotalSockets: 1 });
@@ -374,6 +375,7 @@ const SCENARIOS: readonly Scenario[] = [
   ),
   {
     name: 'the timeout of the agent closes an idle socket',
+    patient: true,
     async act(run) {
       const agent = run.agent({ keepAlive: true, timeout: PATIENCE });
       const req = await run.fetch('a');
@@ -384,6 +386,7 @@ const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'the timeout of the agent is that of a request',
+    patient: true,
     async act(run) {
       run.agent({ timeout: PATIENCE });
       const req = run.send('a', { path: '/hang' });
@@ -397,7 +400,7 @@ const SCENARIOS: readonly Scenario[] = [
     async act(run) {
       run.agent({ keepAlive: true });
       const req = await run.fetch('a');
-      run.origin.sockets[0]?.end();
+      run.site.sockets[0]?.end();
       await socketClosed(req);
       await run.fetch('b');
     },
@@ -407,7 +410,7 @@ const SCENARIOS: readonly Scenario[] = [
     async act(run) {
       run.agent({ keepAlive: true, maxCachedSessions: 0 });
       const req = await run.fetch('a');
-      run.origin.sockets[0]?.resetAndDestroy();
+      run.site.sockets[0]?.resetAndDestroy();
       await socketClosed(req);
       await run.fetch('b');
     },
@@ -573,7 +576,7 @@ const SCENARIOS: readonly Scenario[] = [
     async act(run) {
       const abort = new AbortController();
       const req = run.send('a', { path: '/hang', signal: abort.signal });
-      await once(run.origin.server, 'hanging');
+      await once(run.site.server, 'hanging');
       abort.abort();
       await closed(req);
     },
@@ -583,7 +586,7 @@ const SCENARIOS: readonly Scenario[] = [
     async act(run) {
       const agent = run.agent({ keepAlive: true });
       const req = run.send('a', { path: '/hang' });
-      await once(run.origin.server, 'hanging');
+      await once(run.site.server, 'hanging');
       agent.destroy();
       await closed(req);
       await run.fetch('b');
@@ -603,6 +606,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...(['option', 'method'] as const).map(
     (how): Scenario => ({
       name: `a timeout, set by ${how}`,
+      patient: true,
       async act(run) {
         const req = run.send('a', { path: '/hang', ...(how === 'option' && { timeout: PATIENCE }) });
         if (how === 'method') req.setTimeout(PATIENCE);
@@ -614,6 +618,7 @@ const SCENARIOS: readonly Scenario[] = [
   ),
   {
     name: 'a timeout on a reused socket',
+    patient: true,
     async act(run) {
       run.agent({ keepAlive: true });
       await run.fetch('a');
@@ -655,7 +660,7 @@ const SCENARIOS: readonly Scenario[] = [
         for (const list of ['sockets', 'freeSockets', 'requests'] as const) {
           for (const [name, members = []] of Object.entries(agent[list]))
             states.push(
-              `${moment}: ${list} ${name.replaceAll(String(run.origin.port), 'PORT')} ${members.length}`,
+              `${moment}: ${list} ${name.replaceAll(String(run.site.port), 'PORT')} ${members.length}`,
             );
         }
         states.push(`${moment}: total ${agent.totalSocketCount}`);
@@ -687,6 +692,7 @@ const SCENARIOS: readonly Scenario[] = [
   {
     name: 'the async context of every event',
     unordered: true,
+    patient: true,
     async act(run) {
       run.agent();
       const sent = ['/', '/hangup', '/partial', '/large', '/close'].map((path) => run.sendIn(path, { path }));
@@ -726,11 +732,11 @@ const SCENARIOS: readonly Scenario[] = [
     (name): Scenario => ({
       name: `the ${name} of the agent counts, not that of the request`,
       async act(run) {
-        const right = { host: 'localhost', port: run.origin.port };
+        const right = { host: 'localhost', port: run.site.port };
         run.agent({ [name]: right[name] });
         const wrong = { ...right, servername: 'localhost', [name]: name === 'host' ? 'wrong.test' : 1 };
         const req = await run.fetch('a', wrong);
-        run.note(String(req.getHeader('host')).replace(String(run.origin.port), 'PORT'));
+        run.note(String(req.getHeader('host')).replace(String(run.site.port), 'PORT'));
       },
     }),
   ),
@@ -949,8 +955,8 @@ const SCENARIOS: readonly Scenario[] = [
     name: 'a server that ends in the TLS handshake',
     only: 'https',
     async act(run) {
-      run.origin.server.removeAllListeners('connection');
-      run.origin.server.on('connection', (socket: Socket) => socket.resume().end());
+      run.site.server.removeAllListeners('connection');
+      run.site.server.on('connection', (socket: Socket) => socket.resume().end());
       await withoutSocketEvent(run, 'a');
     },
   },
@@ -958,8 +964,8 @@ const SCENARIOS: readonly Scenario[] = [
     name: 'a server that resets in the TLS handshake',
     only: 'https',
     async act(run) {
-      run.origin.server.removeAllListeners('connection');
-      run.origin.server.on('connection', (socket: Socket) =>
+      run.site.server.removeAllListeners('connection');
+      run.site.server.on('connection', (socket: Socket) =>
         socket.once('data', () => socket.resetAndDestroy()),
       );
       await withoutSocketEvent(run, 'a');
@@ -1062,16 +1068,26 @@ async function withoutSocketEvent(run: Run, name: string, options: Options = {})
 }
 
 for (const protocol of ['http', 'https'] as const) {
-  const scenarios = SCENARIOS.filter(({ only = protocol }) => only === protocol);
-  test.each(scenarios.map((scenario) => [scenario.name, scenario] as const))(
-    `${protocol}: %s`,
-    async (_, scenario) => {
-      const before = proxy.log.length;
-      const direct = await record(protocol, scenario, undefined);
-      expect(proxy.log.length).toBe(before);
-      const tunnelled = await record(protocol, scenario, proxy.url('socks5'));
-      expect(tunnelled).toEqual(direct);
-      expect(direct.length).toBeGreaterThan(1);
-    },
-  );
+  const rows = (patience: boolean) =>
+    SCENARIOS.filter(({ only = protocol, patient = false }) => only === protocol && patient === patience).map(
+      (scenario) => [scenario.name, scenario] as const,
+    );
+  test.each(rows(false))(`SocksAgent behaves like ${protocol}.Agent: %s`, async (_, scenario) => {
+    const before = proxy.log.length;
+    const direct = await record(protocol, scenario, undefined);
+    expect(proxy.log.length).toBe(before);
+    const tunnelled = await record(protocol, scenario, proxy.url('socks5'));
+    expect(tunnelled).toEqual(direct);
+    expect(direct.length).toBeGreaterThan(1);
+  });
+
+  // Each of these waits for a timeout twice, so they wait together.
+  test.concurrent.each(rows(true))(`SocksAgent behaves like ${protocol}.Agent: %s`, async (_, scenario) => {
+    const [direct, tunnelled] = await Promise.all([
+      record(protocol, scenario, undefined),
+      record(protocol, scenario, proxy.url('socks5')),
+    ]);
+    expect(tunnelled).toEqual(direct);
+    expect(direct.length).toBeGreaterThan(1);
+  });
 }

@@ -16,13 +16,13 @@ import { SocksAgent } from '../src/index.ts';
 import type { SocksAgentOptions } from '../src/index.ts';
 
 const names = { 'origin.test': '127.0.0.1' };
-let web: Site;
+let site: Site;
 let proxy: SocksServer;
 let other: SocksServer;
 beforeAll(async () => {
-  [web, proxy, other] = await Promise.all([startSite(), startServer({ names }), startServer({ names })]);
+  [site, proxy, other] = await Promise.all([startSite(), startServer({ names }), startServer({ names })]);
 });
-afterAll(() => Promise.all([web.close(), proxy.close(), other.close()]));
+afterAll(() => Promise.all([site.close(), proxy.close(), other.close()]));
 
 async function answered(req: ClientRequest): Promise<string | undefined> {
   const [response] = (await once(req, 'response')) as [IncomingMessage];
@@ -50,8 +50,8 @@ async function asGlobal<T>(
 describe.each([
   ['http', http],
   ['https', https],
-] as const)('agent: false with a SocksAgent as %s.globalAgent', (protocol, module) => {
-  const options = (): https.RequestOptions => ({ host: 'origin.test', port: web[protocol], agent: false });
+] as const)('a request with agent: false under a SocksAgent as %s.globalAgent', (protocol, module) => {
+  const options = (): https.RequestOptions => ({ host: 'origin.test', port: site[protocol], agent: false });
   const make = (server: SocksServer, more: SocksAgentOptions = {}): SocksAgent =>
     new SocksAgent(server.url('socks5'), { protocol: `${protocol}:`, ca: CERTIFICATE, ...more });
 
@@ -89,7 +89,7 @@ describe.each([
       { protocol: `${protocol}:`, ca: CERTIFICATE },
     );
     await asGlobal(module, agent, () => answered(module.get(options())));
-    expect(calls).toEqual([{ host: 'origin.test', port: web[protocol], protocol: `${protocol}:` }]);
+    expect(calls).toEqual([{ host: 'origin.test', port: site[protocol], protocol: `${protocol}:` }]);
   });
 });
 
@@ -137,7 +137,7 @@ describe('defaultPort', () => {
   });
 });
 
-describe('options', () => {
+describe('the options of an agent', () => {
   test('can be those of another agent, proxyEnv included, which is dropped', async () => {
     const env = { http_proxy: 'http://user:word@127.0.0.1:1', https_proxy: 'http://127.0.0.1:1' };
     for (const proxyEnv of [undefined, env]) {
@@ -147,42 +147,42 @@ describe('options', () => {
         defaultPort: undefined,
         proxyEnv,
       } as SocksAgentOptions);
-      const req = http.get({ host: 'origin.test', port: web.http, agent });
-      expect(await answered(req)).toBe(`origin.test:${web.http}`);
+      const req = http.get({ host: 'origin.test', port: site.http, agent });
+      expect(await answered(req)).toBe(`origin.test:${site.http}`);
       expect(req.path).toBe('/');
       expect(req.getHeader('proxy-authorization')).toBeUndefined();
       agent.destroy();
     }
   });
 
-  test('that are undefined were not given', async () => {
+  test('were not given when they are undefined', async () => {
     const options = { host: undefined, ca: undefined, timeout: undefined, connectTimeout: undefined };
     const agent = new SocksAgent(proxy.url('socks5'), { ...options, maxCachedSessions: undefined });
     const req = https.get({
       host: 'origin.test',
-      port: web.https,
+      port: site.https,
       agent,
       ca: CERTIFICATE,
       checkServerIdentity: undefined,
     } as object);
-    expect(await answered(req)).toBe(`origin.test:${web.https}`);
+    expect(await answered(req)).toBe(`origin.test:${site.https}`);
     agent.destroy();
   });
 
-  test('the error for a bad connectTimeout names connectTimeout', () => {
+  test('name connectTimeout in the error for a bad one', () => {
     expect(() => new SocksAgent('socks5://127.0.0.1:1', { connectTimeout: -1 })).toThrow(
       /^connectTimeout is 0 to 2147483647 milliseconds, not -1$/,
     );
   });
 
-  test.each([null, '', undefined])('socketPath: %s was not given', async (socketPath) => {
+  test.each([null, '', undefined])('were given without socketPath when it is %s', async (socketPath) => {
     for (const [ofAgent, ofRequest] of [
       [{ socketPath }, {}],
       [{}, { socketPath }],
     ]) {
       const agent = new SocksAgent(proxy.url('socks5'), ofAgent as object);
-      const req = http.get({ host: 'origin.test', port: web.http, agent, ...ofRequest } as object);
-      expect(await answered(req)).toBe(`origin.test:${web.http}`);
+      const req = http.get({ host: 'origin.test', port: site.http, agent, ...ofRequest } as object);
+      expect(await answered(req)).toBe(`origin.test:${site.http}`);
       agent.destroy();
     }
   });
@@ -193,58 +193,58 @@ describe('addRequest', () => {
     const agent = new SocksAgent(proxy.url('socks5'));
     const req = new http.ClientRequest({
       host: 'origin.test',
-      port: web.http,
+      port: site.http,
       agent: { addRequest: () => {}, defaultPort: 80, protocol: 'http:' } as unknown as http.Agent,
     });
-    agent.addRequest(req, 'origin.test', web.http, '127.0.0.1');
+    agent.addRequest(req, 'origin.test', site.http, '127.0.0.1');
     req.end();
     await answered(req);
-    expect(proxy.log.at(-1)).toMatchObject({ host: 'origin.test', port: web.http });
+    expect(proxy.log.at(-1)).toMatchObject({ host: 'origin.test', port: site.http });
     agent.destroy();
   });
 });
 
-test.each([null, 5, 'text'])('%j in place of options is refused', (options) => {
+test.each([null, 5, 'text'])('an agent refuses %j in place of its options', (options) => {
   expect(() => new SocksAgent('socks5://127.0.0.1', options as never)).toThrowError(
     expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
   );
 });
 
 test('an agent for both protocols as https.globalAgent speaks TLS', async () => {
-  const site = await startSite();
+  const fresh = await startSite();
   const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
   const { globalAgent } = https;
   https.globalAgent = new SocksAgent(server.url('socks5'), { ca: CERTIFICATE });
   try {
-    const [response] = (await once(https.get({ host: 'origin.test', port: site.https }), 'response')) as [
+    const [response] = (await once(https.get({ host: 'origin.test', port: fresh.https }), 'response')) as [
       IncomingMessage,
     ];
     response.resume();
     expect((response.socket as TLSSocket).authorized).toBe(true);
-    const plain = https.get({ host: 'origin.test', port: site.http, headers: { authorization: 'secret' } });
+    const plain = https.get({ host: 'origin.test', port: fresh.http, headers: { authorization: 'secret' } });
     await expect(once(plain, 'response')).rejects.toMatchObject({ code: /SSL|EPROTO/ });
   } finally {
     https.globalAgent.destroy();
     https.globalAgent = globalAgent;
     await server.close();
-    await site.close();
+    await fresh.close();
   }
 });
 
-test('a selector may send a request over the same agent, and give it up', async () => {
-  const site = await startSite();
+test('a selector may send a request over the same agent, and stop waiting for it', async () => {
+  const fresh = await startSite();
   const server = await startServer({ names: { 'origin.test': '127.0.0.1' } });
   let calls = 0;
   const agent = new SocksAgent(async () => {
     calls++;
     if (calls === 1) {
-      const inner = http.get(`http://origin.test:${site.http}/inner`, { agent });
+      const inner = http.get(`http://origin.test:${fresh.http}/inner`, { agent });
       inner.on('error', () => {}).destroy();
     }
     return server.url('socks5');
   });
   try {
-    const [response] = (await once(http.get(`http://origin.test:${site.http}/`, { agent }), 'response')) as [
+    const [response] = (await once(http.get(`http://origin.test:${fresh.http}/`, { agent }), 'response')) as [
       IncomingMessage,
     ];
     response.resume();
@@ -252,7 +252,7 @@ test('a selector may send a request over the same agent, and give it up', async 
   } finally {
     agent.destroy();
     await server.close();
-    await site.close();
+    await fresh.close();
   }
 });
 

@@ -1,7 +1,6 @@
 // The parts of Node that are not public and that src/node.ts uses: each test fails when Node renames or moves one. And
 // the properties that requests of Node must keep.
 
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { ClientRequest } from 'node:http';
@@ -9,11 +8,10 @@ import https from 'node:https';
 import { Socket } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import { startSite } from '@socksify/support';
-import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { closed, outputOf, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 import {
@@ -30,12 +28,12 @@ import {
 
 const [MAJOR = 0] = process.versions.node.split('.').map(Number);
 
-let web: Site;
+let site: Site;
 let proxy: SocksServer;
 beforeAll(async () => {
-  [web, proxy] = await Promise.all([startSite(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
+  [site, proxy] = await Promise.all([startSite(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
 });
-afterAll(() => Promise.all([web.close(), proxy.close()]));
+afterAll(() => Promise.all([site.close(), proxy.close()]));
 
 /** A request that never gets a socket, and what Node gave its agent. */
 function idle(options: https.RequestOptions = {}, module: typeof http | typeof https = http) {
@@ -62,19 +60,19 @@ describe('Node still', () => {
       });
     }
     const agent = new Recording();
-    const req = http.get({ host: '127.0.0.1', port: web.http, agent });
+    const req = http.get({ host: '127.0.0.1', port: site.http, agent });
     req.on('response', (res) => res.resume());
     await once(req, 'close');
-    if (req.socket?.closed === false) await once(req.socket, 'close');
+    if (req.socket) await closed(req.socket);
     expect(calls).toEqual(['addRequest', 'createSocket', 'removeSocket']);
   });
 
   test('counts sockets, and keeps them and the queue by name', async () => {
     const agent = new http.Agent({ maxSockets: 1 }) as http.Agent & { totalSocketCount: number };
     const requests = [1, 2].map(() =>
-      http.get({ host: '127.0.0.1', port: web.http, agent }).on('error', () => {}),
+      http.get({ host: '127.0.0.1', port: site.http, agent }).on('error', () => {}),
     );
-    const name = agent.getName({ host: '127.0.0.1', port: web.http });
+    const name = agent.getName({ host: '127.0.0.1', port: site.http });
     expect(agent.totalSocketCount).toBe(1);
     expect(agent.sockets[name]).toHaveLength(1);
     expect(agent.requests[name]).toEqual([requests[1]]);
@@ -84,11 +82,11 @@ describe('Node still', () => {
 
   test('ends a request by onSocket(null, error)', async () => {
     const { req } = idle();
-    const closed = new Promise<void>((resolve) => req.once('close', () => resolve()));
+    const ended = closed(req);
     const error = new Error('mine');
     endRequest(req, error);
     expect(await once(req, 'error')).toEqual([error]);
-    await closed;
+    await ended;
     expect(req).toMatchObject({ destroyed: true, closed: true });
   });
 
@@ -101,7 +99,7 @@ describe('Node still', () => {
 
   test('keeps the timeout option of a request in timeout, and its listener in timeoutCb', async () => {
     const agent = new http.Agent();
-    const req = http.get({ host: '127.0.0.1', port: web.http, agent, timeout: 5_000 });
+    const req = http.get({ host: '127.0.0.1', port: site.http, agent, timeout: 5_000 });
     expect(timeoutOf(req)).toBe(5_000);
     const [socket] = (await once(req, 'socket')) as [Socket];
     const before = socket.listenerCount('timeout');
@@ -165,7 +163,7 @@ describe('a request', () => {
 
   test('has the properties that it has with an agent of Node, and no others', async () => {
     const over = async (agent: http.Agent, host: string): Promise<unknown> => {
-      const req = http.get({ host, port: web.http, agent });
+      const req = http.get({ host, port: site.http, agent });
       req.on('response', (res) => res.resume());
       await once(req, 'close');
       agent.destroy();
@@ -187,14 +185,14 @@ describe('a request', () => {
       for (const route of routes) {
         const agent = new SocksAgent(route, { keepAlive: true, maxSockets: 1 });
         for (let i = 0; i < 3; i++) {
-          const sent = [1, 2].map(() => http.get({ host: 'origin.test', port: ${web.http}, agent, timeout: 9_000 }));
+          const sent = [1, 2].map(() => http.get({ host: 'origin.test', port: ${site.http}, agent, timeout: 9_000 }));
           for (const req of sent) req.on('response', (res) => res.resume());
           await Promise.all(sent.map((req) => once(req, 'close')));
           console.log(...sent.map((req) => %HasFastProperties(req)));
         }
         agent.destroy();
       }`;
-    const { stdout } = await promisify(execFile)(
+    const stdout = await outputOf(
       process.execPath,
       ['--allow-natives-syntax', '--input-type=module', '--eval', script],
       { cwd: fileURLToPath(new URL('..', import.meta.url)) },
@@ -202,7 +200,7 @@ describe('a request', () => {
     expect(stdout.trim().split('\n')).toEqual(Array(6).fill('true true'));
   });
 
-  test('whose destroy was wrapped while its socket was being opened keeps the wrapper', async () => {
+  test('keeps a wrapper that its destroy got while its socket was being opened', async () => {
     const agent = new SocksAgent(
       { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
       { lookup: () => {} },
@@ -221,7 +219,7 @@ describe('a request', () => {
   });
 });
 
-describe('options of a request for the dial', () => {
+describe('options for the dial', () => {
   const options = {
     localAddress: '127.0.0.2',
     hints: 0,
@@ -239,7 +237,7 @@ describe('options of a request for the dial', () => {
   test.each([
     ['a request', options, {}],
     ['an agent', {}, options],
-  ])('of %s are honoured', async (_, ofRequest, ofAgent) => {
+  ])('count when they are those of %s', async (_, ofRequest, ofAgent) => {
     seen.length = 0;
     const agent = new SocksAgent({ version: 5, host: 'proxy.test', port: proxy.port, dns: 'remote' }, {
       lookup,
@@ -253,7 +251,7 @@ describe('options of a request for the dial', () => {
     });
     const req = http.get({
       host: 'origin.test',
-      port: web.http,
+      port: site.http,
       agent,
       localPort: free,
       ...ofRequest,

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
 interface Seen {
-  /** The port that was asked for. */
+  /** The port that was requested. */
   port: number;
   head: string;
 }
@@ -165,14 +165,17 @@ const socks = (options: object = {}): SocksAgent =>
 for (const protocol of ['http', 'https'] as const) {
   const Direct = protocol === 'https' ? DirectHttps : DirectHttp;
 
-  test.each(Object.entries(CASES))(`${protocol}: %s`, async (_, make) => {
-    const direct = await send(protocol, new Direct(), make);
-    expect(direct.head).toMatch(/^GET \/ HTTP\/1.1\r\n/);
-    expect(await send(protocol, socks(), make)).toEqual(direct);
-    expect(await send(protocol, socks({ protocol: `${protocol}:` }), make)).toEqual(direct);
-  });
+  test.each(Object.entries(CASES))(
+    `${protocol}: SocksAgent requests the same port and sends the same head as Node's agent for %s`,
+    async (_, make) => {
+      const direct = await send(protocol, new Direct(), make);
+      expect(direct.head).toMatch(/^GET \/ HTTP\/1.1\r\n/);
+      expect(await send(protocol, socks(), make)).toEqual(direct);
+      expect(await send(protocol, socks({ protocol: `${protocol}:` }), make)).toEqual(direct);
+    },
+  );
 
-  test(`${protocol}: as the global agent`, async () => {
+  test(`${protocol}: SocksAgent requests the standard port as the global agent`, async () => {
     const module = protocol === 'https' ? https : http;
     const before = module.globalAgent;
     module.globalAgent = socks({ protocol: `${protocol}:` }) as never;
@@ -191,7 +194,7 @@ for (const protocol of ['http', 'https'] as const) {
     }
   });
 
-  test(`${protocol}: which protocol is found out without a stack`, async () => {
+  test(`${protocol}: SocksAgent finds out the protocol without a stack trace`, async () => {
     const { stackTraceLimit } = Error;
     const prepareStackTrace = Object.getOwnPropertyDescriptor(Error, 'prepareStackTrace');
     let taken = 0;

@@ -14,11 +14,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { SocksAgent } from '../src/index.ts';
 import type { SocksAgentOptions } from '../src/index.ts';
 
-let web: Site;
+let site: Site;
 beforeAll(async () => {
-  web = await startSite();
+  site = await startSite();
 });
-afterAll(() => web.close());
+afterAll(() => site.close());
 
 interface Pool {
   readonly sockets: object;
@@ -31,28 +31,28 @@ const names = Object.fromEntries(
   ['origin.test', 'ip6.test', 'dual.test', 'echo.test'].map((name) => [name, '127.0.0.1']),
 );
 
-describe('the queue drains though every third connection fails', () => {
+describe('a queue', () => {
   test.each<[string, SocksAgentOptions]>([
     ['maxSockets', { maxSockets: 4 }],
     ['maxSockets with keep-alive', { maxSockets: 4, keepAlive: true }],
     ['maxTotalSockets', { maxTotalSockets: 4 }],
     ['maxTotalSockets with keep-alive', { maxTotalSockets: 4, keepAlive: true }],
-    ['both', { maxSockets: 2, maxTotalSockets: 4, keepAlive: true }],
-  ])('%s', async (_, options) => {
-    let asked = 0;
+    ['both limits', { maxSockets: 2, maxTotalSockets: 4, keepAlive: true }],
+  ])('drains though every third connection fails, with %s', async (_, options) => {
+    let attempts = 0;
     let most = 0;
     const server: SocksServer = await startServer({
       names,
       allow: () => {
         most = Math.max(most, server.connections);
-        return ++asked % 3 !== 0;
+        return ++attempts % 3 !== 0;
       },
     });
     const agent = new SocksAgent(server.url('socks5'), { ca: CERTIFICATE, ...options });
     const hosts = options.maxTotalSockets === undefined ? ['origin.test'] : Object.keys(names);
     const outcomes = await Promise.all(
       Array.from({ length: 200 }, (__, i) => {
-        const [module, port] = i % 2 === 0 ? [https, web.https] : [http, web.http];
+        const [module, port] = i % 2 === 0 ? [https, site.https] : [http, site.http];
         return new Promise<unknown>((resolve) => {
           const host = hosts[i % hosts.length] ?? '';
           const req = module.get({ host, port, agent });
@@ -73,7 +73,7 @@ describe('the queue drains though every third connection fails', () => {
   });
 });
 
-test('a queue drains though a proxy cannot be reached at all', async () => {
+test('a queue drains though nothing listens on the port of the proxy', async () => {
   const agent = new SocksAgent('socks5://127.0.0.1:1', { maxSockets: 2 });
   const codes = await Promise.all(
     Array.from({ length: 20 }, async () => {
@@ -100,7 +100,7 @@ describe('sockets and sessions', () => {
     agent: SocksAgent,
     options: object = {},
   ): Promise<{ reused: boolean; resumed: boolean }> => {
-    const req = https.get({ host: 'origin.test', port: web.https, agent, ca: CERTIFICATE, ...options });
+    const req = https.get({ host: 'origin.test', port: site.https, agent, ca: CERTIFICATE, ...options });
     const [res] = (await once(req, 'response')) as [http.IncomingMessage];
     const resumed = (req.socket as TLSSocket).isSessionReused();
     res.resume();
@@ -110,12 +110,12 @@ describe('sockets and sessions', () => {
   };
 
   const OTHER: Readonly<Record<string, (a: string, b: string) => [ProxyRoute, ProxyRoute]>> = {
-    'another proxy': (a, b) => [a, b],
-    'another user': (a) => [a.replace('//', '//alice:x@'), a.replace('//', '//bob:x@')],
-    'another password': (a) => [a.replace('//', '//alice:x@'), a.replace('//', '//alice:y@')],
-    'a password where there was none': (a) => [a.replace('//', '//alice@'), a.replace('//', '//alice:x@')],
-    'another version': (a) => [a, a.replace('socks5', 'socks4a')],
-    'who resolves names': (a) => [
+    'the proxy': (a, b) => [a, b],
+    'the user': (a) => [a.replace('//', '//alice:x@'), a.replace('//', '//bob:x@')],
+    'the password': (a) => [a.replace('//', '//alice:x@'), a.replace('//', '//alice:y@')],
+    'a password that one lacks': (a) => [a.replace('//', '//alice@'), a.replace('//', '//alice:x@')],
+    'the version': (a) => [a, a.replace('socks5', 'socks4a')],
+    'user and DNS': (a) => [
       { ...proxyOf(a), dns: 'remote' },
       {
         ...proxyOf(a),
@@ -124,10 +124,10 @@ describe('sockets and sessions', () => {
         credentials: { username: 'u' },
       } as unknown as SocksProxy,
     ],
-    'a chain': (a, b) => [b, [a, b]],
+    'the number of hops': (a, b) => [b, [a, b]],
   };
 
-  test.each(Object.entries(OTHER))('are not shared over %s', async (_, make) => {
+  test.each(Object.entries(OTHER))('are not shared when the route differs in %s', async (_, make) => {
     const [a, b] = servers.map((server) => server.url('socks5'));
     const routes = make(a ?? '', b ?? '');
     let turn = 0;
@@ -171,7 +171,7 @@ describe('sockets and sessions', () => {
     agent.destroy();
   });
 
-  test('sessions are resumed over a selector that gives the same proxy again', async () => {
+  test('are resumed over a selector that returns the same proxy again', async () => {
     const url = servers[0]?.url('socks5') ?? '';
     const agent = new SocksAgent(() => url);
     expect((await used(agent)).resumed).toBe(false);
@@ -179,14 +179,14 @@ describe('sockets and sessions', () => {
     agent.destroy();
   });
 
-  test('an agent in front of one protocol refuses the other', () => {
+  test('are not opened for the other protocol by an agent for one protocol', () => {
     const agent = new SocksAgent('socks5://127.0.0.1:1', { protocol: 'https:' });
     expect(() => http.get('http://origin.test/', { agent })).toThrow(
       expect.objectContaining({ code: 'ERR_INVALID_PROTOCOL' }),
     );
   });
 
-  test('names of pools, messages, inspection and JSON hold no secret', async () => {
+  test('show no secret in names of pools, messages, inspection and JSON', async () => {
     const secrets = ['s3cr3t-word', 's3cr3t%2Dword', Buffer.from('s3cr3t-word').toString('hex')];
     const routes: ProxyRoute[] = [
       servers[0]?.url('socks5', { username: 'alice', password: 's3cr3t-word' }) ?? '',

@@ -5,20 +5,20 @@ import http from 'node:http';
 import type { ClientRequest } from 'node:http';
 import https from 'node:https';
 import type { Destination, ProxyChoice, ProxySelector } from '@socksify/core';
-import { CERTIFICATE, startSite } from '@socksify/support';
-import type { Site } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { CERTIFICATE, closed, startSite } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 import type { SocksAgentOptions } from '../src/index.ts';
 
 const names = { 'origin.test': '127.0.0.1', 'dual.test': '127.0.0.1', localhost: '127.0.0.1' };
-let web: Site;
+let site: Site;
 beforeAll(async () => {
-  web = await startSite();
+  site = await startSite();
 });
-afterAll(() => web.close());
+afterAll(() => site.close());
 let proxy: SocksServer;
 let other: SocksServer;
 beforeEach(async () => {
@@ -28,7 +28,7 @@ afterEach(() => Promise.all([proxy.close(), other.close()]));
 
 const later = <T>(value: T): Promise<T> => new Promise((resolve) => setImmediate(resolve, value));
 
-async function over(req: ClientRequest): Promise<ClientRequest> {
+async function finished(req: ClientRequest): Promise<ClientRequest> {
   req.on('response', (res) => res.resume());
   await new Promise<void>((resolve, reject) => req.on('close', resolve).on('error', reject));
   await new Promise(setImmediate);
@@ -36,7 +36,7 @@ async function over(req: ClientRequest): Promise<ClientRequest> {
 }
 
 const get = (agent: http.Agent, options: http.RequestOptions = {}): ClientRequest =>
-  http.get({ host: 'origin.test', port: web.http, agent, ...options });
+  http.get({ host: 'origin.test', port: site.http, agent, ...options });
 
 describe.each([
   ['at once', (choice: ProxyChoice) => choice],
@@ -51,10 +51,10 @@ describe.each([
       },
       { keepAlive: true, maxSockets: 1 },
     );
-    await Promise.all([get(agent), get(agent), get(agent)].map(over));
-    expect((await over(get(agent))).reusedSocket).toBe(true);
+    await Promise.all([get(agent), get(agent), get(agent)].map(finished));
+    expect((await finished(get(agent))).reusedSocket).toBe(true);
     expect(calls).toEqual(
-      Array.from({ length: 4 }, () => ({ host: 'origin.test', port: web.http, protocol: 'http:' })),
+      Array.from({ length: 4 }, () => ({ host: 'origin.test', port: site.http, protocol: 'http:' })),
     );
     expect(proxy.log).toHaveLength(1);
     agent.destroy();
@@ -65,7 +65,7 @@ describe.each([
     let turn = 0;
     const agent = new SocksAgent(() => answer(choices[turn++ % 3]), { keepAlive: true });
     const reused: boolean[] = [];
-    for (let i = 0; i < 6; i++) reused.push((await over(get(agent, { host: 'localhost' }))).reusedSocket);
+    for (let i = 0; i < 6; i++) reused.push((await finished(get(agent, { host: 'localhost' }))).reusedSocket);
     expect(reused).toEqual([false, false, false, true, true, true]);
     expect([proxy.log.length, other.log.length]).toEqual([1, 1]);
     agent.destroy();
@@ -75,7 +75,7 @@ describe.each([
     let turn = 0;
     const urls = [proxy.url('socks5'), other.url('socks5')];
     const agent = new SocksAgent(() => answer(urls[turn++ % 2]), { keepAlive: true });
-    for (let i = 0; i < 8; i++) await over(get(agent));
+    for (let i = 0; i < 8; i++) await finished(get(agent));
     expect([proxy.log.length, other.log.length]).toEqual([1, 1]);
     expect(Object.keys(agent.freeSockets)).toHaveLength(2);
     agent.destroy();
@@ -86,7 +86,7 @@ describe.each([
     ['port', { port: 443 }, { port: 443 }],
     ['an empty host', { host: '' }, { host: 'localhost' }],
     ['both', { host: 'dual.test', port: 9 }, { host: 'dual.test', port: 9 }],
-  ])('is called with %s of the agent, which Node connects to', async (__, options, expected) => {
+  ])('is called with %s of the agent, because Node connects there', async (__, options, expected) => {
     const calls: Destination[] = [];
     const refused = startServer({ allow: () => false });
     const agent = new SocksAgent(async (destination) => {
@@ -95,7 +95,7 @@ describe.each([
     }, options);
     const [error] = (await once(get(agent), 'error')) as [Error];
     expect(error).toMatchObject({ code: 'ERR_SOCKS_NOT_ALLOWED' });
-    const destination = { host: 'origin.test', port: web.http, protocol: 'http:', ...expected };
+    const destination = { host: 'origin.test', port: site.http, protocol: 'http:', ...expected };
     expect(calls).toEqual([destination]);
     expect((await refused).log).toMatchObject([{ host: destination.host, port: destination.port }]);
     await (await refused).close();
@@ -111,11 +111,11 @@ describe.each([
   });
 });
 
-test('host and port of the agent count for a fixed route too', async () => {
-  const agent = new SocksAgent(proxy.url('socks5'), { host: 'dual.test', port: web.http });
-  await over(http.get({ host: 'origin.test', port: 1, agent }));
-  expect(proxy.log).toMatchObject([{ host: 'dual.test', port: web.http }]);
-  expect(agent.getName({ host: 'dual.test', port: web.http })).toBe(`dual.test:${web.http}:`);
+test('a fixed route leads to the host and port of the agent, if it has them', async () => {
+  const agent = new SocksAgent(proxy.url('socks5'), { host: 'dual.test', port: site.http });
+  await finished(http.get({ host: 'origin.test', port: 1, agent }));
+  expect(proxy.log).toMatchObject([{ host: 'dual.test', port: site.http }]);
+  expect(agent.getName({ host: 'dual.test', port: site.http })).toBe(`dual.test:${site.http}:`);
   agent.destroy();
 });
 
@@ -130,7 +130,7 @@ describe.each([
   ],
   ['rejects with', (value: unknown) => () => Promise.reject(value)],
 ])('a selector that %s', (_, make) => {
-  test.each(THROWN.map((value) => [value]))('%o is the error of that request alone', async (value) => {
+  test.each(THROWN.map((value) => [value]))('gives %o to that request alone as its error', async (value) => {
     let bad: ProxySelector | undefined = make(value);
     const agent = new SocksAgent((destination) => {
       const selector = bad ?? (() => proxy.url('socks5'));
@@ -141,7 +141,7 @@ describe.each([
     const good = get(agent);
     const errors: unknown[] = [];
     req.on('error', (error) => errors.push(error));
-    await Promise.all([over(good), new Promise<void>((resolve) => req.once('close', () => resolve()))]);
+    await Promise.all([finished(good), closed(req)]);
     expect(errors).toHaveLength(1);
     expect(errors[0]).toBe(value);
     expect(req).toMatchObject({ destroyed: true, closed: true });
@@ -149,7 +149,7 @@ describe.each([
   });
 });
 
-describe('while the selector has not answered', () => {
+describe('a request whose selector has not answered', () => {
   const never = (): Promise<undefined> => new Promise(() => {});
 
   test.each<[string, (req: ClientRequest, agent: SocksAgent, abort: AbortController) => void, object]>([
@@ -157,7 +157,7 @@ describe('while the selector has not answered', () => {
     ['destroy(error)', (req) => void req.destroy(new Error('mine')), { message: 'mine' }],
     ['a signal', (_req, _agent, abort) => abort.abort(), { code: 'ABORT_ERR' }],
     ['agent.destroy()', (_, agent) => agent.destroy(), { code: 'ECONNRESET', message: 'socket hang up' }],
-  ])('%s ends the request', async (_, act, expected) => {
+  ])('is ended by %s', async (_, act, expected) => {
     const agent = new SocksAgent(never);
     const abort = new AbortController();
     const req = get(agent, { signal: abort.signal });
@@ -168,7 +168,7 @@ describe('while the selector has not answered', () => {
     agent.destroy();
   });
 
-  test('the timeout of the request runs, and is reported once', async () => {
+  test('has its timeout, which is emitted once', async () => {
     let select = (_url: string): void => {};
     const agent = new SocksAgent(() => new Promise<string>((resolve) => (select = resolve)));
     const req = get(agent, { timeout: 20 });
@@ -178,18 +178,18 @@ describe('while the selector has not answered', () => {
     select(proxy.url('socks5'));
     const [socket] = (await once(req, 'socket')) as [NodeJS.EventEmitter];
     socket.emit('timeout');
-    await over(req);
+    await finished(req);
     expect(timeouts).toBe(1);
     agent.destroy();
   });
 
-  test('connectTimeout ends the request', async () => {
+  test('is ended by connectTimeout', async () => {
     const agent = new SocksAgent(never, { connectTimeout: 20 });
     const [error] = (await once(get(agent), 'error')) as [Error];
     expect(error).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT' });
   });
 
-  test('the time that the selector takes counts into connectTimeout', async () => {
+  test('has the time of the selector counted into connectTimeout', async () => {
     const silent = await startScript([]);
     const began = performance.now();
     const agent = new SocksAgent(
@@ -204,9 +204,9 @@ describe('while the selector has not answered', () => {
     agent.destroy();
   });
 
-  test('a body can be written, and is sent when there is a socket', async () => {
+  test('takes a body, and sends it when there is a socket', async () => {
     const agent = new SocksAgent(() => later(proxy.url('socks5')));
-    const req = http.request({ host: 'origin.test', port: web.http, agent, method: 'POST' });
+    const req = http.request({ host: 'origin.test', port: site.http, agent, method: 'POST' });
     req.write('first ');
     req.end('last');
     const [res] = (await once(req, 'response')) as [http.IncomingMessage];
@@ -218,18 +218,18 @@ describe('while the selector has not answered', () => {
 });
 
 describe('a fixed route', () => {
-  test('has the names of Node for its pools', async () => {
+  test('leaves the pools with the names that Node gives them', async () => {
     const agent = new SocksAgent(proxy.url('socks5', { username: 'a', password: 'b' }), { keepAlive: true });
-    const secure = { host: 'origin.test', port: web.https, ca: CERTIFICATE };
-    await over(get(agent));
-    await over(https.get({ ...secure, agent }));
+    const secure = { host: 'origin.test', port: site.https, ca: CERTIFICATE };
+    await finished(get(agent));
+    await finished(https.get({ ...secure, agent }));
     const expected = [
-      new http.Agent().getName({ host: 'origin.test', port: web.http }),
+      new http.Agent().getName({ host: 'origin.test', port: site.http }),
       new https.Agent().getName(secure),
     ];
     expect(Object.keys(agent.freeSockets)).toEqual(expected);
     expect([
-      agent.getName({ host: 'origin.test', port: web.http }),
+      agent.getName({ host: 'origin.test', port: site.http }),
       agent.getName({ ...secure, protocol: 'https:' }),
     ]).toEqual(expected);
     expect(new SocksAgent(proxy.url('socks5'), { protocol: 'https:' }).getName(secure)).toBe(expected[1]);
@@ -244,14 +244,13 @@ test('sockets that are being opened count as they do with Node', async () => {
   const silent = await startScript([]);
   const agent = new SocksAgent(silent.url('socks5'), { maxSockets: 2 });
   const requests = Array.from({ length: 3 }, () => get(agent).on('error', () => {}));
-  const name = agent.getName({ host: 'origin.test', port: web.http });
+  const name = agent.getName({ host: 'origin.test', port: site.http });
   expect(agent).toMatchObject({ totalSocketCount: 2 });
   expect(agent.sockets[name]).toHaveLength(2);
   expect(agent.requests[name]).toHaveLength(1);
   // As code does that closes what is there.
   for (const socket of agent.sockets[name] ?? []) socket.destroy();
-  for (const req of requests.slice(0, 2))
-    if (!req.closed) await new Promise((resolve) => req.once('close', resolve));
+  for (const req of requests.slice(0, 2)) await closed(req);
   expect(requests.map((req) => req.destroyed)).toEqual([true, true, false]);
   expect(agent).toMatchObject({ totalSocketCount: 1 });
   agent.destroy();

@@ -1,17 +1,15 @@
 // TLS sessions: resumed within the same origin and the same answer of the selector, however the last connection ended;
 // never across proxies, credentials or TLS options.
 
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { promisify } from 'node:util';
 import type { ProxyChoice } from '@socksify/core';
-import { CERTIFICATE, TLS } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { CERTIFICATE, closed, listen, outputOf, TLS } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
@@ -24,8 +22,9 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([proxy.close(), other.close()]));
 
-describe.each(['TLSv1.2', 'TLSv1.3'] as const)('with %s', (maxVersion) => {
+describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session of %s', (maxVersion) => {
   let site: https.Server;
+  let port: number;
   let sockets: Socket[];
   beforeEach(async () => {
     sockets = [];
@@ -34,7 +33,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('with %s', (maxVersion) => {
     );
     site.on('connection', (socket: Socket) => sockets.push(socket.on('error', () => {})));
     site.on('secureConnection', (socket: Socket) => socket.on('error', () => {}));
-    await new Promise<void>((resolve) => site.listen(0, '127.0.0.1', resolve));
+    port = await listen(site);
   });
   afterEach(() => {
     site.close();
@@ -43,7 +42,6 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('with %s', (maxVersion) => {
 
   /** Sends one request, leaves its socket open, and says whether a session was resumed. */
   const send = async (agent: http.Agent, options: https.RequestOptions = {}) => {
-    const { port } = site.address() as AddressInfo;
     const req = https.get({ host: 'origin.test', port, agent, ca: CERTIFICATE, ...options });
     const [res] = (await once(req, 'response')) as [http.IncomingMessage];
     const socket = req.socket as TLSSocket;
@@ -60,27 +58,27 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('with %s', (maxVersion) => {
   const ENDINGS: Readonly<Record<string, (socket: Socket, client: Socket) => void>> = {
     'the server closed the idle connection': (socket) => void socket.end(),
     'the server reset the idle connection': (socket) => void socket.resetAndDestroy(),
-    'the connection was destroyed with an error here': (_, client) => void client.destroy(new Error('mine')),
+    'the client destroyed the connection with an error': (_, client) =>
+      void client.destroy(new Error('mine')),
   };
 
-  test.each(Object.entries(ENDINGS))('a session is resumed after %s', async (_, end) => {
+  test.each(Object.entries(ENDINGS))('is resumed after %s', async (_, end) => {
     const agent = new SocksAgent(proxy.url('socks5'), { keepAlive: true });
     const expected = [false, true, true];
     for (const [i, value] of expected.entries()) {
       const sent = await send(agent);
       expect(sent.resumed).toBe(value);
-      const closed = new Promise<void>((resolve) => sent.socket.once('close', () => resolve()));
       end(sockets[i] as Socket, sent.socket);
-      await closed;
+      await closed(sent.socket);
     }
     agent.destroy();
   });
 
   test.each<[string, (url: (of: SocksServer, username?: string) => string) => [ProxyChoice, ProxyChoice]]>([
-    ['proxies', (url) => [url(proxy), url(other)]],
-    ['credentials', (url) => [url(proxy, 'alice'), url(proxy, 'bob')]],
+    ['two proxies', (url) => [url(proxy), url(other)]],
+    ['two users', (url) => [url(proxy, 'alice'), url(proxy, 'bob')]],
     ['a proxy and a chain', (url) => [url(proxy), [url(other), url(proxy)]]],
-  ])('no session is resumed across %s', async (_, make) => {
+  ])('is not resumed across %s', async (_, make) => {
     const choices = make((of, username) =>
       username === undefined ? of.url('socks5') : of.url('socks5', { username, password: 'x' }),
     );
@@ -95,12 +93,12 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('with %s', (maxVersion) => {
 
   test.each<[string, https.RequestOptions]>([
     ['rejectUnauthorized', { rejectUnauthorized: false }],
-    ['a CA', { ca: [CERTIFICATE, CERTIFICATE] }],
-    ['a client certificate', TLS],
+    ['CA', { ca: [CERTIFICATE, CERTIFICATE] }],
+    ['client certificate', TLS],
     ['servername', { servername: 'given.test' }],
     ['ciphers', { ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256:TLS_AES_128_GCM_SHA256' }],
     ['host', { host: 'dual.test' }],
-  ])('no session is resumed across another %s', async (_, options) => {
+  ])('is not resumed with another %s', async (_, options) => {
     const agent = new SocksAgent(proxy.url('socks5'));
     expect(await resumed(agent)).toBe(false);
     expect(await resumed(agent, options)).toBe(false);
@@ -109,8 +107,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('with %s', (maxVersion) => {
     agent.destroy();
   });
 
-  test('a session outlives garbage collection', async () => {
-    const { port } = site.address() as AddressInfo;
+  test('outlives garbage collection', async () => {
     const script = `
       import https from 'node:https';
       import { once } from 'node:events';
@@ -126,7 +123,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('with %s', (maxVersion) => {
         gc();
       }`;
     const args = ['--expose-gc', '--input-type=module', '--eval', script];
-    const { stdout } = await promisify(execFile)(process.execPath, args);
+    const stdout = await outputOf(process.execPath, args);
     expect(stdout.trim().split('\n')).toEqual(['false', 'true', 'true']);
   });
 });

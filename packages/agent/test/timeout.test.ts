@@ -13,37 +13,34 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
 const MAX = 2 ** 31 - 1;
-let web: Site;
+let site: Site;
 let proxy: SocksServer;
 beforeAll(async () => {
-  [web, proxy] = await Promise.all([startSite(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
+  [site, proxy] = await Promise.all([startSite(), startServer({ names: { 'origin.test': '127.0.0.1' } })]);
 });
-afterAll(() => Promise.all([web.close(), proxy.close()]));
+afterAll(() => Promise.all([site.close(), proxy.close()]));
 
 const LONG: Readonly<Record<string, (timeout: number) => [agent: object, request: RequestOptions]>> = {
   'the timeout of an agent': (timeout) => [{ timeout }, {}],
   'the timeout of a request': (timeout) => [{}, { timeout }],
 };
 
-describe.each([MAX, MAX + 1, 2 ** 32 + 1, Number.MAX_VALUE])('%d milliseconds', (timeout) => {
-  test.each(Object.entries(LONG))(
-    'given as %s, it fires neither in the handshake nor later',
-    async (_, make) => {
-      const [ofAgent, ofRequest] = make(timeout);
-      const agent = new SocksAgent(proxy.url('socks5'), ofAgent);
-      const req = http.get({ host: 'origin.test', port: web.http, agent, ...ofRequest });
-      req.on('timeout', () => req.destroy(new Error('timeout')));
-      const [socket] = (await once(req, 'socket')) as [Socket];
-      expect(socket.timeout).toBeGreaterThanOrEqual(MAX);
-      req.on('response', (res) => res.resume());
-      await once(req, 'close');
-      agent.destroy();
-    },
-  );
+describe.each([MAX, MAX + 1, 2 ** 32 + 1, Number.MAX_VALUE])('a timeout of %d milliseconds', (timeout) => {
+  test.each(Object.entries(LONG))('fires neither in the handshake nor later as %s', async (_, make) => {
+    const [ofAgent, ofRequest] = make(timeout);
+    const agent = new SocksAgent(proxy.url('socks5'), ofAgent);
+    const req = http.get({ host: 'origin.test', port: site.http, agent, ...ofRequest });
+    req.on('timeout', () => req.destroy(new Error('timeout')));
+    const [socket] = (await once(req, 'socket')) as [Socket];
+    expect(socket.timeout).toBeGreaterThanOrEqual(MAX);
+    req.on('response', (res) => res.resume());
+    await once(req, 'close');
+    agent.destroy();
+  });
 
-  test('given to setTimeout(), it fires neither in the handshake nor later', async () => {
+  test('fires neither in the handshake nor later when setTimeout() sets it', async () => {
     const agent = new SocksAgent(proxy.url('socks5'));
-    const req = http.get({ host: 'origin.test', port: web.http, agent });
+    const req = http.get({ host: 'origin.test', port: site.http, agent });
     req.setTimeout(timeout, () => req.destroy(new Error('timeout')));
     const [socket] = (await once(req, 'socket')) as [Socket];
     expect(socket.timeout).toBe(MAX);
@@ -70,14 +67,14 @@ describe.each(['5000', -1, Infinity, true, {}, 5n, '', null, NaN, 0, 0.5] as unk
       ['of an agent', { timeout }, {}],
       ['of a request', {}, { timeout }],
     ])(
-      'given as %s, it has the effect that it has with an agent of Node, before anything is dialled',
+      'has the effect that it has with an agent of Node, before anything is dialled, as an option %s',
       async (_, of, request) => {
         const server = await startScript([]);
         const nodes = new http.Agent(of);
         const ours = new SocksAgent(server.url('socks5'), of);
         const send = (agent: http.Agent, end = true) =>
           caught(() => {
-            const req = http.get({ host: '127.0.0.1', port: web.http, agent, ...request } as object);
+            const req = http.get({ host: '127.0.0.1', port: site.http, agent, ...request } as object);
             req.on('error', () => {});
             if (end) req.destroy();
           });
@@ -98,12 +95,12 @@ describe.each(['5000', -1, Infinity, true, {}, 5n, '', null, NaN, 0, 0.5] as unk
       },
     );
 
-    test('given to setTimeout(), it has the effect that it has with an agent of Node', async () => {
+    test('has the effect that it has with an agent of Node when setTimeout() sets it', async () => {
       const server = await startScript([]);
       const nodes = new http.Agent();
       const ours = new SocksAgent(server.url('socks5'));
       const send = (agent: http.Agent) => {
-        const req = http.get({ host: '127.0.0.1', port: web.http, agent }).on('error', () => {});
+        const req = http.get({ host: '127.0.0.1', port: site.http, agent }).on('error', () => {});
         const error = caught(() => req.setTimeout(timeout as number));
         req.destroy();
         return error;
@@ -118,7 +115,7 @@ describe.each(['5000', -1, Infinity, true, {}, 5n, '', null, NaN, 0, 0.5] as unk
 
 test('a bad timeout of a request that waited in the queue is its error alone', async () => {
   const agent = new SocksAgent(proxy.url('socks5'), { maxSockets: 1 });
-  const get = () => http.get({ host: 'origin.test', port: web.http, agent });
+  const get = () => http.get({ host: 'origin.test', port: site.http, agent });
   const first = get().on('error', () => {});
   const second = Object.assign(get(), { timeout: 'long' });
   const third = get();
@@ -162,7 +159,7 @@ const REFUSED: Readonly<Record<string, object>> = {
 /** The error that a request ends with, thrown or emitted. */
 async function failure(agent: http.Agent, options: object): Promise<unknown> {
   try {
-    const req = https.get({ host: '127.0.0.1', port: web.https, agent, ...options });
+    const req = https.get({ host: '127.0.0.1', port: site.https, agent, ...options });
     const [error] = (await once(req, 'error')) as [NodeJS.ErrnoException];
     return { name: error.name, code: error.code };
   } catch (error) {
@@ -170,11 +167,11 @@ async function failure(agent: http.Agent, options: object): Promise<unknown> {
   }
 }
 
-describe.each(Object.entries(REFUSED))('%s', (_, options) => {
+describe.each(Object.entries(REFUSED))('an option with %s', (_, options) => {
   test.each([
     ['of an agent', options, {}],
     ['of a request', {}, options],
-  ])('%s: the request has the error of https.Agent, and nothing stays open', async (__, of, request) => {
+  ])('%s gives the request the error of https.Agent, and leaves nothing open', async (__, of, request) => {
     const nodes = new https.Agent(of);
     const ours = new SocksAgent(proxy.url('socks5'), of);
     expect(await failure(ours, request)).toEqual(await failure(nodes, request));

@@ -18,3 +18,9 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 export function isFunction(value: unknown): value is (...values: never[]) => unknown {
   return typeof value === 'function';
 }
+
+/** The code of a system error, such as `ECONNRESET`. */
+export function codeOf(error: unknown): string | undefined {
+  const code = isObject(error) ? error['code'] : undefined;
+  return typeof code === 'string' ? code : undefined;
+}

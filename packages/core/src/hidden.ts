@@ -1,7 +1,7 @@
 // Passwords and TLS keys inside a proxy. They can be read and passed on, but nothing prints, logs or serialises them.
 
 import { check } from './errors.ts';
-import { withoutUndefined } from './given.ts';
+import { isObject, withoutUndefined } from './given.ts';
 
 const SECRET: readonly string[] = ['password', 'key', 'passphrase', 'pfx', 'session', 'ticketKeys'];
 
@@ -39,11 +39,11 @@ export function hide<T extends object>(value: T): T {
  *
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY` when a copy has lost the hidden fields
  */
-export function reveal<T extends object>(value: T): Partial<T> {
-  const { hidden, ...shown } = value as T & { readonly hidden: object };
-  const fields = secrets.get(hidden);
+export function reveal<T extends object>(value: T & { readonly hidden?: object }): Partial<T> {
+  const { hidden, ...shown } = value;
+  const fields = hidden && secrets.get(hidden);
   const lost =
     'this copy has lost its password or TLS keys: pass the proxy itself, a spread of it, or its URL';
-  check(hidden === undefined || fields !== undefined, 'PROXY', lost);
+  check(hidden === undefined || isObject(fields), 'PROXY', lost);
   return { ...fields, ...withoutUndefined<object>(shown) } as Partial<T>;
 }

@@ -161,8 +161,9 @@ const INSTEAD: readonly (readonly [name: RegExp, instead: string])[] = [
 ];
 
 function refuseUnknownFields(value: object): void {
-  const fields = value as Readonly<Record<string, unknown>>;
-  const unknown = fieldsOf(value).find((name) => !FIELDS.includes(name) && fields[name] !== undefined);
+  const unknown = fieldsOf(value).find(
+    (name) => !FIELDS.includes(name) && Reflect.get(value, name) !== undefined,
+  );
   if (unknown === undefined) return;
   const [, instead = FIELDS.join(', ')] = INSTEAD.find(([name]) => name.test(unknown)) ?? [];
   throw invalid('PROXY', `a proxy object has no field ${printField(unknown)}: write ${instead}`);

@@ -2,6 +2,7 @@
 
 import type { Destination } from './destination.ts';
 import { check } from './errors.ts';
+import { isFunction, isObject } from './given.ts';
 import { toProxy } from './proxy.ts';
 import type { ProxyLike, SocksProxy } from './proxy.ts';
 
@@ -55,5 +56,5 @@ function toChain(value: ProxyLike | readonly ProxyLike[]): readonly SocksProxy[]
 }
 
 export function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
-  return typeof (value as Partial<Promise<T>> | null | undefined)?.then === 'function';
+  return isObject(value) && isFunction(value['then']);
 }

@@ -1,6 +1,7 @@
 // Authentication methods as values: what follows the METHOD reply (RFC 1928 section 3), and which methods to offer.
 
 import { invalidOption, SocksError } from '../errors.ts';
+import { isFunction, isObject } from '../given.ts';
 import { hopError } from './step.ts';
 import type { Hop, Steps } from './step.ts';
 import { userpass } from './userpass.ts';
@@ -75,15 +76,15 @@ export function* authenticate(hop: Hop, method: AuthMethod): Steps<Encapsulation
 export function checkAuth(auth: unknown): void {
   if (auth === 'auto' || auth === 'required') return;
   if (!Array.isArray(auth)) throw invalidOption("auth is 'auto', 'required' or an array of methods");
-  const methods = auth as readonly Partial<AuthMethod>[];
-  const ids = methods.map((method) => method?.id);
+  const methods: readonly unknown[] = auth;
+  const ids = methods.map((method) => (isObject(method) ? method['id'] : undefined));
   // One octet counts the methods, and FF means none (RFC 1928 section 3).
   if (ids.length < 1 || ids.length > 255) throw invalidOption('auth lists 1 to 255 methods');
-  if (!ids.every((id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= 254)) {
+  if (!ids.every((id) => typeof id === 'number' && Number.isInteger(id) && id >= 0 && id <= 254)) {
     throw invalidOption('auth lists methods with an id from 0 to 254');
   }
   if (new Set(ids).size < ids.length) throw invalidOption('auth lists each method once');
-  if (!methods.every(({ authenticate: steps }) => typeof steps === 'function')) {
+  if (!methods.every((method) => isObject(method) && isFunction(method['authenticate']))) {
     throw invalidOption('auth lists methods with authenticate()');
   }
 }

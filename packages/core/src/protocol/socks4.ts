@@ -4,7 +4,7 @@ import { isIPv4 } from 'node:net';
 import { CD } from '../errors.ts';
 import type { SocksError } from '../errors.ts';
 import { encodeIPv4 } from './address.ts';
-import { broken, concat, hopError, hex, wrongProtocol } from './step.ts';
+import { broken, checkProtocol, hex, hopError } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 
 const VN = 0x04;
@@ -22,13 +22,13 @@ const NUL = Uint8Array.of(0);
  */
 export function encodeRequest4({ proxy, destination }: Hop): Uint8Array {
   const literal = isIPv4(destination.host);
-  return concat(
+  return Buffer.concat([
     Uint8Array.of(VN, CMD_CONNECT, destination.port >> 8, destination.port & 0xff),
     literal ? Uint8Array.from(encodeIPv4(destination.host)) : MARKER_4A,
     Buffer.from(proxy.credentials?.username ?? '', 'utf8'),
     NUL,
     ...(literal ? [] : [Buffer.from(destination.host, 'latin1'), NUL]),
-  );
+  ]);
 }
 
 /*
@@ -41,8 +41,7 @@ export function encodeRequest4({ proxy, destination }: Hop): Uint8Array {
 export function* request4(hop: Hop): Steps<Bound> {
   yield { write: encodeRequest4(hop) };
   const [vn = 0, cd = 0] = yield { read: 2, phase: 'request' };
-  const wrong = wrongProtocol(hop, vn, cd);
-  if (wrong) throw wrong;
+  checkProtocol(hop, vn, cd);
   if (vn !== 0x00 && vn !== 0x04) throw broken(hop, 'request', `VN ${hex(vn)} in the reply`);
   if (cd !== GRANTED) throw rejection(hop, cd);
   const [portHigh = 0, portLow = 0, ...ip] = yield { read: 6, phase: 'request' };

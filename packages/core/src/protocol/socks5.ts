@@ -6,7 +6,7 @@ import type { SocksError } from '../errors.ts';
 import { encodeAddress, readAddress } from './address.ts';
 import { authenticate, offeredMethods } from './method.ts';
 import type { AuthPolicy, Encapsulation } from './method.ts';
-import { broken, concat, hopError, hex, wrongProtocol } from './step.ts';
+import { broken, checkProtocol, hex, hopError } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 import { checkStatus, encodeUserpass } from './userpass.ts';
 
@@ -42,23 +42,14 @@ export function* request5(hop: Hop): Steps<Bound> {
 export function* pipelined5(hop: Hop): Steps<Bound> {
   const { credentials } = hop.proxy;
   const methods = [credentials ? METHOD.USERPASS : METHOD.NONE];
-  yield {
-    write: concat(
-      encodeGreeting(methods),
-      ...(credentials ? [encodeUserpass(credentials)] : []),
-      encodeRequest5(hop),
-    ),
-  };
+  const authentication = credentials ? [encodeUserpass(credentials)] : [];
+  yield { write: Buffer.concat([encodeGreeting(methods), ...authentication, encodeRequest5(hop)]) };
   let answer = yield { read: 2, phase: 'greeting' };
-  if (credentials) {
-    if (answer[0] !== 0x01) {
-      checkMethod(hop, methods, answer);
-      answer = yield { read: 2, phase: 'authentication' };
-    }
-    checkStatus(hop, answer);
-  } else {
+  if (!credentials || answer[0] !== 0x01) {
     checkMethod(hop, methods, answer);
+    if (credentials) answer = yield { read: 2, phase: 'authentication' };
   }
+  if (credentials) checkStatus(hop, answer);
   return yield* readReply5(hop);
 }
 
@@ -79,8 +70,7 @@ function encodeGreeting(methods: readonly number[]): Uint8Array {
  *     +-----+--------+
  */
 function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]: Uint8Array): number {
-  const wrong = wrongProtocol(hop, ver, method);
-  if (wrong) throw wrong;
+  checkProtocol(hop, ver, method);
   if (ver !== VER) throw broken(hop, 'greeting', `VER ${hex(ver)} in the METHOD reply`);
   if (method === METHOD.NONE_ACCEPTABLE) {
     throw hopError(hop, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
@@ -101,7 +91,10 @@ function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]
  *     +-----+-----+-----+------+----------+----------+
  */
 function encodeRequest5({ destination }: Hop): Uint8Array {
-  return concat(Uint8Array.of(VER, CMD_CONNECT, RSV), encodeAddress(destination.host, destination.port));
+  return Buffer.concat([
+    Uint8Array.of(VER, CMD_CONNECT, RSV),
+    encodeAddress(destination.host, destination.port),
+  ]);
 }
 
 /*
@@ -122,9 +115,8 @@ function* readReply5(hop: Hop): Steps<Bound> {
 }
 
 function refusal(hop: Hop, rep: number): SocksError {
-  const code = REP[rep] ?? 'ERR_SOCKS_UNASSIGNED_REPLY';
-  const hint = usualReason(hop, rep);
-  return hopError(hop, code, { phase: 'request', detail: `REP ${hex(rep)}`, reply: rep, hint });
+  const details = { detail: `REP ${hex(rep)}`, reply: rep, hint: usualReason(hop, rep) };
+  return hopError(hop, REP[rep] ?? 'ERR_SOCKS_UNASSIGNED_REPLY', { phase: 'request', ...details });
 }
 
 // What known servers usually mean by a REP.

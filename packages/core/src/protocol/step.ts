@@ -25,10 +25,7 @@ export type Step =
 export type Steps<Result> = Generator<Step, Result, Uint8Array>;
 
 /** The address a proxy says it is connected from: BND.ADDR and BND.PORT. Information only; often zeros. */
-export interface Bound {
-  readonly host: string;
-  readonly port: number;
-}
+export type Bound = Pick<Destination, 'host' | 'port'>;
 
 /** One proxy of a chain, and the destination that is requested of it. The host has passed `parseHost`. */
 export interface Hop {
@@ -53,40 +50,36 @@ export function broken(hop: Hop, phase: SocksPhase, detail: string): SocksError 
   return hopError(hop, 'ERR_SOCKS_PROTOCOL', { phase, detail });
 }
 
-/**
- * Recognises, on the first two bytes of a server, the peers most often found on a wrong port.
- * SOCKS4 answers a greeting with its own reply; a SOCKS5 server answers a SOCKS4 request with `05 ff`.
- */
-export function wrongProtocol(hop: Hop, first: number, second: number): SocksError | undefined {
-  const { proxy } = hop;
-  const phase = proxy.version === 4 ? 'request' : 'greeting';
-  const wrong = (detail: string, hint: string): SocksError =>
-    hopError(hop, 'ERR_SOCKS_WRONG_PROTOCOL', { phase, detail, hint });
-  if (first === 0x48 && second === 0x54) {
-    return wrong(
-      'http',
-      'an HTTP server or HTTP proxy answers on this port: use the SOCKS port of the proxy',
-    );
-  }
-  if (first === 0x53 && second === 0x53) {
-    const hint = 'an SSH server answers on this port: run ssh -D 1080 and use socks5://127.0.0.1:1080';
-    return hopError(hop, 'ERR_SOCKS_PROTOCOL', { phase, detail: 'ssh', hint });
-  }
-  if ((first === 0x15 || first === 0x16) && second === 0x03)
-    return wrong(
-      'tls',
-      'a TLS server answers on this port: use socks5s:// if it is a SOCKS proxy behind TLS',
-    );
-  if (proxy.version === 4 && first === 0x05)
-    return wrong('socks5', 'the proxy speaks SOCKS5 only: use socks5://');
-  if (proxy.version === 5 && (first === 0x00 || first === 0x04) && second >= 90 && second <= 93) {
-    return wrong('socks4', 'the proxy speaks SOCKS4 only: use socks4a:// or socks4://');
-  }
-  return undefined;
+/** What to use instead of the peers most often found on a wrong port. */
+const INSTEAD = {
+  http: 'an HTTP server or HTTP proxy answers on this port: use the SOCKS port of the proxy',
+  ssh: 'an SSH server answers on this port: run ssh -D 1080 and use socks5://127.0.0.1:1080',
+  tls: 'a TLS server answers on this port: use socks5s:// if it is a SOCKS proxy behind TLS',
+  socks5: 'the proxy speaks SOCKS5 only: use socks5://',
+  socks4: 'the proxy speaks SOCKS4 only: use socks4a:// or socks4://',
+} as const;
+
+/** @throws SocksError when the first two bytes of the server show another protocol */
+export function checkProtocol(hop: Hop, first: number, second: number): void {
+  const { version } = hop.proxy;
+  const detail = otherProtocol(version, first, second);
+  if (detail === undefined) return;
+  const code = detail === 'ssh' ? 'ERR_SOCKS_PROTOCOL' : 'ERR_SOCKS_WRONG_PROTOCOL';
+  throw hopError(hop, code, {
+    phase: version === 4 ? 'request' : 'greeting',
+    detail,
+    hint: INSTEAD[detail],
+  });
 }
 
-export function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  return Buffer.concat(parts);
+/** SOCKS4 answers a greeting with its own reply; a SOCKS5 server answers a SOCKS4 request with `05 ff`. */
+function otherProtocol(version: 4 | 5, first: number, second: number): keyof typeof INSTEAD | undefined {
+  if (first === 0x48 && second === 0x54) return 'http';
+  if (first === 0x53 && second === 0x53) return 'ssh';
+  if ((first === 0x15 || first === 0x16) && second === 0x03) return 'tls';
+  if (version === 4) return first === 0x05 ? 'socks5' : undefined;
+  const isReply4 = (first === 0x00 || first === 0x04) && second >= 90 && second <= 93;
+  return isReply4 ? 'socks4' : undefined;
 }
 
 export function hex(byte: number): string {

@@ -1,7 +1,7 @@
 // Username/password authentication, RFC 1929: method 02.
 
 import type { SocksCredentials } from '../proxy.ts';
-import { broken, concat, hopError } from './step.ts';
+import { broken, hopError } from './step.ts';
 import type { Hop, Steps } from './step.ts';
 
 const VER = 0x01;
@@ -16,7 +16,7 @@ const SUCCESS = 0x00;
  */
 export function encodeUserpass({ username, password = '' }: SocksCredentials): Uint8Array {
   const [uname, passwd] = [Buffer.from(username, 'utf8'), Buffer.from(password, 'utf8')];
-  return concat(Uint8Array.of(VER, uname.length), uname, Uint8Array.of(passwd.length), passwd);
+  return Buffer.concat([Uint8Array.of(VER, uname.length), uname, Uint8Array.of(passwd.length), passwd]);
 }
 
 export function* userpass(hop: Hop, credentials: SocksCredentials): Steps<void> {

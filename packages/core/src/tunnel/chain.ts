@@ -4,6 +4,7 @@
 import { isOnion } from '../destination.ts';
 import type { Destination } from '../destination.ts';
 import { check, SocksError } from '../errors.ts';
+import { codeOf } from '../given.ts';
 import { checkHop } from '../protocol/handshake.ts';
 import type { Hop } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
@@ -94,8 +95,7 @@ export async function requestTunnel(
  */
 function wasNotReceived(error: unknown): boolean {
   if (!(error instanceof SocksError) || error.code !== 'ERR_SOCKS_PROXY_CLOSED' || error.detail) return false;
-  const { code = '' } = (error.cause ?? {}) as NodeJS.ErrnoException;
-  return code === 'ECONNRESET' || code === 'EPIPE';
+  return ['ECONNRESET', 'EPIPE'].includes(codeOf(error.cause) ?? '');
 }
 
 /** True if another address can succeed: only when the proxy failed to connect to this one. */

@@ -65,7 +65,7 @@ export async function connect(
 
 /** Destroys the socket that was handed in. This is needed for failures that come before an attempt owns it. */
 export function destroySocket(options: ConnectOptions): void {
-  const { socket } = (options ?? {}) as Partial<ConnectOptions>;
+  const socket = options?.socket;
   if (typeof socket?.destroy !== 'function') return;
   // A socket that is destroyed already gets the listener too: its error may still come.
   socket.on?.('error', () => {});
@@ -99,7 +99,7 @@ export async function open(
       progress.enter('destination-tls');
       await secure(connection, parsed, tls);
     }
-    options.prepare?.(connection.stream as Socket);
+    options.prepare?.(connection.stream);
     const tunnel = { socket: release(connection, chain, attempt), bound };
     trace('end', chain, parsed, progress, { bound });
     return tunnel;
@@ -136,7 +136,7 @@ async function openDirectly(destination: Destination, attempt: Attempt): Promise
     throw hopError({ destination }, 'ERR_SOCKS_INVALID_DESTINATION', { phase: 'input', detail });
   }
   const connection = await dial(destination, attempt);
-  const { localAddress = '', localPort = 0 } = connection.stream as Socket;
+  const { localAddress = '', localPort = 0 } = connection.stream;
   return { connection, bound: { host: localAddress, port: localPort } };
 }
 

@@ -16,10 +16,13 @@ type Begin<T> = (resolve: (value: T) => void, reject: (reason: unknown) => void)
 const ignore = (): void => {};
 
 export class Connection {
+  /** The outermost layer. Some are no `net.Socket`: methods that only a `net.Socket` has are called with `?.`. */
+  stream: Socket;
+  /** Why the connection has ended, if it has. */
+  ended: { readonly reason: unknown } | undefined;
   /** The socket first, the outermost layer last. */
-  readonly #layers: Duplex[] = [];
+  readonly #layers: Socket[] = [];
   readonly #onEnd: ((reason: unknown) => void) | undefined;
-  #ended: { readonly reason: unknown } | undefined;
   /** Rejects the present wait. There is one at most. */
   #interrupt: ((reason: unknown) => void) | undefined;
   #leaveAttempt: (() => void) | undefined;
@@ -29,27 +32,20 @@ export class Connection {
   /** @param onEnd called once, when the connection has failed, was closed or was destroyed */
   constructor(stream: Duplex, onEnd?: (reason: unknown) => void) {
     this.#onEnd = onEnd;
-    this.wrap(stream);
-  }
-
-  /** The outermost layer. */
-  get stream(): Duplex {
-    return this.#layers.at(-1) as Duplex;
-  }
-
-  /** Why the connection has ended, if it has. */
-  get ended(): { readonly reason: unknown } | undefined {
-    return this.#ended;
+    this.stream = this.wrap(stream);
   }
 
   /** Puts a layer over the present one. */
-  wrap(stream: Duplex): void {
+  wrap(layer: Duplex): Socket {
+    const stream = layer as Socket;
     // The layer above reports why the layer below ended. An empty listener stays on the layer below, so that its error
     // is never uncaught.
     this.#layers.at(-1)?.on('error', ignore).off('error', this.destroy).off('close', this.#onClose);
     this.#layers.push(stream);
+    this.stream = stream;
     stream.on('error', this.destroy).on('close', this.#onClose);
     if (stream.destroyed) this.destroy(stream.errored ?? new StreamClosed());
+    return stream;
   }
 
   /** Makes the connection part of this attempt alone: it is destroyed when the attempt stops. */
@@ -61,8 +57,8 @@ export class Connection {
 
   /** Idempotent. The present wait and all later ones reject with the first reason. */
   readonly destroy = (reason: unknown): void => {
-    if (this.#ended) return;
-    this.#ended = { reason };
+    if (this.ended) return;
+    this.ended = { reason };
     this.received += this.stream.readableLength;
     for (const layer of this.#layers.toReversed()) if (!layer.destroyed) layer.destroy();
     this.#interrupt?.(reason);
@@ -78,14 +74,14 @@ export class Connection {
    */
   release(): Socket {
     if (this.stream.destroyed) this.destroy(this.stream.errored ?? new StreamClosed());
-    if (this.#ended) throw this.#ended.reason;
+    if (this.ended) throw this.ended.reason;
     this.#leaveAttempt?.();
-    return this.stream.off('error', this.destroy).off('close', this.#onClose) as Socket;
+    return this.stream.off('error', this.destroy).off('close', this.#onClose);
   }
 
   /** Sets whether the connection keeps the process alive. A standby connection does not. */
   keepAlive(yes: boolean): void {
-    for (const layer of this.#layers as Partial<Socket>[]) layer[yes ? 'ref' : 'unref']?.();
+    for (const layer of this.#layers) layer[yes ? 'ref' : 'unref']?.();
   }
 
   write(bytes: Uint8Array): void {
@@ -98,7 +94,7 @@ export class Connection {
    * connection ends first.
    */
   readExactly(count: number): Uint8Array | Promise<Uint8Array> {
-    const bytes = this.#ended ? undefined : this.#read(count);
+    const bytes = this.ended ? undefined : this.#read(count);
     return (
       bytes ??
       this.wait((resolve) =>
@@ -130,7 +126,7 @@ export class Connection {
    */
   wait<T>(begin: Begin<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      if (this.#ended) return reject(this.#ended.reason);
+      if (this.ended) return reject(this.ended.reason);
       let settled = false;
       let stop: (() => unknown) | void;
       const settle =
@@ -163,7 +159,7 @@ export class Connection {
 
   #read(count: number): Uint8Array | undefined {
     if (count === 0) return new Uint8Array();
-    const bytes = this.stream.read(count) as Buffer | null;
+    const bytes: Buffer | null = this.stream.read(count);
     this.received += bytes?.length ?? 0;
     if (bytes?.length === count) return bytes;
     // At the end of the stream, read() gives what is left, however little.

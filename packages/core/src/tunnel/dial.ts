@@ -1,38 +1,45 @@
 // Dials a proxy, or a destination directly, over TCP or a Unix socket; then speaks TLS to the proxy if it has to.
 
 import { connect } from 'node:net';
-import type { NetConnectOpts, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Destination } from '../destination.ts';
 import { invalidOption } from '../errors.ts';
 import type { SocksErrorCode } from '../errors.ts';
 import { reveal } from '../hidden.ts';
-import { withoutUndefined } from '../given.ts';
+import { codeOf, withoutUndefined } from '../given.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import { Connection } from './connection.ts';
 import { lookUpToDial } from './lookup.ts';
 import { secure, withSecureContext } from './secure.ts';
 
-/** @throws SocksError `ERR_SOCKS_PROXY_UNREACHABLE` */
-export async function dialProxy(proxy: SocksProxy, attempt: Attempt): Promise<Connection> {
-  try {
-    return await dial(proxy, attempt);
-  } catch (error) {
-    throw toProxyError('ERR_SOCKS_PROXY_UNREACHABLE', error, attempt);
-  }
-}
-
-/** @throws SocksError `ERR_SOCKS_PROXY_TLS` */
-export async function secureProxy(
-  connection: Connection,
+/**
+ * Dials a proxy, unless there is a connection to it already, and speaks TLS to it if it has to.
+ *
+ * @throws SocksError `ERR_SOCKS_PROXY_UNREACHABLE`, `ERR_SOCKS_PROXY_TLS`; the reason of the attempt, if it has stopped
+ */
+export async function connectToProxy(
+  existing: Connection | undefined,
   proxy: SocksProxy,
   attempt: Attempt,
-): Promise<void> {
-  attempt.progress.enter('proxy-tls');
+): Promise<Connection> {
+  let code: SocksErrorCode = 'ERR_SOCKS_PROXY_UNREACHABLE';
   try {
-    await secure(connection, proxy, withSecureContext(reveal(proxy.tls ?? {})));
+    const connection = existing ?? (await dial(proxy, attempt));
+    if (proxy.tls) {
+      code = 'ERR_SOCKS_PROXY_TLS';
+      attempt.progress.enter('proxy-tls');
+      await secure(connection, proxy, withSecureContext(reveal(proxy.tls)));
+    }
+    return connection;
   } catch (error) {
-    throw toProxyError('ERR_SOCKS_PROXY_TLS', error, attempt);
+    // The attempt may have stopped after the connection failed.
+    attempt.throwIfStopped();
+    const detail = codeOf(error);
+    if (detail === 'ERR_INVALID_ARG_VALUE') throw error;
+    const hint =
+      detail === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'the proxy answers without TLS: use socks5://' : undefined;
+    throw attempt.progress.error(code, { cause: error, detail, hint });
   }
 }
 
@@ -53,11 +60,13 @@ export async function dial(
     keepAliveInitialDelay: 60_000,
     ...(lookup && { lookup: lookUpToDial(lookup) }),
     ...(tcp && withoutUndefined(tcp)),
-    ...(path === undefined ? { host, port, path } : { path }),
+    host,
+    port,
+    ...(path !== undefined && { path }),
   };
   let socket: Socket;
   try {
-    socket = connect(options as NetConnectOpts);
+    socket = connect(options);
   } catch (error) {
     throw invalidOption(`tcp: ${(error as Error).message}`, error);
   }
@@ -68,14 +77,4 @@ export async function dial(
   await connection.opened('connect');
   socket.off('connectionAttempt', unref);
   return connection;
-}
-
-/** @throws the reason of the attempt, if it has stopped, which it may have done after the connection failed */
-function toProxyError(code: SocksErrorCode, cause: unknown, attempt: Attempt): unknown {
-  attempt.throwIfStopped();
-  const { code: detail } = cause as NodeJS.ErrnoException;
-  if (detail === 'ERR_INVALID_ARG_VALUE') return cause;
-  const plain =
-    detail === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'the proxy answers without TLS: use socks5://' : undefined;
-  return attempt.progress.error(code, { cause, detail, hint: plain });
 }

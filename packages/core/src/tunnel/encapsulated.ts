@@ -16,7 +16,7 @@ export class EncapsulatedSocket extends Duplex {
 
   constructor(inner: Duplex, encapsulation: Encapsulation) {
     // As in the socket below: if that one ends itself when its peer ends, this stream must not stay half open.
-    super({ allowHalfOpen: (inner as Partial<Socket>).allowHalfOpen ?? true });
+    super({ allowHalfOpen: inner.allowHalfOpen });
     this.#encapsulation = encapsulation;
     this.#inner = new Connection(inner, (reason) => {
       // After the end of the stream below, its last frames are still to be read here.
@@ -89,7 +89,7 @@ export class EncapsulatedSocket extends Duplex {
   }
 
   #tell(what: (socket: Partial<Socket>) => void): this {
-    what(this.#inner.stream as Partial<Socket>);
+    what(this.#inner.stream);
     return this;
   }
 }

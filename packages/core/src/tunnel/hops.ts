@@ -9,7 +9,7 @@ import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import { StreamClosed } from './connection.ts';
 import type { Connection } from './connection.ts';
-import { dialProxy, secureProxy } from './dial.ts';
+import { connectToProxy } from './dial.ts';
 import { drive } from './drive.ts';
 import { EncapsulatedSocket } from './encapsulated.ts';
 
@@ -24,6 +24,12 @@ export function toHops(chain: readonly SocksProxy[], destination: Destination): 
   return chain.map((proxy, i) => ({ proxy, destination: chain[i + 1] ?? destination }));
 }
 
+export function lastOf(hops: readonly Hop[]): Hop {
+  const last = hops.at(-1);
+  if (!last) throw new RangeError('a chain has at least one hop');
+  return last;
+}
+
 /** Connects to the last proxy of the chain, with negotiation done at every hop, or at every hop but the last. */
 export async function negotiateHops(
   hops: readonly Hop[],
@@ -34,8 +40,7 @@ export async function negotiateHops(
   for (const [i, hop] of hops.entries()) {
     const isLast = i === hops.length - 1;
     attempt.progress.enter('dial', hop);
-    connection ??= await dialProxy(hop.proxy, attempt);
-    if (hop.proxy.tls) await secureProxy(connection, hop.proxy, attempt);
+    connection = await connectToProxy(connection, hop.proxy, attempt);
     if (isLast && !negotiateLast) break;
     const encapsulation = await perform(negotiate(hop, attempt.options.auth ?? 'auto'), connection, attempt);
     if (encapsulation) connection.wrap(new EncapsulatedSocket(connection.stream, encapsulation));
@@ -51,7 +56,7 @@ export async function requestLast(
   attempt: Attempt,
   toSteps: (hop: Hop) => Steps<Bound> = request,
 ): Promise<Opened> {
-  const hop = hops.at(-1) as Hop;
+  const hop = lastOf(hops);
   attempt.progress.enter('request', hop);
   return { connection, bound: await perform(toSteps(hop), connection, attempt) };
 }

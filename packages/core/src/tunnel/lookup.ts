@@ -1,9 +1,10 @@
 // Resolves names on this side: destinations for proxies with dns: 'local', and names that are dialled.
 
+import type { LookupOptions } from 'node:dns';
 import { isIP, isIPv4 } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import { isName, isSocks4aMarker } from '../destination.ts';
-import type { SocksError } from '../errors.ts';
+import { codeOf, isObject } from '../given.ts';
 import type { Hop } from '../protocol/step.ts';
 import type { Attempt } from './attempt.ts';
 
@@ -34,64 +35,62 @@ export async function resolveHops(
 async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
   const { lookup = process.getBuiltinModule('node:dns').lookup } = attempt.options;
   attempt.progress.enter('lookup', hop);
-  const onlyIPv4 = hop.proxy.version === 4;
-  const failed = (details: { cause?: unknown; detail?: string }): SocksError =>
-    attempt.progress.error('ERR_SOCKS_LOOKUP', details);
-
-  const answer = new Promise<readonly string[]>((resolve, reject) => {
-    lookup(hop.destination.host, { all: true, family: onlyIPv4 ? 4 : 0 }, (error, found) => {
-      if (error) reject(error);
-      else resolve(addressesIn(found));
-    });
-  });
+  const isSocks4 = hop.proxy.version === 4;
   let found: readonly string[];
   try {
-    found = await attempt.race(answer);
+    const options = { all: true, family: isSocks4 ? 4 : 0 };
+    found = await attempt.race(addressesOf(lookup, hop.destination.host, options));
   } catch (cause) {
     attempt.throwIfStopped();
-    const { code = 'failed' } = (cause ?? {}) as NodeJS.ErrnoException;
-    throw failed({ cause, detail: onlyIPv4 ? `${code}; SOCKS4 needs an A record` : code });
+    const code = codeOf(cause) ?? 'failed';
+    const detail = isSocks4 ? `${code}; SOCKS4 needs an A record` : code;
+    throw attempt.progress.error('ERR_SOCKS_LOOKUP', { cause, detail });
   }
-  const usable = found.filter((address) => isUsable(address, onlyIPv4));
+  // An address is checked as a destination is: it has no zone, and is not the mark of SOCKS4A.
+  const usable = found.filter((address) =>
+    isSocks4 ? isIPv4(address) && !isSocks4aMarker(address) : !address.includes('%'),
+  );
   if (usable.length > 0) return usable;
   const none = found.length === 0 ? 'the look-up gave no IP address' : 'no address that SOCKS can carry';
-  throw failed({
-    detail: onlyIPv4 ? 'no A record, and SOCKS4 carries IPv4 only: use socks4a:// or socks5://' : none,
+  throw attempt.progress.error('ERR_SOCKS_LOOKUP', {
+    detail: isSocks4 ? 'no A record, and SOCKS4 carries IPv4 only: use socks4a:// or socks5://' : none,
   });
-}
-
-/** Checks an address of a look-up as destinations are checked: it has no zone, and is not the mark of SOCKS4A. */
-function isUsable(address: string, onlyIPv4: boolean): boolean {
-  return onlyIPv4 ? isIPv4(address) && !isSocks4aMarker(address) : !address.includes('%');
 }
 
 /**
  * A look-up function may answer with one address even when it is asked for all. Answers that are not addresses are left
  * out.
  */
-function addressesIn(found: unknown): readonly string[] {
-  const all: readonly unknown[] = Array.isArray(found) ? found : [{ address: found }];
-  return all
-    .map((one) => String((one as { address?: unknown } | null)?.address))
-    .filter((text) => isIP(text) !== 0);
+function addressesOf(
+  lookup: LookupFunction,
+  host: string,
+  options: LookupOptions,
+): Promise<readonly string[]> {
+  return new Promise((resolve, reject) => {
+    lookup(host, options, (error, found) => {
+      if (error) return reject(error);
+      const all: readonly unknown[] = Array.isArray(found) ? found : [{ address: found }];
+      const texts = all.map((one) => String(isObject(one) && one['address']));
+      resolve(texts.filter((text) => isIP(text) !== 0));
+    });
+  });
 }
 
 /**
  * Wraps a look-up function for `net.connect`, which would throw inside its callback for an answer without an address.
  */
 export function lookUpToDial(lookup: LookupFunction): LookupFunction {
-  return (host, options, done) => {
-    const answer: typeof done = (error, found) => {
-      const all = addressesIn(found).map((address) => ({ address, family: isIP(address) }));
-      const [first] = all;
-      const none = first ? null : Object.assign(new Error(`no address of ${host}`), { code: 'ENOTFOUND' });
-      if (options.all) done(error ?? none, all);
-      else done(error ?? none, first?.address ?? '', first?.family);
-    };
+  return async (host, options, done) => {
+    let found: readonly string[];
     try {
-      lookup(host, options, answer);
+      found = await addressesOf(lookup, host, options);
     } catch (error) {
-      done(error as Error, []);
+      return done(error as Error, []);
     }
+    const all = found.map((address) => ({ address, family: isIP(address) }));
+    const [first] = all;
+    if (!first) done(Object.assign(new Error(`no address of ${host}`), { code: 'ENOTFOUND' }), []);
+    else if (options.all) done(null, all);
+    else done(null, first.address, first.family);
   };
 }

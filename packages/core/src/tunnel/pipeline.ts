@@ -12,7 +12,7 @@ import { printProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
-import { negotiateHops, requestLast } from './hops.ts';
+import { lastOf, negotiateHops, requestLast } from './hops.ts';
 import type { Opened } from './hops.ts';
 
 /**
@@ -57,7 +57,7 @@ export async function requestPipelined(
   if (attempt.existing) return opening;
 
   // In one segment, one method is offered. Message by message, `auto` may offer a second one.
-  const { proxy } = hops.at(-1) as Hop;
+  const { proxy } = lastOf(hops);
   const otherMethods = proxy.credentials !== undefined && attempt.options.auth !== 'required';
   const first = outcomeOf(opening, pipelined, otherMethods);
   const early = await within(Math.max(ALONE.least, ALONE.dials * took), first);

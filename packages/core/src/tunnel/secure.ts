@@ -53,7 +53,7 @@ export async function secure(
     for (const listener of left) stream.off('close', listener as () => void);
     throw error;
   }
-  if (!(stream instanceof Socket)) passOnRef(secured, stream as Partial<Socket>);
+  if (!(stream instanceof Socket)) passOnRef(secured, stream);
   connection.wrap(secured);
   onSocket?.(secured);
   try {

@@ -47,9 +47,9 @@ export class Standby {
       if (!found) return undefined;
       found.state = 'reserved';
       await new Promise<void>((resolve) => void setImmediate(resolve));
-      if (found.state !== 'reserved') continue;
+      const { connection } = found;
+      if (found.state !== 'reserved' || !connection) continue;
       this.#finish(found);
-      const connection = found.connection as Connection;
       connection.belongTo(attempt).keepAlive(true);
       connection.interrupt();
       return connection;
