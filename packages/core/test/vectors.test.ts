@@ -12,7 +12,7 @@ import type { Bound, Steps } from '../src/protocol/step.ts';
 import type { SocksProxy } from '../src/proxy.ts';
 import { Attempt } from '../src/tunnel/attempt.ts';
 import { Connection } from '../src/tunnel/connection.ts';
-import { perform } from '../src/tunnel/hops.ts';
+import { drive } from '../src/tunnel/drive.ts';
 
 const NO_CREDENTIALS: SocksProxy = { version: 5, host: 'proxy.test', port: 1080, dns: 'remote' };
 const SOCKS4A: SocksProxy = { ...NO_CREDENTIALS, version: 4 };
@@ -65,7 +65,7 @@ async function runOver(steps: Steps<Bound>, pieces: Buffer[], eof: boolean) {
     },
   });
   const connection = new Connection(stream);
-  const bound = await perform(steps, connection, new Attempt({}));
+  const bound = await drive(steps, connection, new Attempt({}));
   connection.release();
   const rest: Buffer[] = [];
   for await (const chunk of stream) rest.push(chunk as Buffer);

@@ -1,34 +1,26 @@
 // One listener on each AbortSignal, shared by all attempts that the signal can end. With eleven listeners Node would
 // warn of a leak.
 
-interface Listening {
-  readonly callbacks: Set<() => void>;
-  readonly stop: () => void;
-}
-
-const signals = new WeakMap<AbortSignal, Listening>();
+const signals = new WeakMap<AbortSignal, ReturnType<typeof listen>>();
 
 /** Calls back when the signal aborts, and returns a function that removes the callback. */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
-  const { callbacks, stop } = signals.get(signal) ?? listen(signal);
+  const { callbacks, listener } = signals.get(signal) ?? listen(signal);
   callbacks.add(callback);
   return () => {
     callbacks.delete(callback);
-    if (callbacks.size === 0) stop();
+    if (callbacks.size > 0) return;
+    signal.removeEventListener('abort', listener);
+    signals.delete(signal);
   };
 }
 
-function listen(signal: AbortSignal): Listening {
+function listen(signal: AbortSignal) {
   const callbacks = new Set<() => void>();
   const listener = (): void => {
     for (const callback of callbacks) callback();
   };
-  const stop = (): void => {
-    signal.removeEventListener('abort', listener);
-    signals.delete(signal);
-  };
-  const listening = { callbacks, stop };
   signal.addEventListener('abort', listener);
-  signals.set(signal, listening);
-  return listening;
+  signals.set(signal, { callbacks, listener });
+  return { callbacks, listener };
 }

@@ -11,9 +11,9 @@ export class StreamClosed extends Error {
   readonly code = 'ECONNRESET';
 }
 
-type Begin<T> = (resolve: (value: T) => void, reject: (reason: unknown) => void) => (() => unknown) | void;
-
 const ignore = (): void => {};
+
+const READ_EVENTS = ['readable', 'end'] as const;
 
 export class Connection {
   /** The outermost layer. Some are no `net.Socket`: methods that only a `net.Socket` has are called with `?.`. */
@@ -23,7 +23,7 @@ export class Connection {
   /** The socket first, the outermost layer last. */
   readonly #layers: Socket[] = [];
   readonly #onEnd: ((reason: unknown) => void) | undefined;
-  /** Rejects the present wait. There is one at most. */
+  /** Rejects the present wait, of which there is one at most; has no effect when that is over. */
   #interrupt: ((reason: unknown) => void) | undefined;
   #leaveAttempt: (() => void) | undefined;
   /** Bytes that have come since the last `write()`. */
@@ -95,60 +95,52 @@ export class Connection {
    */
   readExactly(count: number): Uint8Array | Promise<Uint8Array> {
     const bytes = this.ended ? undefined : this.#read(count);
-    return (
-      bytes ??
-      this.wait((resolve) =>
-        this.#listen(() => {
-          const more = this.#read(count);
-          if (more) resolve(more);
-        }),
-      )
-    );
+    return bytes ?? this.until(READ_EVENTS, () => this.#read(count));
   }
 
   /** True as soon as there is a byte to read; false at the end of the stream. */
-  hasMore(): Promise<boolean> {
-    return this.wait((resolve) => {
-      const look = (): void => {
-        if (this.stream.readableLength > 0) resolve(true);
-        else if (this.stream.readableEnded) resolve(false);
-        else this.stream.read(0); // at the end of the stream, this causes the event 'end'
-      };
-      const stop = this.#listen(look);
-      look();
-      return stop;
-    });
+  hasMore(): boolean | Promise<boolean> {
+    const look = (): boolean | undefined => {
+      if (this.stream.readableLength > 0) return true;
+      if (this.stream.readableEnded) return false;
+      this.stream.read(0); // at the end of the stream, this causes the event 'end'
+      return undefined;
+    };
+    return look() ?? this.until(READ_EVENTS, look);
   }
 
   /**
-   * Waits until `begin` resolves or rejects. `begin` may return a function that removes its listeners. Rejects with the
-   * reason of the connection if the connection ends first.
+   * Calls `look` at each of these events of the outermost layer, until it returns a value. Rejects with the reason of
+   * the connection if the connection ends first.
    */
-  wait<T>(begin: Begin<T>): Promise<T> {
+  until<T>(events: readonly string[], look: () => T | undefined): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.ended) return reject(this.ended.reason);
-      let settled = false;
-      let stop: (() => unknown) | void;
-      const settle =
-        <V>(finish: (value: V) => void) =>
-        (value: V): void => {
-          settled = true;
-          this.#interrupt = undefined;
-          stop?.();
-          finish(value);
-        };
-      const fail = settle(reject);
-      this.#interrupt = fail;
-      stop = begin(settle(resolve), fail);
-      if (settled) stop?.();
+      const { stream } = this;
+      const stop = (): void => {
+        for (const event of events) stream.off(event, listener);
+      };
+      const listener = (): void => {
+        const found = look();
+        if (found === undefined) return;
+        stop();
+        resolve(found);
+      };
+      this.#interrupt = (reason) => {
+        stop();
+        reject(reason);
+      };
+      for (const event of events) stream.on(event, listener);
     });
   }
 
-  /** Waits for an event of the outermost layer, such as `connect`. */
-  opened(event: string): Promise<void> {
-    return this.wait((resolve) => {
-      this.stream.on(event, resolve);
-      return () => this.stream.off(event, resolve);
+  /** Settles as the promise does, or rejects with the reason of the connection if the connection ends first. */
+  race<T>(promise: PromiseLike<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.ended) return reject(this.ended.reason);
+      this.#interrupt = reject;
+      // oxlint-disable-next-line promise/prefer-await-to-then -- two outcomes, one promise
+      promise.then(resolve, reject);
     });
   }
 
@@ -165,10 +157,5 @@ export class Connection {
     // At the end of the stream, read() gives what is left, however little.
     if (bytes || this.stream.readableEnded) this.destroy(new StreamClosed());
     return undefined;
-  }
-
-  #listen(callback: () => void): () => void {
-    this.stream.on('readable', callback).on('end', callback);
-    return () => this.stream.off('readable', callback).off('end', callback);
   }
 }

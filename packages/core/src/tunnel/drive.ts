@@ -1,15 +1,22 @@
 // Carries out steps in order: those of a handshake, or those that read one frame of an encapsulation.
 
+import type { SocksPhase } from '../errors.ts';
 import type { Steps } from '../protocol/step.ts';
+import type { Attempt } from './attempt.ts';
+import { StreamClosed } from './connection.ts';
 import type { Connection } from './connection.ts';
-import type { Progress } from './progress.ts';
 
 const NOTHING: Uint8Array = new Uint8Array();
 
+/**
+ * @param attempt the attempt at a tunnel to which the handshake belongs; none for frames
+ * @throws what the steps throw. When the connection ends before they are done: SocksError `ERR_SOCKS_PROXY_CLOSED`, or
+ * without an attempt the reason of the connection
+ */
 export async function drive<Result>(
   steps: Steps<Result>,
   connection: Connection,
-  progress?: Progress,
+  attempt?: Attempt,
 ): Promise<Result> {
   try {
     let step = steps.next(NOTHING);
@@ -19,30 +26,41 @@ export async function drive<Result>(
         connection.write(value.write);
         step = steps.next(NOTHING);
       } else if ('read' in value) {
-        if (progress && value.phase !== progress.phase) progress.enter(value.phase);
+        if (value.phase !== attempt?.progress.phase) attempt?.progress.enter(value.phase);
         const bytes = connection.readExactly(value.read);
         step = steps.next(bytes instanceof Promise ? await bytes : bytes);
       } else {
-        const failed = await connection.wait<{ readonly reason: unknown } | undefined>((resolve) => {
-          value.wait.then(
-            () => resolve(undefined),
-            (reason: unknown) => resolve({ reason }),
-          );
-        });
-        step = failed ? steps.throw(failed.reason) : steps.next(NOTHING);
+        try {
+          await connection.race(value.wait);
+          step = steps.next(NOTHING);
+        } catch (reason) {
+          if (reason === connection.ended?.reason) throw reason;
+          step = steps.throw(reason);
+        }
       }
     }
     return step.value;
+  } catch (error) {
+    if (!attempt || error !== connection.ended?.reason) throw error;
+    // The attempt may have stopped after the connection failed, and before this catch.
+    attempt.throwIfStopped();
+    const { received } = connection;
+    throw attempt.progress.error('ERR_SOCKS_PROXY_CLOSED', {
+      cause: error instanceof StreamClosed ? undefined : error,
+      detail: received > 0 ? `${received} bytes into an answer` : undefined,
+      hint: received > 0 ? undefined : CLOSED_HINTS[attempt.progress.phase],
+    });
   } finally {
-    closeGenerator(steps);
+    try {
+      // A generator that was left in the middle runs its `finally` blocks. One that has ended does nothing.
+      (steps as Steps<unknown>).return(undefined);
+    } catch {
+      // The attempt ends with its first error; this later one is dropped.
+    }
   }
 }
 
-/** A generator that was left in the middle runs its `finally` blocks. A generator that has ended does nothing. */
-function closeGenerator(steps: Steps<unknown>): void {
-  try {
-    steps.return(undefined);
-  } catch {
-    // The attempt ends with its first error; this later one is dropped.
-  }
-}
+const CLOSED_HINTS: Readonly<Partial<Record<SocksPhase, string>>> = {
+  greeting: 'OpenSSH closes when it accepts none of the offered methods; a shadowsocks server closes too',
+  request: 'OpenSSH closes without a reply when the destination refuses or its name is unknown',
+};

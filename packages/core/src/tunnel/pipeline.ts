@@ -31,9 +31,12 @@ const UNANSWERED: ReadonlySet<string> = new Set([
   'ERR_SOCKS_PROXY_TLS',
 ]);
 
-type Outcome =
-  | { readonly kind: 'tunnel'; readonly opened: Opened; readonly by: Attempt }
-  | { readonly kind: 'refused' | 'unanswered' | 'stopped'; readonly error: unknown; readonly by: Attempt };
+interface Outcome {
+  readonly kind: 'tunnel' | 'refused' | 'unanswered' | 'stopped';
+  readonly by: Attempt;
+  /** Settled. */
+  readonly opening: Promise<Opened>;
+}
 
 /** True if the handshake with this proxy is to be sent in one segment. */
 export function isPipelined(
@@ -61,7 +64,7 @@ export async function requestPipelined(
   const otherMethods = proxy.credentials !== undefined && attempt.options.auth !== 'required';
   const first = outcomeOf(opening, pipelined, otherMethods);
   const early = await within(Math.max(ALONE.least, ALONE.dials * took), first);
-  if (early && early.kind !== 'unanswered') return resultOf(early);
+  if (early && early.kind !== 'unanswered') return early.opening;
 
   const second = outcomeOf(openMessageByMessage(hops, lockStep), lockStep);
   let last = await (early ? second : Promise.race([first, second]));
@@ -69,7 +72,7 @@ export async function requestPipelined(
   if (last.by === lockStep && (last.kind === 'tunnel' || last.kind === 'refused'))
     remember(printProxy(proxy));
   (last.by === lockStep ? pipelined : lockStep).stop(new Error('the other attempt was answered first'));
-  return resultOf(last);
+  return last.opening;
 }
 
 async function openMessageByMessage(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
@@ -78,19 +81,15 @@ async function openMessageByMessage(hops: readonly Hop[], attempt: Attempt): Pro
 
 async function outcomeOf(opening: Promise<Opened>, by: Attempt, otherMethods = false): Promise<Outcome> {
   try {
-    return { kind: 'tunnel', opened: await opening, by };
+    await opening;
+    return { kind: 'tunnel', by, opening };
   } catch (error) {
-    if (by.stopped) return { kind: 'stopped', error, by };
+    if (by.stopped) return { kind: 'stopped', by, opening };
     by.stop(error);
     const code = error instanceof SocksError ? error.code : '';
     const unanswered = UNANSWERED.has(code) || (otherMethods && code === 'ERR_SOCKS_NO_ACCEPTABLE_METHOD');
-    return { kind: unanswered ? 'unanswered' : 'refused', error, by };
+    return { kind: unanswered ? 'unanswered' : 'refused', by, opening };
   }
-}
-
-function resultOf(outcome: Outcome): Opened {
-  if (outcome.kind === 'tunnel') return outcome.opened;
-  throw outcome.error;
 }
 
 /** The outcome, or undefined if it does not come within so many milliseconds. */

@@ -21,7 +21,8 @@ export interface SecureOptions extends ConnectionOptions {
  */
 export function withSecureContext(options: SecureOptions): SecureOptions {
   const given = withoutUndefined(options);
-  const tls = loadTls();
+  // Loaded here, because most tunnels need no TLS and the module is slow to load.
+  const tls = process.getBuiltinModule('node:tls');
   const secureContext =
     given.secureContext ?? tls.createSecureContext({ ciphers: tls.DEFAULT_CIPHERS, ...given });
   // A TLSSocket keeps its options, and prints them: keys stay in the SecureContext alone.
@@ -39,7 +40,7 @@ export async function secure(
   const listeners = new Set(stream.listeners('close'));
   let secured: TLSSocket;
   try {
-    secured = loadTls().connect({
+    secured = process.getBuiltinModule('node:tls').connect({
       host,
       port,
       // An IP address is no SNI name (RFC 6066 section 3).
@@ -57,7 +58,7 @@ export async function secure(
   connection.wrap(secured);
   onSocket?.(secured);
   try {
-    await connection.opened('secureConnect');
+    await connection.until(['secureConnect'], () => true);
   } catch (error) {
     throw error instanceof StreamClosed ? disconnected({ host, port }) : error;
   }
@@ -71,11 +72,6 @@ function passOnRef(secured: TLSSocket, below: Partial<Socket>): void {
       return secured;
     };
   }
-}
-
-/** Loaded here, because most tunnels need no TLS and the module is slow to load. */
-function loadTls(): typeof import('node:tls') {
-  return process.getBuiltinModule('node:tls');
 }
 
 /** The error that Node gives when the stream below closes during the handshake. */

@@ -15,12 +15,12 @@ const MAX_AGE = 4000;
 
 type ProxyChain = readonly SocksProxy[];
 
-/** `over`: the connection was taken or closed. */
 interface StandbyConnection {
   readonly chain: ProxyChain;
   /** The attempt that opens the connection, and owns it until it is taken. */
   readonly attempt: Attempt;
-  state: 'opening' | 'ready' | 'reserved' | 'over';
+  /** False while it is being opened, and while it is being taken. */
+  isReady: boolean;
   connection?: Connection;
   timer?: NodeJS.Timeout;
 }
@@ -28,7 +28,7 @@ interface StandbyConnection {
 export class Standby {
   readonly #size: number;
   readonly #options: SocksOptions;
-  /** The oldest first. */
+  /** Those that are neither taken nor closed, the oldest first. */
   readonly #all = new Set<StandbyConnection>();
   #closed = false;
 
@@ -43,12 +43,12 @@ export class Standby {
    */
   async take(chain: ProxyChain, attempt: Attempt): Promise<Connection | undefined> {
     for (;;) {
-      const found = [...this.#all].findLast((one) => one.state === 'ready' && isEqual(one.chain, chain));
+      const found = [...this.#all].findLast((one) => one.isReady && isEqual(one.chain, chain));
       if (!found) return undefined;
-      found.state = 'reserved';
+      found.isReady = false;
       await new Promise<void>((resolve) => void setImmediate(resolve));
       const { connection } = found;
-      if (found.state !== 'reserved' || !connection) continue;
+      if (!this.#all.has(found) || !connection) continue;
       this.#finish(found);
       connection.belongTo(attempt).keepAlive(true);
       connection.interrupt();
@@ -75,7 +75,7 @@ export class Standby {
 
   async #open(chain: ProxyChain): Promise<void> {
     const attempt = new Attempt(this.#options, undefined, true).begin();
-    const one: StandbyConnection = { chain, attempt, state: 'opening' };
+    const one: StandbyConnection = { chain, attempt, isReady: false };
     this.#all.add(one);
     try {
       // The destination is not known yet, and negotiation does not depend on it.
@@ -84,7 +84,7 @@ export class Standby {
       one.connection = await negotiateHops(resolved, attempt);
       attempt.end();
       attempt.throwIfStopped();
-      one.state = 'ready';
+      one.isReady = true;
       one.connection.keepAlive(false);
       one.timer = setTimeout(() => this.#end(one), MAX_AGE).unref();
       // Whatever comes now (a byte, the end, a failure), the connection is of no use: no request was sent on it.
@@ -97,13 +97,12 @@ export class Standby {
 
   /** Closes the connection, in whatever state it is. */
   #end(one: StandbyConnection): void {
-    if (one.state === 'over') return;
+    if (!this.#all.has(one)) return;
     this.#finish(one);
     one.attempt.stop(new Error('the standby connection is not needed'));
   }
 
   #finish(one: StandbyConnection): void {
-    one.state = 'over';
     clearTimeout(one.timer);
     one.attempt.end();
     this.#all.delete(one);
