@@ -1,116 +1,113 @@
-// CPU of this process for each kept-alive request, and requests per second, as ratios to a control row in one
-// interleaved run: Node's own agents and undici's own Agent over a plain relay, ours over the SOCKS server.
+// Measures every figure of `figures.js`, each row against its control in one interleaved run: every candidate has a
+// process of its own, and each round runs one batch of each, in random order. Quotients are taken within a round, so
+// that a busy machine slows both sides. A second process of each control shows what the noise comes to.
+//
+//     node test/bench/bench.js [--only NAME]... [--rounds 25] [--json FILE] [--check]
+//
+// With `--check` the status is 1 when a goal is missed by more than the noise.
 
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import http from 'node:http';
-import https from 'node:https';
+import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { SocksAgent } from '@socksify/agent';
-import { CERTIFICATE as ca } from '@socksify/support';
-import { SocksDispatcher } from '@socksify/undici';
+import { parseArgs } from 'node:util';
+import { FIGURES } from './figures.js';
+import { shuffled, summarize } from './statistics.js';
 
-// bench.js [rounds] [a part of the name of the rows wanted]
-const [, , rounds = 15, wanted = ''] = process.argv;
-const ROUNDS = Number(rounds);
-// Enough that each round has its share of collecting garbage.
-const REQUESTS = 6000;
-const PARALLEL = 8;
-
-const servers = fork(fileURLToPath(new URL('servers.js', import.meta.url)));
-const [ports] = await once(servers, 'message');
-const proxy = `socks5://127.0.0.1:${ports.socks}`;
-const pool = { keepAlive: true, maxSockets: PARALLEL, ca };
-const connections = { connections: PARALLEL, connect: { ca } };
-
-const byAgent = (module, agent, port) => () =>
-  new Promise((resolve, reject) => {
-    const options = { agent, host: '127.0.0.1', port, path: '/' };
-    module.get(options, (response) => response.on('end', resolve).resume()).on('error', reject);
-  });
-const byRequest = (request, dispatcher, url) => async () => {
-  const { body } = await request(url, { dispatcher });
-  await body.dump();
-};
-const byFetch = (dispatcher, url) => async () => {
-  const response = await fetch(url, { dispatcher });
-  await response.arrayBuffer();
-};
-const relayed = `http://127.0.0.1:${ports.relayHttp}/`;
-const proxied = `http://127.0.0.1:${ports.http}/`;
-
-/** undici 8 asks for Node 22.19. */
-const versions = Number(process.versions.node.split('.')[0]) < 22 ? [7] : [7, 8];
-const undicis = versions.map(async (version) => {
-  const { Agent, request } = await import(`undici${version}`);
-  return {
-    controlName: `Agent of undici ${version}, request`,
-    control: byRequest(request, new Agent(connections), relayed),
-    ourName: 'SocksDispatcher',
-    ours: byRequest(request, new SocksDispatcher(proxy, { ...connections, Agent }), proxied),
-  };
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', multiple: true, default: FIGURES.map(({ name }) => name) },
+    rounds: { type: 'string', default: '25' },
+    json: { type: 'string' },
+    check: { type: 'boolean', default: false },
+  },
 });
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const unknown = values.only.filter((name) => !FIGURES.some((figure) => figure.name === name));
+if (unknown.length > 0) {
+  console.error(`no figure is called ${unknown.join(', ')}: ${FIGURES.map(({ name }) => name).join(', ')}`);
+  process.exit(2);
+}
 
-const GROUPS = [
-  {
-    controlName: 'http.Agent',
-    control: byAgent(http, new http.Agent(pool), ports.relayHttp),
-    ourName: 'SocksAgent, http',
-    ours: byAgent(http, new SocksAgent(proxy, pool), ports.http),
-  },
-  {
-    controlName: 'https.Agent',
-    control: byAgent(https, new https.Agent(pool), ports.relayHttps),
-    ourName: 'SocksAgent, https',
-    ours: byAgent(https, new SocksAgent(proxy, pool), ports.https),
-  },
-  ...(await Promise.all(undicis)),
-  {
-    controlName: "Node's own Agent, fetch",
-    control: byFetch(undefined, relayed),
-    ourName: 'SocksDispatcher',
-    ours: byFetch(new SocksDispatcher(proxy), proxied),
-  },
-];
-
-for (const { controlName, control, ourName, ours } of GROUPS) {
-  if (!ourName.includes(wanted)) continue;
-  await round(control);
-  await round(ours);
-  const ratios = { cpu: [], speed: [] };
-  let base;
-  for (let i = 0; i < ROUNDS; i++) {
-    // Each first in turn, so that whatever drifts does so for both.
-    const [first, second] = i % 2 === 0 ? [control, ours] : [ours, control];
-    const results = new Map([
-      [first, await round(first)],
-      [second, await round(second)],
-    ]);
-    base = results.get(control);
-    ratios.cpu.push(results.get(ours).cpu / base.cpu);
-    ratios.speed.push(results.get(ours).speed / base.speed);
-  }
-  console.log(
-    `${controlName}: ${(base.cpu).toFixed(1)} µs CPU a request, ${base.speed.toFixed(0)} requests/s`,
-  );
-  console.log(`  ${ourName}: CPU × ${spread(ratios.cpu)}, speed × ${spread(ratios.speed)}`);
+const servers = fork(here('servers.js'));
+const [ports] = await once(servers, 'message');
+const results = [];
+for (const figure of FIGURES.filter(({ name }) => values.only.includes(name))) {
+  results.push(await measure(figure));
 }
 servers.disconnect();
-process.exit();
 
-async function round(send) {
-  const [cpu, started] = [process.cpuUsage(), performance.now()];
-  let left = REQUESTS;
-  const worker = async () => {
-    while (left-- > 0) await send();
-  };
-  await Promise.all(Array.from({ length: PARALLEL }, worker));
-  const { user, system } = process.cpuUsage(cpu);
-  return { cpu: (user + system) / REQUESTS, speed: (REQUESTS * 1000) / (performance.now() - started) };
+if (values.json !== undefined) {
+  const { node, undici } = process.versions;
+  writeFileSync(
+    values.json,
+    `${JSON.stringify({ node, undici, rounds: Number(values.rounds), results }, null, 2)}\n`,
+  );
+}
+const missed = results.flatMap(({ rows }) => rows.filter((row) => row.missed));
+if (values.check && missed.length > 0) process.exitCode = 1;
+
+async function measure({ name, title, file, size, warm, absolute = false, digits = 3, rows }) {
+  const controls = absolute ? [] : new Set(rows.map(({ control }) => control));
+  const candidates = [
+    ...rows.map(({ row }) => ({ key: row, row })),
+    ...[...controls].flatMap((row) => [
+      { key: row, row },
+      { key: `${row} again`, row },
+    ]),
+  ];
+  const running = new Map();
+  for (const { key, row } of candidates) running.set(key, await start(file, row));
+  const samples = new Map(candidates.map(({ key }) => [key, []]));
+  for (const batch of running.values()) await batch(warm);
+  const rounds = Number(values.rounds);
+  for (let round = 1; round <= rounds; round++) {
+    progress(`${name}: round ${round} of ${rounds}`);
+    for (const key of shuffled([...running.keys()])) samples.get(key).push(await running.get(key)(size));
+  }
+  for (const batch of running.values()) batch.stop();
+  progress('');
+
+  const quotients = (row, control) => samples.get(row).map((value, i) => value / samples.get(control)[i]);
+  const summaries = rows.map(({ row, control, goal }) => {
+    const figure = summarize(absolute ? samples.get(row) : quotients(row, control));
+    const noise = absolute
+      ? undefined
+      : Math.abs(summarize(quotients(`${control} again`, control)).median - 1);
+    const over = goal !== undefined && figure.median - 2 * figure.error - (noise ?? 0) > goal;
+    return { row, control, goal, noise, missed: over, ...figure };
+  });
+  console.log(`\n${title}\n`);
+  for (const summary of summaries) print(summary, digits);
+  return { name, title, rows: summaries };
 }
 
-function spread(values) {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (share) => sorted[Math.round(share * (sorted.length - 1))].toFixed(3);
-  return `${at(0.5)} (${at(0.25)} to ${at(0.75)})`;
+function print({ row, low, median, high, noise, goal, missed: over }, digits) {
+  const [a, b, c] = [low, median, high].map((value) => value.toFixed(digits));
+  const floor = noise === undefined ? '' : `, noise ${noise.toFixed(digits)}`;
+  const verdict = goal === undefined ? '' : `, goal ${goal}${over ? ': MISSED' : ''}`;
+  console.log(`  ${row.padEnd(36)} ${b} (${a} to ${c})${floor}${verdict}`);
+}
+
+/** Starts a candidate in a process of its own. */
+async function start(file, row) {
+  const execArgv = ['--expose-gc', '--no-warnings'];
+  const child = fork(here('candidate.js'), [file, row, JSON.stringify(ports)], { execArgv });
+  const ended = once(child, 'exit').then(([status]) => {
+    throw new Error(`${row} ended with ${status}`);
+  });
+  ended.catch(() => {});
+  await Promise.race([once(child, 'message'), ended]);
+  const batch = async (size) => {
+    child.send(size);
+    const [value] = await Promise.race([once(child, 'message'), ended]);
+    return value;
+  };
+  batch.stop = () => child.disconnect();
+  return batch;
+}
+
+/** A line that the next one replaces, on a terminal only. */
+function progress(line) {
+  if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${line}`);
 }

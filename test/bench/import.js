@@ -10,6 +10,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { shuffled, summarize } from './statistics.js';
 
 /** What `--check` allows, in milliseconds. */
 const LIMITS = { core: 5, env: 8, agent: 9, undici: 9 };
@@ -50,13 +51,13 @@ function measure(binary) {
     }
   }
 
-  const noise = Math.abs(summary(differences.control).median);
+  const noise = Math.abs(summarize(differences.control).median);
   const version = spawnSync(binary, ['--version'], { encoding: 'utf8' }).stdout.trim();
   console.log(
     `${version}, ${values.rounds} rounds: milliseconds of CPU, median (quartiles) ± error of the median`,
   );
   for (const name of ['control', ...Object.keys(LIMITS)]) {
-    const { low, median, high, error } = summary(differences[name]);
+    const { low, median, high, error } = summarize(differences[name]);
     const limit = LIMITS[name];
     // Fails only what is over the limit beyond doubt: two errors of the median and what the control is off by.
     const over = limit !== undefined && median - 2 * error - noise > limit;
@@ -75,20 +76,6 @@ function cpuOf(binary, program) {
   const { status, stdout, stderr } = spawnSync(binary, args, { encoding: 'utf8', env: {} });
   if (status !== 0) throw new Error(`${binary} ended with ${status}: ${stderr}`);
   return Number(stdout) / 1000;
-}
-
-function summary(numbers) {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const at = (part) => sorted[Math.round((sorted.length - 1) * part)];
-  const [low, median, high] = [at(0.25), at(0.5), at(0.75)];
-  // Of a normal distribution: the standard deviation is the quartiles' distance / 1.35, the median's error 1.25 times
-  // that of the mean.
-  return { low, median, high, error: (1.25 * (high - low)) / 1.35 / Math.sqrt(sorted.length) };
-}
-
-function shuffled(list) {
-  const rest = [...list];
-  return list.map(() => rest.splice(Math.floor(Math.random() * rest.length), 1)[0]);
 }
 
 function sign(number) {

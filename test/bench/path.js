@@ -12,7 +12,7 @@ import { Session } from 'node:inspector/promises';
 import { registerHooks } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { TLS } from '@socksify/origin';
+import { TLS } from '@socksify/support';
 import { startServer } from '@socksify/server';
 
 const { values } = parseArgs({

@@ -1,14 +1,47 @@
-// The process that the benchmark is not about: an origin, a SOCKS server and a plain relay; prints their ports.
+// The process that a benchmark does not measure: web servers, a SOCKS server, plain relays, and a relay that delays.
+// Sends their ports to its parent.
 
 import { createServer } from 'node:http';
-import { connect, createServer as createRelay } from 'node:net';
 import { createServer as createTlsServer } from 'node:https';
+import { connect, createServer as createRelay } from 'node:net';
 import { TLS } from '@socksify/support';
-import { startServer } from '@socksify/server';
+import { startRelay, startServer } from '@socksify/server';
+
+/** Milliseconds that the delaying relay adds in each direction. */
+const DELAY = 40;
+/** How many names the proxy knows. */
+const NAMES = 100_000;
+const CHUNK = Buffer.alloc(64 * 1024, 'socks');
 
 const listen = (server) =>
-  new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
-const answer = (request, response) => response.end('hello');
+  new Promise((resolve) => server.listen(0, '127.0.0.1', 2048, () => resolve(server.address().port)));
+
+/** `/download?N` answers with N bytes, an upload with the number of its bytes, and everything else with "hello". */
+function answer(request, response) {
+  if (request.method === 'POST') {
+    let size = 0;
+    request.on('data', (data) => (size += data.length)).on('end', () => response.end(String(size)));
+    return;
+  }
+  const [path, query] = request.url.split('?');
+  if (path !== '/download') {
+    response.end('hello');
+    return;
+  }
+  let left = Number(query);
+  response.writeHead(200, { 'content-length': left });
+  const send = () => {
+    while (left > 0) {
+      const size = Math.min(left, CHUNK.length);
+      left -= size;
+      if (!response.write(CHUNK.subarray(0, size))) return;
+    }
+    response.end();
+  };
+  response.on('drain', send);
+  send();
+}
+
 const relayTo = (port) =>
   createRelay({ noDelay: true }, (client) => {
     const upstream = connect({ port, host: '127.0.0.1', noDelay: true });
@@ -18,13 +51,20 @@ const relayTo = (port) =>
 
 const http = await listen(createServer({ keepAliveTimeout: 0 }, answer));
 const https = await listen(createTlsServer({ ...TLS, keepAliveTimeout: 0 }, answer));
-const socks = await startServer();
-const ports = {
+// Each name is an origin of its own, and only the proxy knows them.
+const names = Object.fromEntries(Array.from({ length: NAMES }, (_, i) => [`site-${i}.test`, '127.0.0.1']));
+const socks = await startServer({ names });
+const delayed = await startRelay({ to: socks.port, delay: DELAY });
+const delayedHttp = await startRelay({ to: http, delay: DELAY });
+process.send({
   http,
   https,
   socks: socks.port,
+  delayed: delayed.port,
+  delayedHttp: delayedHttp.port,
+  delay: DELAY,
+  names: NAMES,
   relayHttp: await listen(relayTo(http)),
   relayHttps: await listen(relayTo(https)),
-};
-process.send(ports);
+});
 process.on('disconnect', () => process.exit());
