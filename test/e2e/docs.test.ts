@@ -47,6 +47,13 @@ const PAGES = [
 ].filter((page) => existsSync(join(ROOT, page)));
 const read = (page: string): string => readFileSync(join(ROOT, page), 'utf8');
 
+const filesIn = (folder: string): string[] =>
+  readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {
+    if (entry.isFile()) return join(folder, entry.name);
+    return /^(?:node_modules|dist)$/.test(entry.name) ? [] : filesIn(join(folder, entry.name));
+  });
+const SOURCES = [...list('packages', /^[a-z]+$/), 'test', 'examples'].flatMap((folder) => filesIn(folder));
+
 interface Block {
   /** Page and line, such as `README.md:9`. */
   readonly place: string;
@@ -310,16 +317,19 @@ describe.each(PAGES)('%s: its links', (page) => {
     expect(prose.match(/^\[[^\]]+\]: .*$|<https?:.*>/gm) ?? []).toEqual([]);
   });
 
-  test('and the tests that it names, exist', () => {
-    const named = [...prose.matchAll(/`([\w./-]+\.test\.ts)`/g)].map(([, path = '']) => path);
-    const missing = named.filter(
-      (path) => ![dirname(page), '.'].some((from) => isThere(join(from, path), undefined)),
-    );
+  test('and the files that it names, exist', () => {
+    const named = [...prose.matchAll(/`([\w./-]+\.ts)`/g)].map(([, path = '']) => path);
+    const missing = named.filter((path) => {
+      const ends = path.endsWith('.test.ts') ? [join(dirname(page), path), path] : [`/${path}`];
+      return !ends.some((end) =>
+        end.startsWith('/') ? SOURCES.some((file) => file.endsWith(end)) : isThere(end),
+      );
+    });
     expect(missing).toEqual([]);
   });
 });
 
-function isThere(path: string, heading: string | undefined): boolean {
+function isThere(path: string, heading?: string): boolean {
   if (!existsSync(join(ROOT, path))) return false;
   if (heading === undefined || !path.endsWith('.md')) return true;
   const headings = read(path).match(/^#{1,6} .*$/gm) ?? [];
