@@ -20,6 +20,7 @@ import { preloaded, settingsOf } from './settings.ts';
 
 const USAGE = `socksify [options] [--] COMMAND [ARGS...]
 socksify check [URL] [options]                       (socksify check --help)
+socksify bridge [options]                            (socksify bridge --help)
 
 Runs a Node program, or whatever runs Node, with its http, https, fetch, WebSocket and EventSource through a SOCKS proxy.
 
@@ -44,6 +45,13 @@ type Run = (args: readonly string[], env: NodeJS.ProcessEnv, readLine: () => str
 /** What the first argument can be besides an option or a program. Each is loaded when it is used. */
 const OWN: ReadonlyMap<string, () => Promise<{ run: Run }>> = new Map([
   ['check', () => import('./check/check-command.ts')],
+  [
+    'bridge',
+    async () => {
+      const { runBridge } = await import('./bridge/bridge-command.ts');
+      return { run: (args, env, read) => runBridge(args, () => routeFromEnvironment(env), read) };
+    },
+  ],
 ]);
 
 main(process.argv.slice(2));

@@ -1,0 +1,87 @@
+// Tor's RESOLVE, sent to the last proxy of a chain. Core's handshake makes a CONNECT of it, whose command is changed here.
+
+import { connect as dialPath } from 'node:net';
+import type { Socket } from 'node:net';
+import { connect as startTls } from 'node:tls';
+import { once } from 'node:events';
+import { connect, handshake, SocksError } from '@socksify/core';
+import type { Bound, Chain, SocksProxy, Steps } from '@socksify/core';
+import { drive, Ended } from './read.ts';
+
+const RESOLVE = 0xf0;
+/** Tor ignores the port. Core takes none that is 0, so another is sent. */
+export const PORT = 80;
+
+/**
+ * The address that the last proxy of the chain gives for the name.
+ *
+ * @throws SocksError; `ERR_SOCKS_COMMAND_NOT_SUPPORTED` when no proxy of the chain can be asked
+ */
+export async function resolve(
+  chain: Chain,
+  { host }: { readonly host: string },
+  { signal, timeout }: { readonly signal: AbortSignal; readonly timeout: number },
+): Promise<Bound> {
+  const proxy = chain === 'direct' ? undefined : chain.at(-1);
+  if (proxy === undefined || proxy.version !== 5)
+    throw new SocksError('ERR_SOCKS_COMMAND_NOT_SUPPORTED', { phase: 'request' });
+  const destination = { host, port: PORT };
+  const socket = await open(chain as readonly SocksProxy[], proxy, signal, timeout);
+  const stop = (): void => void socket.destroy();
+  const timer = setTimeout(stop, timeout);
+  signal.addEventListener('abort', stop);
+  try {
+    return await drive(socket, asResolve(handshake(proxy, destination)));
+  } catch (error) {
+    if (!(error instanceof Ended)) throw error;
+    throw new SocksError('ERR_SOCKS_PROXY_CLOSED', { phase: 'request', cause: error });
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', stop);
+    socket.destroy();
+  }
+}
+
+/** A connection to the last proxy of the chain, through the others. */
+async function open(
+  chain: readonly SocksProxy[],
+  proxy: SocksProxy,
+  signal: AbortSignal,
+  timeout: number,
+): Promise<Socket> {
+  const before = chain.slice(0, -1);
+  const { path, tls } = proxy;
+  if (path !== undefined && before.length === 0) {
+    const plain = dialPath({ path });
+    const socket = tls ? startTls({ ...tls, socket: plain }) : plain;
+    socket.on('error', () => {});
+    await once(socket, tls ? 'secureConnect' : 'connect', { signal });
+    return socket;
+  }
+  const { socket } = await connect(before.length > 0 ? before : () => undefined, proxy, {
+    signal,
+    timeout,
+    tls,
+    prepare: (opened) => void opened.on('error', () => {}),
+  });
+  return socket;
+}
+
+/*
+ *     +-----+-----+-----+------+----------+----------+     Tor's socks-extensions, section 2: CMD F0 and a name.
+ *     | VER | CMD | RSV | ATYP | DST.ADDR | DST.PORT |     The reply has the address as its BND.ADDR.
+ *     +-----+-----+-----+------+----------+----------+
+ */
+function* asResolve(steps: Steps<Bound>): Steps<Bound> {
+  let step = steps.next(new Uint8Array());
+  while (!step.done) {
+    const { value } = step;
+    // The greeting begins with 05 too, but it has four bytes at most.
+    const bytes = 'write' in value ? Buffer.from(value.write) : undefined;
+    if (bytes && bytes.length > 4 && bytes[0] === 0x05) {
+      bytes[1] = RESOLVE;
+      step = steps.next(yield { write: bytes });
+    } else step = steps.next(yield value);
+  }
+  return step.value;
+}
