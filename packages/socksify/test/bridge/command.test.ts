@@ -40,6 +40,7 @@ interface Running {
 
 async function start(args: readonly string[], env: Env = {}): Promise<Running> {
   const child = spawn(process.execPath, [COMMAND, 'bridge', ...args], { env, stdio: 'pipe' });
+  child.stdin.end(`${proxy}\n`);
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
   const [, host = '', port] = /^listening on (\S+):(\d+)$/.exec(line) ?? [];
   return { child, host, port: Number(port) };
@@ -59,6 +60,7 @@ describe('the route is', () => {
   test.each([
     ['--proxy', () => ({ args: ['--proxy', proxy] })],
     ['--proxy=', () => ({ args: [`--proxy=${proxy}`] })],
+    ['the first line of stdin', () => ({ args: ['--proxy', '-'] })],
     ['SOCKS_PROXY', () => ({ env: { SOCKS_PROXY: proxy } })],
     ['all_proxy', () => ({ env: { all_proxy: proxy } })],
     [
