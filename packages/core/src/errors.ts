@@ -68,22 +68,12 @@ export const CD: Readonly<Partial<Record<number, SocksErrorCode>>> = {
   93: 'ERR_SOCKS_IDENTD_MISMATCH',
 };
 
-/** What a {@link SocksError} is made of besides its code. */
-export interface SocksErrorDetails {
-  readonly phase: SocksPhase;
-  /** Printable form of the proxy: without credentials. */
-  readonly proxy?: string | undefined;
-  /** `host:port` that was requested of the proxy. */
-  readonly destination?: string | undefined;
-  /** What exactly was wrong, appended to the message. */
-  readonly detail?: string | undefined;
-  /** The REP byte (SOCKS5) or CD byte (SOCKS4) of the refusal. */
-  readonly reply?: number | undefined;
-  readonly hint?: string | undefined;
-  readonly cause?: unknown;
-  /** Who is to blame. Default: what the code, the phase and the cause say. */
-  readonly blame?: Blame | undefined;
-}
+/** What a {@link SocksError} is made of besides its code. `blame`: by default, what code, phase and cause say. */
+export type SocksErrorDetails = Pick<SocksError, 'phase'> & {
+  readonly [Field in 'proxy' | 'destination' | 'detail' | 'reply' | 'hint' | 'blame']?:
+    | SocksError[Field]
+    | undefined;
+} & { readonly cause?: unknown };
 
 /**
  * The one error of socksify. It names both ends and the phase, and carries no credential in any property.

@@ -2,7 +2,6 @@
 
 import { isIPv4 } from 'node:net';
 import { CD } from '../errors.ts';
-import type { SocksError } from '../errors.ts';
 import { encodeIPv4 } from './address.ts';
 import { broken, checkProtocol, hex, hopError } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
@@ -43,18 +42,15 @@ export function* request4(hop: Hop): Steps<Bound> {
   const [vn = 0, cd = 0] = yield { read: 2, phase: 'request' };
   checkProtocol(hop, vn, cd);
   if (vn !== 0x00 && vn !== 0x04) throw broken(hop, 'request', `VN ${hex(vn)} in the reply`);
-  if (cd !== GRANTED) throw rejection(hop, cd);
+  if (cd !== GRANTED) {
+    const isUnknown4A = cd === 91 && !isIPv4(hop.destination.host);
+    throw hopError(hop, CD[cd] ?? 'ERR_SOCKS_UNASSIGNED_REPLY', {
+      phase: 'request',
+      detail: `CD ${cd}`,
+      reply: cd,
+      hint: isUnknown4A ? 'a server without SOCKS4A rejects every name: try socks5://' : undefined,
+    });
+  }
   const [portHigh = 0, portLow = 0, ...ip] = yield { read: 6, phase: 'request' };
   return { host: ip.join('.'), port: (portHigh << 8) | portLow };
-}
-
-function rejection(hop: Hop, cd: number): SocksError {
-  const code = CD[cd] ?? 'ERR_SOCKS_UNASSIGNED_REPLY';
-  const named = !isIPv4(hop.destination.host);
-  return hopError(hop, code, {
-    phase: 'request',
-    detail: `CD ${cd}`,
-    reply: cd,
-    ...(cd === 91 && named && { hint: 'a server without SOCKS4A rejects every name: try socks5://' }),
-  });
 }

@@ -2,7 +2,6 @@
 
 import { isName } from '../destination.ts';
 import { REP } from '../errors.ts';
-import type { SocksError } from '../errors.ts';
 import { encodeAddress, readAddress } from './address.ts';
 import { authenticate, offeredMethods } from './method.ts';
 import type { AuthPolicy, Encapsulation } from './method.ts';
@@ -107,16 +106,14 @@ function encodeRequest5({ destination }: Hop): Uint8Array {
 function* readReply5(hop: Hop): Steps<Bound> {
   const [ver = 0, rep = 0] = yield { read: 2, phase: 'request' };
   if (ver !== VER) throw broken(hop, 'request', `VER ${hex(ver)} in the reply`);
-  if (rep !== 0x00) throw refusal(hop, rep);
+  if (rep !== 0x00) {
+    const details = { detail: `REP ${hex(rep)}`, reply: rep, hint: usualReason(hop, rep) };
+    throw hopError(hop, REP[rep] ?? 'ERR_SOCKS_UNASSIGNED_REPLY', { phase: 'request', ...details });
+  }
   const [, atyp = 0] = yield { read: 2, phase: 'request' };
   const bound = yield* readAddress(atyp);
   if (bound === undefined) throw broken(hop, 'request', `ATYP ${hex(atyp)} in the reply`);
   return bound;
-}
-
-function refusal(hop: Hop, rep: number): SocksError {
-  const details = { detail: `REP ${hex(rep)}`, reply: rep, hint: usualReason(hop, rep) };
-  return hopError(hop, REP[rep] ?? 'ERR_SOCKS_UNASSIGNED_REPLY', { phase: 'request', ...details });
 }
 
 // What known servers usually mean by a REP.

@@ -93,9 +93,9 @@ export class Attempt {
       // Node runs timers before it looks at sockets. When the process was too busy to look at its sockets in time, the
       // attempt gets back the time that it lost, once; in any case the sockets are looked at before it ends.
       if (late > BUSY && spare > 0) this.#startTimer(Math.min(late, spare), 0);
-      else this.#unref(setImmediate(() => this.#timeIsUp()));
+      else setImmediate(() => this.#timeIsUp());
     }, milliseconds);
-    this.#unref(this.#timer);
+    if (this.background) this.#timer.unref();
   }
 
   #timeIsUp(): void {
@@ -103,9 +103,5 @@ export class Attempt {
     const { options, progress } = this;
     const detail = `${options.timeout ?? DEFAULT_TIMEOUT} ms`;
     this.stop(progress.error('ERR_SOCKS_TIMEOUT', { detail, hint: SILENCE_HINTS[progress.phase] }));
-  }
-
-  #unref(timer: NodeJS.Timeout | NodeJS.Immediate): void {
-    if (this.background) timer.unref();
   }
 }

@@ -60,7 +60,10 @@ export async function secure(
   try {
     await connection.until(['secureConnect'], () => true);
   } catch (error) {
-    throw error instanceof StreamClosed ? disconnected({ host, port }) : error;
+    if (!(error instanceof StreamClosed)) throw error;
+    // As Node says when the stream below closes during the handshake.
+    const message = 'Client network socket disconnected before secure TLS connection was established';
+    throw Object.assign(new Error(message), { code: error.code, host, port });
   }
 }
 
@@ -72,10 +75,4 @@ function passOnRef(secured: TLSSocket, below: Partial<Socket>): void {
       return secured;
     };
   }
-}
-
-/** The error that Node gives when the stream below closes during the handshake. */
-function disconnected(destination: Destination): Error {
-  const message = 'Client network socket disconnected before secure TLS connection was established';
-  return Object.assign(new Error(message), { code: 'ECONNRESET', ...destination });
 }
