@@ -344,6 +344,16 @@ function slugOf(heading: string): string {
     .replaceAll(/\s/g, '-');
 }
 
+test('docs/recipes.md has the versions that the examples use', () => {
+  const rows = [...read('docs/recipes.md').matchAll(/^\| ([\w@/-]+) \| (\d+) \|/gm)];
+  expect(rows.length).toBeGreaterThan(8);
+  for (const [, name = '', major] of rows) {
+    const manifest = join(ROOT, 'examples/node_modules', name, 'package.json');
+    const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
+    expect(version.split('.')[0], name).toBe(major);
+  }
+});
+
 describe('the README', () => {
   test('says in its first lines what to install, and shows a fetch of at most four lines', () => {
     const first = blocksOf('README.md').filter(({ language }) => language === 'js' || language === 'sh');
