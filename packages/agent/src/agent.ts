@@ -2,7 +2,6 @@
 // a socket for a request, and tells Node when that fails.
 
 import { AsyncResource } from 'node:async_hooks';
-import type { ClientRequest } from 'node:http';
 import type { AgentOptions as HttpsAgentOptions } from 'node:https';
 import { isIP } from 'node:net';
 import type { LookupFunction, Socket, TcpNetConnectOpts } from 'node:net';
@@ -12,22 +11,20 @@ import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { chainKey, SessionCache, SocksClient, SocksError } from '@socksify/core';
 import type { Chain, ClientOptions, Destination, ProxyRoute, SecureOptions } from '@socksify/core';
 import { Agent } from 'agent-base';
-import type { AgentConnectOpts } from 'agent-base';
+import { bindConstructor } from './bound-constructor.ts';
+import { fixPort, PORT_UNSET, STANDARD_PORT } from './default-port.ts';
+import type { PortOptions } from './default-port.ts';
 import {
   endRequest,
   endWithFalsyError,
-  keepSocketAlive,
   moduleProtocol,
   nodeAgent,
+  nodeHttpsAgent,
   ownCheckMark,
-  timeoutOf,
-} from './node.ts';
-import type { Created, NodeAgent } from './node.ts';
-import { bindConstructor } from './bound-constructor.ts';
+} from './node-http.ts';
+import type { Created, NodeAgent, NodeRequest } from './node-http.ts';
 import { checkTimeout, Opening } from './opening.ts';
-import { fixPort, PORT_UNSET, standardPort } from './origin.ts';
-import type { OriginOptions } from './origin.ts';
-import { PendingSocket } from './pending.ts';
+import { PendingSocket } from './pending-socket.ts';
 
 /** Options of Node's `https.Agent`, and those of a tunnel with the deadline named `connectTimeout`. */
 export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions, 'timeout' | 'lookup'> {
@@ -43,12 +40,21 @@ export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions
 }
 
 /** The options of one request, as Node hands them to its agent: those that are used here. */
-interface RequestOptions extends OriginOptions, Partial<Omit<TcpNetConnectOpts, 'port'>> {
+interface RequestOptions
+  extends PortOptions,
+    Partial<Omit<TcpNetConnectOpts, 'port'>>,
+    Omit<ConnectionOptions, 'port'> {
   readonly socketPath?: string | null | undefined;
   readonly timeout?: number | undefined;
   readonly highWaterMark?: number | undefined;
   [SELECTED]?: Selected;
-  [OPENING]?: Opening;
+  [OPENING]?: Opening | Handed;
+}
+
+/** The opening of a socket for a caller that handles timeouts and TLS itself. */
+interface Handed {
+  readonly request: undefined;
+  readonly signal: AbortSignal;
 }
 
 /** What a selector chose for one request, and how many milliseconds its promise took. */
@@ -68,6 +74,9 @@ interface Queued {
 
 const SELECTED: unique symbol = Symbol('socksify.selected');
 const OPENING: unique symbol = Symbol('socksify.opening');
+
+/** Node takes a stream that createConnection() returns, and otherwise waits for the callback. */
+const NO_STREAM = undefined as never;
 
 const DEFAULT_CONNECT_TIMEOUT = 30_000;
 
@@ -103,15 +112,17 @@ export class SocksAgent extends Agent {
   #protocol: string | undefined;
   #defaultPort: number | undefined;
   #constructing = false;
-  readonly #openings = new Map<ClientRequest, Opening>();
-  readonly #queued = new WeakMap<ClientRequest, Queued>();
+  readonly #openings = new Map<NodeRequest, Opening>();
+  readonly #queued = new WeakMap<NodeRequest, Queued>();
   readonly #sessions: SessionCache;
   /**
    * Given to each selection, for its signal. Replaced only after a selector that returned a promise: no other uses it.
    */
   #unusedAbort: AbortController | undefined;
+  /** This agent, with the parts that @types/node does not declare. */
+  readonly #node = this as unknown as NodeAgent;
   /** The request for which Node looks for a socket, until it opens a new one. */
-  #adding: ClientRequest | undefined;
+  #adding: NodeRequest | undefined;
 
   constructor(proxy: ProxyRoute, options: SocksAgentOptions = {}) {
     if (typeof options !== 'object' || options === null) {
@@ -143,8 +154,7 @@ export class SocksAgent extends Agent {
     this.#sessions = new SessionCache(maxCachedSessions);
     this.#protocol = protocol;
     this.#defaultPort = defaultPort;
-    const value = bindConstructor(new.target, proxy, given);
-    Object.defineProperty(this, 'constructor', { value, writable: true, configurable: true });
+    bindConstructor(this, SocksAgent, proxy, given);
   }
 
   // Undefined in an agent for http and https.
@@ -163,57 +173,55 @@ export class SocksAgent extends Agent {
   override get defaultPort(): number {
     const unset = this.#constructing ? PORT_UNSET : 0;
     this.#constructing = false;
-    if (this.#servesBoth) return unset;
-    return this.#defaultPort ?? standardPort(this.#protocol === 'https:');
+    if (this.#protocol === undefined) return this.#defaultPort ?? unset;
+    return this.#defaultPort ?? STANDARD_PORT[this.#protocol === 'https:' ? 'https:' : 'http:'];
   }
 
   override set defaultPort(port: number) {
     if (#protocol in this) this.#defaultPort = port;
   }
 
-  get #servesBoth(): boolean {
-    return this.#protocol === undefined && this.#defaultPort === undefined;
-  }
-
   // Replaces the method of agent-base, which searches a stack trace.
-  override isSecureEndpoint(options: object = {}): boolean {
-    const { secureEndpoint, protocol } = options as OriginOptions;
-    return secureEndpoint ?? (protocol ?? moduleProtocol(options) ?? this.#protocol) === 'https:';
+  override isSecureEndpoint(given: object = {}): boolean {
+    const options: PortOptions = given;
+    return (
+      options.secureEndpoint ?? (options.protocol ?? moduleProtocol(options) ?? this.#protocol) === 'https:'
+    );
   }
 
   /** Node's name of a pool. With a selector, the key of its answer is added; no credentials can be read from it. */
-  override getName(options?: object): string {
-    const name = super.getName(options as AgentConnectOpts);
-    const { [SELECTED]: selected } = (options ?? {}) as RequestOptions;
+  override getName(given: object = {}): string {
+    const options: RequestOptions = given;
+    const secure = options.secureEndpoint ?? this.isSecureEndpoint(options);
+    const name = (secure ? nodeHttpsAgent : nodeAgent).getName.call(this.#node, options);
+    const { [SELECTED]: selected } = options;
     return selected ? `${name}:${chainKey(selected.chain)}` : name;
   }
 
-  addRequest(req: ClientRequest, given: object | string, port?: number, localAddress?: string): void {
+  addRequest(req: NodeRequest, given: RequestOptions | string, port?: number, localAddress?: string): void {
     // Old programs call addRequest(req, host, port, localAddress).
     const options: RequestOptions =
       typeof given === 'string'
         ? { host: given, port, ...(localAddress !== undefined && { localAddress }) }
         : given;
-    options.secureEndpoint = this.isSecureEndpoint(options);
+    const secure = this.isSecureEndpoint(options);
+    options.secureEndpoint = secure;
     this.#constructing = false;
-    if (this.#servesBoth) fixPort(req, options, options.secureEndpoint);
-    if (this.#selects) this.#checkTimeouts(req);
+    if (this.#protocol === undefined && this.#defaultPort === undefined) fixPort(req, options, secure);
+    if (this.#selects) checkTimeouts(req.timeout, this.options.timeout);
     try {
-      const { socketPath = options.socketPath } = this.options as RequestOptions;
+      // For Node, the options of the agent come before those of a request.
+      const ofAgent: RequestOptions = this.options;
+      const { socketPath = options.socketPath } = ofAgent;
       if (socketPath) throw unixSocket();
       if (this.#selects) {
-        // For Node, the options of the agent come before those of a request.
-        const { host = options.host, port: chosenPort = options.port } = this.options as RequestOptions;
-        const { secureEndpoint } = options;
+        const { host = options.host, port: chosenPort = options.port } = ofAgent;
         // The selector may itself send a request over this agent.
         const abort = this.#unusedAbort ?? new AbortController();
         this.#unusedAbort = undefined;
-        const chain = this.#client.select(
-          this.#destination({ host, port: chosenPort, secureEndpoint }),
-          abort,
-        );
+        const chain = this.#client.select(toDestination({ host, port: chosenPort }, secure), abort);
         if (chain !== 'direct' && 'then' in chain) {
-          void this.#waitFor(chain, req, options, abort);
+          void this.#addWhenSelected(req, options, chain, abort);
           return;
         }
         this.#unusedAbort = abort;
@@ -227,26 +235,27 @@ export class SocksAgent extends Agent {
   }
 
   /** Until the selector has answered, Node sees the request as one whose socket is being opened. */
-  async #waitFor(
-    chain: Promise<Chain>,
-    req: ClientRequest,
+  async #addWhenSelected(
+    req: NodeRequest,
     options: RequestOptions,
+    chain: Promise<Chain>,
     abort: AbortController,
   ): Promise<void> {
-    const opening = this.#begin(req, undefined, abort);
+    const timeout = req.timeout || this.options.timeout;
+    const opening = new Opening(req, this.#openings, timeout, undefined, abort);
     try {
       const began = performance.now();
       options[SELECTED] = { chain: await chain, waited: performance.now() - began };
       this.#add(req, options);
       // No socket is being opened for it: it got an idle one, or its place in the queue.
-      if (!opening.opens) this.#end(req, opening);
+      if (!opening.opens) opening.end();
     } catch (error) {
-      this.#end(req, opening);
+      opening.end();
       failOrHangUp(req, opening, error);
     }
   }
 
-  #add(req: ClientRequest, options: RequestOptions): void {
+  #add(req: NodeRequest, options: RequestOptions): void {
     const outer = this.#adding;
     this.#adding = req;
     try {
@@ -258,12 +267,11 @@ export class SocksAgent extends Agent {
     }
   }
 
-  override createSocket(req: ClientRequest, options: object, created: Created): void {
-    const given = options as RequestOptions;
+  override createSocket(req: NodeRequest, options: RequestOptions, created: Created): void {
     if (this.#adding === req) this.#adding = undefined;
     const queued = this.#queued.get(req);
     if (queued === undefined) {
-      this.#open(req, given, given, created);
+      this.#open(req, options, options, created);
       return;
     }
     // Node calls createSocket() for a queued request in the async context of another request, with the options of the
@@ -271,7 +279,7 @@ export class SocksAgent extends Agent {
     this.#queued.delete(req);
     queued.context.runInAsyncScope(() => {
       try {
-        this.#open(req, queued.options, given, created, queued.context);
+        this.#open(req, queued.options, options, created, queued.context);
       } catch (error) {
         created(error as Error);
       }
@@ -280,7 +288,7 @@ export class SocksAgent extends Agent {
 
   /** @param place the options that name the pool in which the socket counts */
   #open(
-    req: ClientRequest,
+    req: NodeRequest,
     options: RequestOptions,
     place: RequestOptions,
     created: Created,
@@ -292,16 +300,14 @@ export class SocksAgent extends Agent {
     // twice. When there is a socket, it is first in the queue again.
     const queued = agent.requests[name]?.[0] === req;
     if (queued) removeFrom(agent.requests, name, req);
-    const opening = this.#begin(req, context);
+    const timeout = req.timeout || this.options.timeout;
+    const opening = this.#openings.get(req) ?? new Opening(req, this.#openings, timeout, context);
     opening.opens = true;
     (agent.sockets[name] ??= []).push(opening);
     agent.totalSocketCount++;
-    const end = (): void => {
-      this.#end(req, opening);
-      agent.totalSocketCount--;
-    };
     const onCreated: Created = (error, socket) => {
-      end();
+      opening.end();
+      agent.totalSocketCount--;
       if (!error) {
         removeFrom(agent.sockets, name, opening);
         if (queued) (agent.requests[name] ??= []).unshift(req);
@@ -314,32 +320,14 @@ export class SocksAgent extends Agent {
       agent.removeSocket(opening, place);
     };
     try {
-      this.#checkTimeouts(req);
+      if (timeout) checkTimeouts(req.timeout, this.options.timeout);
       nodeAgent.createSocket.call(agent, req, { ...options, [OPENING]: opening }, onCreated);
     } catch (error) {
-      end();
+      opening.end();
+      agent.totalSocketCount--;
       agent.removeSocket(opening, place);
       throw error;
     }
-  }
-
-  #checkTimeouts(req: ClientRequest): void {
-    checkTimeout(timeoutOf(req));
-    checkTimeout(this.options.timeout);
-  }
-
-  #begin(req: ClientRequest, context?: AsyncResource, abort?: AbortController): Opening {
-    const known = this.#openings.get(req);
-    if (known) return known;
-    const opening = new Opening(req, context, abort);
-    opening.arm(timeoutOf(req) || this.options.timeout);
-    this.#openings.set(req, opening);
-    return opening;
-  }
-
-  #end(req: ClientRequest, opening: Opening): void {
-    opening.end();
-    this.#openings.delete(req);
   }
 
   /**
@@ -348,23 +336,24 @@ export class SocksAgent extends Agent {
    * connected.
    */
   override createConnection(
-    options: object = {},
-    callback?: (error: Error | null, stream: Duplex) => void,
+    given: object = {},
+    created?: (error: Error | null, stream: Duplex) => void,
   ): Duplex {
-    const given = options as RequestOptions;
-    if (given.socketPath) throw unixSocket();
-    const created = callback as Created | undefined;
-    const opening = given[OPENING];
+    const options: RequestOptions = given;
+    if (options.socketPath) throw unixSocket();
+    const opening = options[OPENING];
     if (opening) {
-      this.connect(opening.request, given).then(
+      this.connect(opening.request, options).then(
         (socket) => created?.(null, socket),
-        (error: unknown) => created?.((error || new Error(`connect() failed: ${String(error)}`)) as Error),
+        (error) => created?.(error || new Error(`connect() failed: ${String(error)}`), NO_STREAM),
       );
-      return undefined as unknown as Duplex;
+      return NO_STREAM;
     }
-    const secure = this.isSecureEndpoint(given);
-    const pending = new PendingSocket((signal) => this.#connect(given, false, signal));
-    const socket = secure ? secureStream(pending, this.#destination(given), options) : pending;
+    const pending = new PendingSocket((signal) =>
+      this.connect(undefined, { ...options, [OPENING]: { request: undefined, signal } }),
+    );
+    const secure = this.isSecureEndpoint(options);
+    const socket = secure ? secureStream(pending, toDestination(options, secure), options) : pending;
     if (created) {
       socket.once('error', created).once(secure ? 'secureConnect' : 'connect', () => {
         socket.off('error', created);
@@ -375,39 +364,26 @@ export class SocksAgent extends Agent {
   }
 
   /** Opens the tunnel, and TLS in it for https. */
-  override connect(req: ClientRequest | undefined, options: object): Promise<Socket> {
-    const given = options as RequestOptions;
-    const signal = given[OPENING]?.signal;
-    return this.#connect(
-      given,
-      this.isSecureEndpoint(given),
-      signal,
-      (req && timeoutOf(req)) || this.options.timeout,
-    );
-  }
-
-  async #connect(
-    options: RequestOptions,
-    secure: boolean,
-    signal: AbortSignal | undefined,
-    timeout: number | undefined = options.timeout,
-  ): Promise<Socket> {
-    const { chain, waited = 0 } = options[SELECTED] ?? {};
+  override async connect(req: NodeRequest | undefined, options: RequestOptions): Promise<Socket> {
+    const { [OPENING]: opening, [SELECTED]: selected } = options;
+    const secure = this.isSecureEndpoint(options);
+    const destination = toDestination(options, secure);
+    // PendingSocket and its caller handle the timeout of the agent, and TLS.
+    const isTunnel = opening !== undefined && opening.request === undefined;
+    const timeout = (isTunnel ? undefined : req?.timeout || this.options.timeout) ?? options.timeout;
+    const left = selected?.waited && Math.max(1, this.#connectTimeout - selected.waited);
     const lookup = this.#lookup ? undefined : options.lookup;
-    const { socket } = await this.#client.connect(this.#destination(options), {
-      signal,
-      chain,
-      lookup,
-      tcp: pick(options, this.options),
-      timeout: waited && this.#connectTimeout ? Math.max(1, this.#connectTimeout - waited) : undefined,
-      tls: secure ? this.#secure(options) : undefined,
-      prepare: timeout ? (opened) => void opened.setTimeout(timeout) : undefined,
+    const tcp = pick(options, this.options);
+    const { socket } = await this.#client.connect(destination, {
+      ...(opening && { signal: opening.signal }),
+      ...(selected && { chain: selected.chain }),
+      ...(lookup && { lookup }),
+      ...(tcp && { tcp }),
+      ...(left && this.#connectTimeout > 0 && { timeout: left }),
+      ...(secure && !isTunnel && { tls: this.#secure(options, destination) }),
+      ...(timeout && { prepare: (opened: Socket) => void opened.setTimeout(timeout) }),
     });
     return socket;
-  }
-
-  override keepSocketAlive(socket: Duplex): boolean {
-    return keepSocketAlive.call(this, socket);
   }
 
   /** Ends all sockets, as Node does, and those that are still being opened. The agent stays usable. */
@@ -418,8 +394,8 @@ export class SocksAgent extends Agent {
     super.destroy();
   }
 
-  #secure(options: RequestOptions): SecureOptions {
-    const ownCheck = ownCheckMark(options);
+  #secure(options: RequestOptions, { port }: Destination): SecureOptions {
+    const ownCheck = options.checkServerIdentity && ownCheckMark(options);
     const key = this.getName(options);
     const session = ownCheck ? undefined : this.#sessions.get(key);
     const onSocket = (socket: TLSSocket): void => {
@@ -430,21 +406,15 @@ export class SocksAgent extends Agent {
       const onKeylog = (line: Buffer): boolean => this.emit('keylog', line, socket);
       socket.on('keylog', onKeylog).once('secureConnect', () => socket.off('keylog', onKeylog));
     };
-    return { ...(session && { session }), ...(options as ConnectionOptions), onSocket };
+    return { ...(session && { session }), ...options, port, onSocket };
   }
 
-  #destination(options: RequestOptions): Destination {
-    const secure = this.isSecureEndpoint(options);
-    const { host, port } = options;
-    return {
-      host: host || 'localhost',
-      port: Number(port || port === 0 ? port : standardPort(secure)),
-      protocol: secure ? 'https:' : 'http:',
-    };
-  }
-
-  get #node(): NodeAgent {
-    return this as unknown as NodeAgent;
+  static {
+    Object.defineProperty(this.prototype, 'keepSocketAlive', {
+      value: nodeHttpsAgent.keepSocketAlive,
+      writable: true,
+      configurable: true,
+    });
   }
 }
 
@@ -453,26 +423,47 @@ function newClient(proxy: ProxyRoute, options: ClientOptions): SocksClient {
     return new SocksClient(proxy, options);
   } catch (error) {
     if (error instanceof TypeError) error.message = error.message.replace(/^timeout /, 'connectTimeout ');
+    // Traces are ten lines long. This one begins at the caller, whose line would be cut off otherwise.
+    if (error instanceof Error) Error.captureStackTrace(error, SocksAgent);
     throw error;
   }
 }
 
-function secureStream(stream: PendingSocket, { host }: Destination, options: ConnectionOptions): TLSSocket {
+function toDestination({ host, port }: RequestOptions, secure: boolean): Destination {
+  const protocol = secure ? 'https:' : 'http:';
+  const isGiven = Boolean(port) || port === 0;
+  return { host: host || 'localhost', port: isGiven ? Number(port) : STANDARD_PORT[protocol], protocol };
+}
+
+function checkTimeouts(...timeouts: (number | undefined)[]): void {
+  for (const milliseconds of timeouts) if (milliseconds) checkTimeout(milliseconds);
+}
+
+function secureStream(
+  stream: PendingSocket,
+  { host, port }: Destination,
+  options: RequestOptions,
+): TLSSocket {
   try {
     // An IP address is no SNI name (RFC 6066 section 3).
-    return startTls({ servername: isIP(host) ? '' : host, ...withoutUndefined(options), socket: stream });
+    return startTls({
+      servername: isIP(host) ? '' : host,
+      ...withoutUndefined(options),
+      port,
+      socket: stream,
+    });
   } catch (error) {
     stream.destroy();
     throw error;
   }
 }
 
-/** Those options of the dial that are given and differ from those of the agent. */
-function pick(options: RequestOptions, known: RequestOptions = {}): Partial<TcpNetConnectOpts> {
-  const picked: Record<string, unknown> = {};
+/** Those options of the dial that are given and differ from those of the agent; undefined if there are none. */
+function pick(options: RequestOptions, known: RequestOptions = {}): Partial<TcpNetConnectOpts> | undefined {
+  let picked: Record<string, unknown> | undefined;
   for (const name of DIAL_OPTIONS) {
     const value = options[name];
-    if (value !== undefined && value !== null && value !== known[name]) picked[name] = value;
+    if (value !== undefined && value !== null && value !== known[name]) (picked ??= {})[name] = value;
   }
   return picked;
 }
@@ -494,13 +485,13 @@ function removeFrom<T>(lists: Record<string, T[]>, name: string, member: T): voi
   if (list?.length === 0) delete lists[name];
 }
 
-function fail(req: ClientRequest, error: unknown): void {
+function fail(req: NodeRequest, error: unknown): void {
   if (error || req.destroyed) endRequest(req, error);
   else endWithFalsyError(req, error);
 }
 
 /** Fails the request. One that was destroyed meanwhile ends as Node ends it, with the error of its own destroy(). */
-function failOrHangUp(req: ClientRequest, { late }: Opening, error: unknown): void {
+function failOrHangUp(req: NodeRequest, { late }: Opening, error: unknown): void {
   if (!req.destroyed) fail(req, error);
   else endRequest(req, req.aborted && late ? hangUp() : undefined);
 }

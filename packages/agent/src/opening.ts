@@ -3,14 +3,14 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
-import type { ClientRequest } from 'node:http';
 import { Socket } from 'node:net';
-import { silenceTimeout } from './node.ts';
+import { silenceTimeout } from './node-http.ts';
+import type { NodeRequest } from './node-http.ts';
 
 /** Milliseconds. Node replaces a longer timeout by this one, and prints a warning. */
 const MAX_TIMEOUT = 2 ** 31 - 1;
 
-const openings = new WeakMap<ClientRequest, Opening>();
+const openings = new WeakMap<NodeRequest, Opening>();
 /** For each prototype of requests, one that inherits from it and wraps the two methods. */
 const watching = new WeakMap<object, object>();
 
@@ -22,32 +22,46 @@ export class Opening extends EventEmitter {
   late = false;
   /** True when a socket is being opened, false while the selector has not answered. */
   opens = false;
-  readonly request: ClientRequest;
+  readonly request: NodeRequest;
+  /** Aborted as soon as the request is destroyed. */
+  readonly signal: AbortSignal;
+  readonly #all: Map<NodeRequest, Opening>;
   readonly #abort: AbortController;
   readonly #context: AsyncResource;
-  readonly #prototype: object;
+  readonly #prototype: NodeRequest;
+  readonly #watched: object;
   #timer: NodeJS.Timeout | undefined;
   #begun = false;
   #timedOut = false;
 
-  /** @param context the async context of the request, for its events */
-  constructor(req: ClientRequest, context?: AsyncResource, abort: AbortController = new AbortController()) {
+  /**
+   * @param all the openings of the agent, this one included until it ends
+   * @param timeout milliseconds after which the request emits `timeout`; 0 or undefined: never
+   * @param context the async context of the request, for its events
+   */
+  constructor(
+    req: NodeRequest,
+    all: Map<NodeRequest, Opening>,
+    timeout?: number,
+    context?: AsyncResource,
+    abort: AbortController = new AbortController(),
+  ) {
     super();
     this.request = req;
+    this.#all = all;
+    this.signal = abort.signal;
     this.#abort = abort;
     this.#context = context ?? new AsyncResource('SocksOpening');
     if (req.destroyed) abort.abort();
     process.nextTick(() => (this.#begun = true));
+    all.set(req, this);
     openings.set(req, this);
     // The request gets another prototype for a while. Properties of its own would make it a slow object for ever, even
     // when they are deleted.
-    this.#prototype = Object.getPrototypeOf(req) as object;
-    Object.setPrototypeOf(req, watched(this.#prototype));
-  }
-
-  /** Aborted as soon as the request is destroyed. */
-  get signal(): AbortSignal {
-    return this.#abort.signal;
+    this.#prototype = Object.getPrototypeOf(req);
+    this.#watched = watched(this.#prototype);
+    Object.setPrototypeOf(req, this.#watched);
+    if (timeout) this.arm(timeout);
   }
 
   get destroyed(): boolean {
@@ -84,37 +98,36 @@ export class Opening extends EventEmitter {
 
   end(): void {
     clearTimeout(this.#timer);
+    this.#all.delete(this.request);
     openings.delete(this.request);
-    if (Object.getPrototypeOf(this.request) === watched(this.#prototype))
+    if (Object.getPrototypeOf(this.request) === this.#watched)
       Object.setPrototypeOf(this.request, this.#prototype);
   }
 }
 
 /** Throws what Node throws when it gives a socket this timeout. */
-export function checkTimeout(milliseconds: unknown): void {
-  if (!milliseconds || (Number.isFinite(milliseconds) && (milliseconds as number) > 0)) return;
-  new Socket().setTimeout(milliseconds as number);
+export function checkTimeout(milliseconds: number): void {
+  if (!Number.isFinite(milliseconds) || milliseconds < 0) new Socket().setTimeout(milliseconds);
 }
 
-function watched(prototype: object): object {
-  const known = watching.get(prototype);
+/** @param original its methods are looked up at each call, because other code may replace them later */
+function watched(original: NodeRequest): object {
+  const known = watching.get(original);
   if (known) return known;
-  // Looked up at each call, because other code may replace the methods later.
-  const original = prototype as ClientRequest;
-  const methods: Pick<ClientRequest, 'destroy' | 'setTimeout'> = {
-    destroy(this: ClientRequest, error) {
+  const methods: Pick<NodeRequest, 'destroy' | 'setTimeout'> = {
+    destroy(this: NodeRequest, error) {
       const { destroyed } = this;
       original.destroy.call(this, error);
       openings.get(this)?.onDestroy(destroyed);
       return this;
     },
-    setTimeout(this: ClientRequest, milliseconds, callback) {
+    setTimeout(this: NodeRequest, milliseconds, callback) {
       original.setTimeout.call(this, milliseconds, callback);
       openings.get(this)?.arm(milliseconds);
       return this;
     },
   };
-  const created = Object.create(prototype, Object.getOwnPropertyDescriptors(methods)) as object;
-  watching.set(prototype, created);
+  const created: object = Object.create(original, Object.getOwnPropertyDescriptors(methods));
+  watching.set(original, created);
   return created;
 }

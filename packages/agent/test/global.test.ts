@@ -110,6 +110,30 @@ test('the constructor of an agent is not enumerable, and differs from its class 
   expect(inspect(agent, { depth: 9, showHidden: true })).not.toContain('hunter2');
 });
 
+test('a request with agent: false uses the route of a global agent whose constructor takes other arguments', async () => {
+  class Named extends SocksAgent {
+    constructor(port: number) {
+      super(`socks5://127.0.0.1:${port}`);
+    }
+  }
+  const before = proxy.log.length;
+  await asGlobal(http, new Named(proxy.port), () =>
+    answered(http.get({ host: 'origin.test', port: site.http, agent: false })),
+  );
+  expect(proxy.log).toHaveLength(before + 1);
+});
+
+test('the error of a bad proxy names the line of the caller first', () => {
+  const make = (): SocksAgent => new SocksAgent('socks5://127.0.0.1:0');
+  let stack: string | undefined;
+  try {
+    make();
+  } catch (error) {
+    ({ stack } = error as Error);
+  }
+  expect(stack).toMatch(/^SocksError: .*\n +at make .*global\.test\.ts/);
+});
+
 describe('defaultPort', () => {
   test('is a number that leaves the port to the protocol in code that builds URLs', () => {
     const agent = new SocksAgent('socks5://127.0.0.1:1');

@@ -1,4 +1,4 @@
-// The parts of Node that are not public and that src/node.ts uses: each test fails when Node renames or moves one. And
+// The parts of Node that are not public and that src/node-http.ts uses: each test fails when Node renames or moves one. And
 // the properties that requests of Node must keep.
 
 import { once } from 'node:events';
@@ -17,14 +17,14 @@ import { SocksAgent } from '../src/index.ts';
 import {
   endRequest,
   endWithFalsyError,
-  keepSocketAlive,
+  nodeHttpsAgent,
   moduleProtocol,
   nodeAgent,
   ownCheckMark,
   rewriteHead,
   silenceTimeout,
-  timeoutOf,
-} from '../src/node.ts';
+} from '../src/node-http.ts';
+import type { ModuleOptions, NodeRequest } from '../src/node-http.ts';
 
 const [MAJOR = 0] = process.versions.node.split('.').map(Number);
 
@@ -37,9 +37,9 @@ afterAll(() => Promise.all([site.close(), proxy.close()]));
 
 /** A request that never gets a socket, and what Node gave its agent. */
 function idle(options: https.RequestOptions = {}, module: typeof http | typeof https = http) {
-  const given: object[] = [];
+  const given: ModuleOptions[] = [];
   const agent = {
-    addRequest: (_req: ClientRequest, all: object) => void given.push(all),
+    addRequest: (_req: ClientRequest, all: ModuleOptions) => void given.push(all),
     defaultPort: 80,
     protocol: module === http ? 'http:' : 'https:',
   } as unknown as http.Agent;
@@ -99,8 +99,8 @@ describe('Node still', () => {
 
   test('keeps the timeout option of a request in timeout, and its listener in timeoutCb', async () => {
     const agent = new http.Agent();
-    const req = http.get({ host: '127.0.0.1', port: site.http, agent, timeout: 5_000 });
-    expect(timeoutOf(req)).toBe(5_000);
+    const req: NodeRequest = http.get({ host: '127.0.0.1', port: site.http, agent, timeout: 5_000 });
+    expect(req.timeout).toBe(5_000);
     const [socket] = (await once(req, 'socket')) as [Socket];
     const before = socket.listenerCount('timeout');
     silenceTimeout(req, socket);
@@ -114,7 +114,7 @@ describe('Node still', () => {
   test('keeps the head in _header, and what was written in outputData', () => {
     const { req } = idle({ method: 'POST', headers: { expect: '100-continue' } });
     rewriteHead(req, (head) => head.replace('origin.test', 'other.test'));
-    const { _header, outputData } = req as unknown as { _header: string; outputData: { data: string }[] };
+    const { _header, outputData = [] }: NodeRequest = req;
     expect(_header).toContain('\r\nHost: other.test\r\n');
     expect(outputData.map(({ data }) => data).join('')).toContain('\r\nHost: other.test\r\n');
     req.on('error', () => {}).destroy();
@@ -127,7 +127,7 @@ describe('Node still', () => {
     const mark = ownCheckMark(marked.options);
     if (mark === undefined) return;
     const agent = Object.assign(new https.Agent(), {});
-    const kept = (socket: Socket): boolean => keepSocketAlive.call(agent, socket);
+    const kept = (socket: Socket): boolean => nodeHttpsAgent.keepSocketAlive.call(agent as never, socket);
     expect(kept(new Socket())).toBe(true);
     expect(kept(Object.assign(new Socket(), { [mark]: true }))).toBe(false);
   });

@@ -1,7 +1,7 @@
-// Which protocol and which port a request means, when one agent serves both http and https.
+// The port of a request that names none, when one agent serves both http and https.
 
-import type { ClientRequest } from 'node:http';
-import { rewriteHead } from './node.ts';
+import { rewriteHead } from './node-http.ts';
+import type { ModuleOptions, NodeRequest } from './node-http.ts';
 
 /**
  * `ClientRequest` takes a missing port from its agent before the agent learns the protocol. This value stands for "none
@@ -9,7 +9,10 @@ import { rewriteHead } from './node.ts';
  */
 export const PORT_UNSET: number = Number.POSITIVE_INFINITY;
 
-export interface OriginOptions {
+export const STANDARD_PORT = { 'http:': 80, 'https:': 443 } as const;
+
+/** The options that say which protocol and which port a request means. */
+export interface PortOptions extends ModuleOptions {
   secureEndpoint?: boolean | undefined;
   readonly protocol?: string | null | undefined;
   readonly headers?: unknown;
@@ -19,8 +22,8 @@ export interface OriginOptions {
 }
 
 /** Puts in the default port, and takes it out of a Host header that Node wrote, as Node does for its own agents. */
-export function fixPort(req: ClientRequest, options: OriginOptions, secure: boolean): void {
-  const standard = standardPort(secure);
+export function fixPort(req: NodeRequest, options: PortOptions, secure: boolean): void {
+  const standard = STANDARD_PORT[secure ? 'https:' : 'http:'];
   if (options.port === PORT_UNSET) {
     options.port = standard;
     return;
@@ -31,17 +34,13 @@ export function fixPort(req: ClientRequest, options: OriginOptions, secure: bool
   if (typeof host === 'string' && host.endsWith(suffix)) writeHost(req, host, host.slice(0, -suffix.length));
 }
 
-export function standardPort(secure: boolean): number {
-  return secure ? 443 : 80;
-}
-
-function writeHost(req: ClientRequest, before: string, after: string): void {
+function writeHost(req: NodeRequest, before: string, after: string): void {
   if (req.headersSent)
     rewriteHead(req, (head) => head.replace(`\r\nHost: ${before}\r\n`, () => `\r\nHost: ${after}\r\n`));
   else req.setHeader('Host', after);
 }
 
-function hostIsNodes({ headers, setHost }: OriginOptions): boolean {
+function hostIsNodes({ headers, setHost }: PortOptions): boolean {
   if (setHost === false || Array.isArray(headers)) return false;
   return !Object.entries(headers ?? {}).some(([name, value]) => value && name.toLowerCase() === 'host');
 }
