@@ -1,5 +1,6 @@
 // Finds the Agent class to build on, and which generation of handlers it speaks. Never imports undici.
 
+import { withCode } from './errors.ts';
 import { dispatcherIn, loadNodeUndici, mainGlobal, NODE_20, NODE_26, putDispatcher } from './main-global.ts';
 import type { AgentOptions } from './options.ts';
 import type { AgentClass, Generation } from './undici-shapes.ts';
@@ -18,11 +19,11 @@ export function nodeAgent(): AgentClass {
   ofNode ??= agentInGlobal(isOfNode) ?? loadedAgent();
   const Agent = ofNode ?? agentInGlobal();
   if (Agent) return Agent;
-  throw Object.assign(
+  throw withCode(
     new Error(
       'the global dispatcher was replaced by one without an undici Agent in it; pass { Agent } from undici',
     ),
-    { code: 'ERR_INVALID_STATE' },
+    'ERR_INVALID_STATE',
   );
 }
 
@@ -112,11 +113,7 @@ export function checkAgent(Agent: AgentClass, options: AgentOptions): Generation
       failed = args.at(-1);
     };
   const handler = { onError: failing('legacy'), onResponseError: failing('modern') };
-  if (
-    typeof Agent === 'function' &&
-    typeof Agent.prototype?.dispatch === 'function' &&
-    !NO_AGENT.test(Agent.name)
-  ) {
+  if (isAgentClass(Agent) && !NO_AGENT.test(Agent.name)) {
     // Without factory and interceptors: they are code of the caller, which would see this request.
     const probe = new Agent({ ...options, factory: undefined, interceptors: undefined, connect: () => {} });
     probe.dispatch(unreadable, handler);
@@ -125,7 +122,15 @@ export function checkAgent(Agent: AgentClass, options: AgentOptions): Generation
     if (!generation) probe.dispatch(unreadable, handler);
     if (generation) return generation;
   }
-  throw Object.assign(new TypeError('Agent is not the Agent class of undici 5.28 to 8'), {
-    code: 'ERR_INVALID_ARG_TYPE',
-  });
+  throw withCode(
+    new TypeError('Agent is not the Agent class of undici 5.28 to 8: pass { Agent } from undici'),
+    'ERR_INVALID_ARG_TYPE',
+  );
+}
+
+const METHODS = ['dispatch', 'close', 'destroy', 'on'] as const;
+
+function isAgentClass(Agent: AgentClass): boolean {
+  const { prototype } = typeof Agent === 'function' ? Agent : {};
+  return METHODS.every((name) => typeof prototype?.[name] === 'function');
 }

@@ -7,6 +7,7 @@ import type { ConnectionOptions } from 'node:tls';
 import { inspect, types } from 'node:util';
 import { SessionCache, SocksClient } from '@socksify/core';
 import type { ProxyRoute, SocksOptions } from '@socksify/core';
+import { withCode } from './errors.ts';
 import type { Pool } from './pools.ts';
 import type { Connector, ConnectorDestination } from './undici-shapes.ts';
 
@@ -57,21 +58,27 @@ export interface SocksConnector extends Connector {
  * const pool = new Pool('https://example.com', { connect: socksConnector('socks5://127.0.0.1:1080') });
  */
 export function socksConnector(proxy: ProxyRoute, options: SocksConnectorOptions = {}): SocksConnector {
-  const client = socksClient(proxy, options);
+  const client = socksClient(proxy, options, socksConnector);
   const connect = connectorsOver(client, { ...options, resume: typeof proxy !== 'function' })();
   return Object.assign(connect, { close: () => client.close() });
 }
 
-/** The client of a connector: the adapter's options under the core's names. */
-export function socksClient(proxy: ProxyRoute, options: AdapterOptions): SocksClient {
+/**
+ * The client of a connector: the adapter's options under the core's names.
+ *
+ * @param caller the function of this package that the program has called
+ */
+export function socksClient(proxy: ProxyRoute, options: AdapterOptions, caller: Function): SocksClient {
   if (typeof options !== 'object' || options === null) {
-    throw Object.assign(new TypeError('options are an object'), { code: 'ERR_INVALID_ARG_VALUE' });
+    throw withCode(new TypeError('options are an object'), 'ERR_INVALID_ARG_VALUE');
   }
   const { connectTimeout, lookup, tcp, auth, pipeline, standby } = options;
   try {
     return new SocksClient(proxy, { timeout: connectTimeout, lookup, tcp, auth, pipeline, standby });
   } catch (error) {
     if (error instanceof TypeError) error.message = error.message.replace(/^timeout /, 'connectTimeout ');
+    // Traces are ten lines long. This one begins at the line of the program, which would be cut off otherwise.
+    if (error instanceof Error) Error.captureStackTrace(error, caller);
     throw error;
   }
 }
@@ -105,7 +112,7 @@ export function connectorsOver(client: SocksClient, settings: ConnectorSettings)
   ): Promise<Socket> => {
     const { hostname, protocol, localAddress } = given;
     if (given.httpSocket)
-      throw new TypeError('a SOCKS connector opens its own connections: httpSocket is not for it');
+      throw new TypeError('httpSocket: a SOCKS connector takes no open connection; it opens its own');
     const secure = protocol === 'https:';
     const destination = {
       host: hostname,
@@ -164,7 +171,7 @@ export function connectorsOver(client: SocksClient, settings: ConnectorSettings)
       attempt?.end(socket);
       // As undici's connector does: the socket that upgrade() or connect() hands out may have no other listener yet.
       socket.on('error', ignore);
-      holdBack(socket);
+      if (socket.readableLength > 0) holdBack(socket);
       callback(null, socket);
     };
     return connect;
@@ -189,7 +196,7 @@ function ignore(): void {}
  * may send first.
  */
 function holdBack(socket: Socket & { readonly alpnProtocol?: string | false | null }): void {
-  if (socket.readableLength === 0 || socket.alpnProtocol === 'h2') return;
+  if (socket.alpnProtocol === 'h2') return;
   // Node itself calls read(0), to be told of more bytes.
   socket.read = (size) => (size === 0 ? Object.getPrototypeOf(socket).read.call(socket, 0) : null);
   setImmediate(() => {

@@ -15,7 +15,7 @@ import type { SocksDispatcherOptions } from './options.ts';
 import { Pools } from './pools.ts';
 import type { Pool } from './pools.ts';
 import { checkRuntime } from './runtime.ts';
-import { undiciError } from './undici-errors.ts';
+import { undiciError } from './errors.ts';
 import type {
   AgentClass,
   AgentLike,
@@ -83,7 +83,7 @@ export class SocksDispatcher extends EventEmitter {
     checkRuntime('SocksDispatcher');
     const { pool, connector } = divideOptions(options);
     this.#selects = typeof proxy === 'function';
-    this.#client = socksClient(proxy, connector);
+    this.#client = socksClient(proxy, connector, SocksDispatcher);
     const Agent = options.Agent ?? nodeAgent();
     this.#Agent = Agent;
     const generation = checkAgent(Agent, pool);

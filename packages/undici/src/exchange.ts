@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { HandlerOver, LegacyOverModern } from './handlers.ts';
 import { isRaw, toPairs, UNPARSED } from './headers.ts';
 import type { Pool } from './pools.ts';
-import { undiciError } from './undici-errors.ts';
+import { undiciError } from './errors.ts';
 import type {
   Controller,
   Generation,

@@ -1,6 +1,7 @@
 // The global dispatcher, in every place where some undici looks for it.
 
 import { SocksDispatcher } from './dispatcher.ts';
+import { withCode } from './errors.ts';
 import { dispatcherIn, loadNodeUndici, mainGlobal, NODE_20, NODE_26, putDispatcher } from './main-global.ts';
 import { checkRuntime } from './runtime.ts';
 
@@ -45,9 +46,7 @@ export function setGlobalDispatcher(dispatcher: {
 }): () => void {
   checkRuntime('setGlobalDispatcher');
   if (typeof dispatcher?.dispatch !== 'function') {
-    throw Object.assign(new TypeError('setGlobalDispatcher takes a SocksDispatcher'), {
-      code: 'ERR_INVALID_ARG_TYPE',
-    });
+    throw withCode(new TypeError('setGlobalDispatcher takes a SocksDispatcher'), 'ERR_INVALID_ARG_TYPE');
   }
   // Node's undici sets its own default when it is loaded; so it is loaded first, and undo has a dispatcher to put back.
   loadNodeUndici();
@@ -112,9 +111,8 @@ function checkFetch({ fetch, Headers, Response }: typeof globalThis): void {
 }
 
 function invalidState(reason: string): Error {
-  return Object.assign(new Error(`the global dispatcher cannot be set for every fetch: ${reason}`), {
-    code: 'ERR_INVALID_STATE',
-  });
+  const message = `the global dispatcher cannot be set for every fetch: ${reason}`;
+  return withCode(new Error(message), 'ERR_INVALID_STATE');
 }
 
 /**

@@ -4,7 +4,8 @@
 import type { TcpNetConnectOpts } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { AdapterOptions, SocksConnectorOptions } from './connector.ts';
-import type { AgentClass, DispatcherMethod } from './undici-shapes.ts';
+import { withCode } from './errors.ts';
+import type { AgentClass, DispatcherMethod, OfUndici } from './undici-shapes.ts';
 
 /**
  * The options of undici's Agent, with undici's meaning and defaults. Which exist depends on the version of the Agent:
@@ -106,30 +107,20 @@ export function divideOptions(options: SocksDispatcherOptions): {
   readonly connector: SocksConnectorOptions;
 } {
   if (typeof options !== 'object' || options === null) {
-    throw invalidOption('ERR_INVALID_ARG_VALUE', 'options are an object');
+    throw withCode(new TypeError('options are an object'), 'ERR_INVALID_ARG_VALUE');
   }
-  const {
-    Agent: _,
-    connect = {},
-    connectTimeout,
-    standby,
-    lookup,
-    tcp,
-    auth,
-    pipeline,
-    ...pool
-  } = pick(options) as SocksDispatcherOptions;
+  const given: SocksDispatcherOptions = pick(options);
+  const { Agent: _, connect = {}, connectTimeout, standby, lookup, tcp, auth, pipeline, ...pool } = given;
   if (typeof connect !== 'object' || connect === null) {
-    throw invalidOption(
+    throw withCode(
+      new TypeError('connect is an object of TLS options: SocksDispatcher is its own connector'),
       'ERR_INVALID_ARG_TYPE',
-      'connect is an object of TLS options: SocksDispatcher is its own connector',
     );
   }
-  const unix = [pool as { socketPath?: unknown }, connect as { socketPath?: unknown }];
-  if (unix.some(({ socketPath = null }) => socketPath !== null)) {
-    throw invalidOption(
+  if ([pool, connect].some((part) => (Reflect.get(part, 'socketPath') ?? null) !== null)) {
+    throw withCode(
+      new TypeError('socketPath: a request to a Unix socket cannot go through a proxy'),
       'ERR_INVALID_ARG_VALUE',
-      'socketPath: a Unix socket cannot be reached through a proxy',
     );
   }
   const { autoSelectFamily, autoSelectFamilyAttemptTimeout } = pool;
@@ -154,12 +145,8 @@ export function divideOptions(options: SocksDispatcherOptions): {
   };
 }
 
-function invalidOption(code: string, message: string): TypeError {
-  return Object.assign(new TypeError(message), { code });
-}
-
 /** The entries that have a value and pass the test. */
-function pick(object: object, test: (key: string) => boolean = () => true): object {
+function pick(object: object, test: (key: string) => boolean = () => true): Record<string, OfUndici> {
   return Object.fromEntries(
     Object.entries(object).filter(([key, value]) => value !== undefined && test(key)),
   );

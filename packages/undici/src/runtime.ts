@@ -1,13 +1,15 @@
 // Refuses the runtimes that ignore a dispatcher: there every request would leave directly.
 
+import { withCode } from './errors.ts';
+
 /** @throws Error `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` on Bun and Deno */
 export function checkRuntime(name: string): void {
   const runtime = process.versions['bun'] ? 'Bun' : 'Deno' in globalThis ? 'Deno' : undefined;
   if (runtime === undefined) return;
-  throw Object.assign(
+  throw withCode(
     new Error(
       `${name}: ${runtime} ignores dispatchers, its requests would bypass the proxy; use node:http with an agent`,
     ),
-    { code: 'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM' },
+    'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM',
   );
 }

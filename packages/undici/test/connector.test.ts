@@ -155,17 +155,29 @@ describe.each(agents)('bytes in the segment of the reply, through %s', (_, Agent
 });
 
 describe.each([
-  ['SocksDispatcher', (options: never) => new SocksDispatcher('socks5://127.0.0.1', options)],
-  ['socksConnector', (options: never) => socksConnector('socks5://127.0.0.1', options)],
-])('%s', (_, make) => {
+  ['SocksDispatcher', (options: never, route: string) => new SocksDispatcher(route, options)],
+  ['socksConnector', (options: never, route: string) => socksConnector(route, options)],
+])('%s', (_, start) => {
+  const make = (options: unknown, route = 'socks5://127.0.0.1'): unknown => start(options as never, route);
+
   test.each([null, 5, 'text'])('refuses %j in place of options', (options) => {
-    expect(() => make(options as never)).toThrowError(
+    expect(() => make(options)).toThrowError(
       expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
     );
   });
 
+  test('the error of a bad proxy names the line of the caller first', () => {
+    let stack: string | undefined;
+    try {
+      make({}, 'socks5://127.0.0.1:0');
+    } catch (error) {
+      ({ stack } = error as Error);
+    }
+    expect(stack).toMatch(/^SocksError: .*\n +at .*connector\.test\.ts/);
+  });
+
   test('names connectTimeout when it is not valid', () => {
-    expect(() => make({ connectTimeout: '10' } as never)).toThrowError(/^connectTimeout is 0 to/);
+    expect(() => make({ connectTimeout: '10' })).toThrowError(/^connectTimeout is 0 to/);
   });
 });
 
@@ -178,3 +190,13 @@ test.each(['EnvHttpProxyAgent', 'ProxyAgent', 'MockAgent'])(
     );
   },
 );
+
+test.each([
+  ['that only dispatches', Object.assign(() => {}, { prototype: { dispatch: () => true } })],
+  ['without methods', Object],
+  ['that is no class', {}],
+])('a value %s is no Agent to build on', (_, Agent) => {
+  expect(() => new SocksDispatcher('socks5://127.0.0.1', { Agent } as never)).toThrowError(
+    expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' }),
+  );
+});

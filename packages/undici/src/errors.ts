@@ -1,4 +1,5 @@
-// Errors of undici that this package makes itself, with the name, code and symbols by which programs recognise them.
+// The errors that this package makes: those of its own, and those of undici, with the name, code and symbols by which
+// programs recognise them.
 
 const ERRORS = {
   ABORTED: ['AbortError', 'Request aborted'],
@@ -16,4 +17,9 @@ export function undiciError(kind: keyof typeof ERRORS): Error {
     Object.defineProperty(error, Symbol.for(`undici.error.${mark}`), { value: true });
   }
   return error;
+}
+
+/** Gives an error the code by which programs recognise it. */
+export function withCode<E extends Error>(error: E, code: string): E {
+  return Object.assign(error, { code });
 }
