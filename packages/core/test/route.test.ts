@@ -122,7 +122,13 @@ test('a selector that fails concerns its caller alone, and not the process', asy
   const source = `
     const reasons = [new Error('no proxy today'), undefined, null, 'no proxy today', 0];
     const never = new Promise(() => {});
-    const later = () => new Promise((_, reject) => setTimeout(reject, 20, new Error('too late')));
+    let tooLate = 0;
+    let allRejected;
+    const rejections = new Promise((resolve) => (allRejected = resolve));
+    const later = () => new Promise((_, reject) => setTimeout(() => {
+      reject(new Error('too late'));
+      if (++tooLate === 4) allRejected();
+    }, 20));
     const { connect, SocksClient } = core;
     const to = { host: '127.0.0.1', port: 9 };
     const rejection = (attempt) => attempt.then(() => { throw new Error('a tunnel'); }, (reason) => reason);
@@ -145,7 +151,8 @@ test('a selector that fails concerns its caller alone, and not the process', asy
     controller.abort();
     await client.close();
     await all;
-    await new Promise((resolve) => setTimeout(resolve, 40));
+    await rejections;
+    await new Promise(setImmediate);
     void connect(() => never, to, { timeout: 5 }).catch(() => {});
   `;
   expect(await runCore(source)).toEqual(IN_ORDER);
