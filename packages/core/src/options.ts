@@ -68,8 +68,9 @@ const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: unknown
   ],
   lookup: ['a function such as dns.lookup', isFunction],
   tcp: [
-    'an object of options of net.connect, with family 0, 4 or 6',
-    (tcp) => isObject(tcp) && FAMILIES.has(tcp['family']),
+    'an object of options of net.connect, with family 0, 4 or 6, and without encoding and onread',
+    // The socket has to give bytes, and to give them to the handshake.
+    (tcp) => isObject(tcp) && FAMILIES.has(tcp['family']) && !tcp['encoding'] && !tcp['onread'],
   ],
   pipeline: ['true or false', (value) => typeof value === 'boolean'],
   signal: ['an AbortSignal', (signal) => hasMethods(signal, ['addEventListener', 'removeEventListener'])],

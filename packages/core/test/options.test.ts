@@ -17,10 +17,16 @@ describe('an option that is not valid', () => {
       value,
     ]),
     ...['x', null, 5, {}, { lookup() {} }].map((value): [string, unknown] => ['lookup', value]),
-    ...['x', null, 5, { family: 9 }, { family: '4' }, { family: -1 }].map((value): [string, unknown] => [
-      'tcp',
-      value,
-    ]),
+    ...[
+      'x',
+      null,
+      5,
+      { family: 9 },
+      { family: '4' },
+      { family: -1 },
+      { encoding: 'utf8' },
+      { onread: {} },
+    ].map((value): [string, unknown] => ['tcp', value]),
     ...['none', null, 5, [], [null], [{ id: 0 }], [{ id: 255, authenticate() {} }], {}].map(
       (value): [string, unknown] => ['auth', value],
     ),
