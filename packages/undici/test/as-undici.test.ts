@@ -3,27 +3,25 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createServer as createHttp2Server } from 'node:http2';
-import type { AddressInfo, Socket } from 'node:net';
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import timers from 'node:timers';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { startScript } from '@socksify/server';
+import { listen, rejection } from '@socksify/support';
 import { afterEach, afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import type { AgentLike, Handler, SocksDispatcherOptions } from '../src/index.ts';
-import { agents } from './cells.ts';
-import { startOrigin } from './origin.ts';
-import type { Origin } from './origin.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startSite } from './site.ts';
+import { startHangingProxy, startProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
-let http: Origin;
-/** Answers an upgrade and a CONNECT, and hands out its side of the socket. */
+const on = startForFile({ proxy: startProxy, http: () => startSite() });
+/** Answers an upgrade and a CONNECT, and emits its side of the socket as `tunnel`. */
 let tunnels: Server;
+let tunnelPort: number;
 
 beforeAll(async () => {
-  [proxy, http] = await Promise.all([startProxy(), startOrigin()]);
   tunnels = createServer();
   const accept =
     (head: string) =>
@@ -34,23 +32,13 @@ beforeAll(async () => {
     };
   tunnels.on('upgrade', accept('101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo'));
   tunnels.on('connect', accept('200 OK'));
-  tunnels.listen(0, '127.0.0.1');
-  await once(tunnels, 'listening');
+  tunnelPort = await listen(tunnels);
 });
-afterAll(async () => {
-  tunnels.close();
-  await Promise.all([proxy[Symbol.asyncDispose](), http[Symbol.asyncDispose]()]);
-});
+afterAll(() => void tunnels.close());
 afterEach(() => {
   vi.useRealTimers();
 });
 
-const portOf = (server: Server): number => (server.address() as AddressInfo).port;
-const failure = (promise: Promise<unknown>): Promise<any> =>
-  promise.then(
-    () => 'no failure',
-    (error: unknown) => error,
-  );
 /** What a call throws, by name and code. */
 const thrown = (call: () => unknown): unknown => {
   try {
@@ -62,21 +50,21 @@ const thrown = (call: () => unknown): unknown => {
   }
 };
 
-describe.each(agents)('through %s', (name, Agent) => {
+describe.each(agents)('a dispatcher on %s', (name, Agent) => {
   const dispatchers = (options: SocksDispatcherOptions = {}): [AgentLike, SocksDispatcher] => [
     new Agent(),
-    new SocksDispatcher(proxy.url, { Agent, ...options }),
+    new SocksDispatcher(on.proxy.url, { Agent, ...options }),
   ];
 
   test.each(['upgrade', 'connect'] as const)(
-    'a socket from %s() survives a reset without a listener',
+    'returns a socket from %s() that survives a reset without a listener',
     async (method) => {
       const [own, dispatcher] = dispatchers();
       const counts: number[] = [];
       for (const each of [own, dispatcher]) {
         const accepted = once(tunnels, 'tunnel') as Promise<[Socket]>;
         const options = method === 'upgrade' ? { path: '/', protocol: 'echo' } : { path: 'any.test:443' };
-        const { socket } = await each[method]({ origin: `http://127.0.0.1:${portOf(tunnels)}`, ...options });
+        const { socket } = await each[method]({ origin: `http://127.0.0.1:${tunnelPort}`, ...options });
         counts.push(socket.listenerCount('error'));
         const [other] = await accepted;
         // Waits for the close without a listener for the error that comes before it.
@@ -90,7 +78,7 @@ describe.each(agents)('through %s', (name, Agent) => {
     },
   );
 
-  test('wrong arguments are refused with the errors of undici', async () => {
+  test('refuses wrong arguments with the errors of undici', async () => {
     const [own, dispatcher] = dispatchers();
     const handler = (errors: unknown[]): Handler => ({
       onConnect() {},
@@ -131,17 +119,17 @@ describe.each(agents)('through %s', (name, Agent) => {
     await Promise.all([own.destroy(), dispatcher.destroy()]);
   });
 
-  test('close() after destroy() is refused, and every other order is not', async () => {
+  test('refuses close() after destroy(), and accepts every other order', async () => {
     const [own, dispatcher] = dispatchers();
     for (const each of [own, dispatcher]) {
       await each.destroy();
-      expect(await failure(each.close())).toMatchObject({ code: 'UND_ERR_DESTROYED' });
+      expect(await rejection(each.close())).toMatchObject({ code: 'UND_ERR_DESTROYED' });
       await each.destroy();
     }
   });
 
-  test('an abort without a reason is a RequestAbortedError', async () => {
-    await using hanging = await startProxy('hang');
+  test('reports an abort without a reason as RequestAbortedError', async () => {
+    await using hanging = await startHangingProxy();
     const dispatcher = new SocksDispatcher(hanging.url, { Agent });
     const error = await new Promise((resolve) => {
       dispatcher.dispatch(
@@ -160,9 +148,9 @@ describe.each(agents)('through %s', (name, Agent) => {
     await dispatcher.close();
   });
 
-  test('stats are there when the Agent has some', async () => {
+  test('has stats when the Agent has some', async () => {
     const [own, dispatcher] = dispatchers();
-    const origin = `http://127.0.0.1:${http.port}`;
+    const origin = `http://127.0.0.1:${on.http.port}`;
     const stats: any[] = [];
     for (const each of [own, dispatcher]) {
       const { body } = await each.request({ origin, path: '/', method: 'GET' });
@@ -174,20 +162,19 @@ describe.each(agents)('through %s', (name, Agent) => {
     await Promise.all([own.close(), dispatcher.close()]);
   });
 
-  test('useH2c speaks HTTP/2 to an http origin', async () => {
+  test('speaks HTTP/2 to an http origin with useH2c', async () => {
     const site = createHttp2Server((_, response) => response.end('hello'));
-    site.listen(0, '127.0.0.1');
-    await once(site, 'listening');
+    const port = await listen(site);
     for (const options of [{ useH2c: true }, { connect: { useH2c: true } }]) {
-      const dispatcher = new SocksDispatcher(proxy.url, { Agent, ...options });
-      const request = { origin: `http://any.test:${portOf(site)}`, path: '/', method: 'GET' };
+      const dispatcher = new SocksDispatcher(on.proxy.url, { Agent, ...options });
+      const request = { origin: `http://any.test:${port}`, path: '/', method: 'GET' };
       expect(await (await dispatcher.request(request)).body.text()).toBe('hello');
       await dispatcher.destroy();
     }
     site.close();
   });
 
-  test('fake timers stop nothing: early bytes are shown, aborts end attempts, and empty pools are closed', async () => {
+  test('works under fake timers: shows early bytes, ends attempts on abort, and closes empty pools', async () => {
     const answer = Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly').toString('hex');
     const server = await startScript([
       { read: 3 },
@@ -196,7 +183,7 @@ describe.each(agents)('through %s', (name, Agent) => {
       { send: `0500 0001 7f000001 0050 ${answer}` },
       { stall: true },
     ]);
-    await using hanging = await startProxy('hang');
+    await using hanging = await startHangingProxy();
     // Timers that a module has read from node:timers at load stay real; those that it reads later are fake.
     const { setImmediate: own } = timers;
     vi.useFakeTimers({ toFake: ['setImmediate', 'clearImmediate'] });
@@ -207,7 +194,7 @@ describe.each(agents)('through %s', (name, Agent) => {
       expect(await body.text()).toBe('early');
       const controller = new AbortController();
       const second = new SocksDispatcher(hanging.url, { Agent });
-      const aborted = failure(
+      const aborted = rejection(
         second.request({ origin: 'http://any.test', path: '/', method: 'GET', signal: controller.signal }),
       );
       await hanging.reached(1);
@@ -222,16 +209,16 @@ describe.each(agents)('through %s', (name, Agent) => {
   });
 
   test.each([{ socketPath: '/tmp/some.sock' }, { connect: { socketPath: '/tmp/some.sock' } }])(
-    'a Unix socket as the destination is refused, case %#',
+    'refuses a Unix socket as the destination: %o',
     (options) => {
-      expect(thrown(() => new SocksDispatcher(proxy.url, { Agent, ...options } as never))).toEqual([
+      expect(thrown(() => new SocksDispatcher(on.proxy.url, { Agent, ...options } as never))).toEqual([
         'TypeError',
         'ERR_INVALID_ARG_VALUE',
       ]);
     },
   );
 
-  test('options that are undefined were not given', async () => {
+  test('takes options that are undefined as not given', async () => {
     const names = [
       'connect',
       'Agent',
@@ -246,8 +233,8 @@ describe.each(agents)('through %s', (name, Agent) => {
     const none = Object.fromEntries(
       [...names, 'maxOrigins', 'factory', 'connections'].map((key) => [key, undefined]),
     );
-    const dispatcher = new SocksDispatcher(proxy.url, { ...none, Agent });
-    const request = { origin: `http://any.test:${http.port}`, path: '/', method: 'GET' };
+    const dispatcher = new SocksDispatcher(on.proxy.url, { ...none, Agent });
+    const request = { origin: `http://any.test:${on.http.port}`, path: '/', method: 'GET' };
     expect([name, await (await dispatcher.request(request)).body.text()]).toEqual([name, 'hello']);
     await dispatcher.close();
   });

@@ -2,55 +2,47 @@
 
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
-import type { AddressInfo, Server, Socket } from 'node:net';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Server, Socket } from 'node:net';
+import { CERTIFICATE, listen, turns } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import type { SocksDispatcherOptions } from '../src/index.ts';
-import { agents, undicis } from './cells.ts';
-import { cert, startOrigin } from './origin.ts';
-import type { Origin } from './origin.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents, undicis } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startSite } from './site.ts';
+import { startProxy } from './recorded-proxy.ts';
+import type { RecordedProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
-let http: Origin;
-let h2: Origin;
-
-beforeAll(async () => {
-  [proxy, http, h2] = await Promise.all([startProxy(), startOrigin(), startOrigin('h2')]);
-});
-afterAll(async () => {
-  await Promise.all([proxy[Symbol.asyncDispose](), http[Symbol.asyncDispose](), h2[Symbol.asyncDispose]()]);
-});
+const on = startForFile({ proxy: startProxy, http: () => startSite(), h2: () => startSite('h2') });
 
 const get = async (url: string, dispatcher: SocksDispatcher, init: RequestInit = {}): Promise<string> =>
   (await fetch(url, { ...init, dispatcher })).text();
 
-const cells = agents.flatMap(([name, Agent]) =>
+const rows = agents.flatMap(([name, Agent]) =>
   (['http', 'https'] as const).map((scheme) => [scheme, name, Agent] as const),
 );
 
-describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
-  const options: SocksDispatcherOptions = { Agent, connect: { ca: cert } };
-  const url = (): string => `${scheme}://origin.test:${scheme === 'http' ? http.port : h2.port}/`;
+describe.each(rows)('over %s, with %s', (scheme, _, Agent) => {
+  const options: SocksDispatcherOptions = { Agent, connect: { ca: CERTIFICATE } };
+  const url = (): string => `${scheme}://origin.test:${scheme === 'http' ? on.http.port : on.h2.port}/`;
 
   test('a request that is sent again after an abort, in the same turn, uses the same attempt', async () => {
-    await using gate = await startGate(proxy);
+    await using gate = await startGate(on.proxy);
     const dispatcher = new SocksDispatcher(gate.url, { ...options, connections: 1 });
     const controller = new AbortController();
     const again = get(url(), dispatcher, { signal: controller.signal }).catch(() => get(url(), dispatcher));
     await gate.reached(1);
     controller.abort();
     // Two turns later the abort has had its effect.
-    await twoTurns();
+    await turns(2);
     gate.open();
     expect(await again).toBe('hello');
     expect(gate.accepted).toBe(1);
     await dispatcher.close();
   });
 
-  test('a request that comes while an attempt is being ended gets a connection after all', async () => {
-    await using gate = await startGate(proxy);
+  test('a request that comes while an attempt is being ended gets a connection', async () => {
+    await using gate = await startGate(on.proxy);
     const dispatcher = new SocksDispatcher(gate.url, options);
     for (let microtasks = 0; microtasks < 12; microtasks++) {
       const controller = new AbortController();
@@ -80,7 +72,7 @@ describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
   });
 
   test('parallel aborts end every attempt, and parallel requests after them are answered', async () => {
-    await using gate = await startGate(proxy);
+    await using gate = await startGate(on.proxy);
     const dispatcher = new SocksDispatcher(gate.url, { ...options, connections: 3 });
     const controller = new AbortController();
     const aborted = [1, 2, 3, 4, 5].map(() =>
@@ -95,8 +87,8 @@ describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
     await dispatcher.close();
   });
 
-  test('when one of two requests is aborted, the other one gets its page', async () => {
-    await using gate = await startGate(proxy);
+  test('one of two requests gets its page when the other one is aborted', async () => {
+    await using gate = await startGate(on.proxy);
     const dispatcher = new SocksDispatcher(gate.url, { ...options, connections: 1 });
     const controller = new AbortController();
     const first = get(url(), dispatcher, { signal: controller.signal }).catch((error: Error) => error.name);
@@ -104,7 +96,7 @@ describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
     await gate.reached(1);
     controller.abort();
     expect(await first).toBe('AbortError');
-    await twoTurns();
+    await turns(2);
     gate.open();
     expect(await second).toBe('hello');
     expect(gate.accepted).toBe(1);
@@ -112,7 +104,7 @@ describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
   });
 
   test('a retry right after AbortSignal.timeout() succeeds', async () => {
-    await using gate = await startGate(proxy);
+    await using gate = await startGate(on.proxy);
     const dispatcher = new SocksDispatcher(gate.url, options);
     const again = get(url(), dispatcher, { signal: AbortSignal.timeout(20) }).catch((error: Error) => {
       gate.open();
@@ -124,9 +116,9 @@ describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
   });
 
   test('an abort ends its attempt while another request waits for a response on a connection of its own', async () => {
-    await using gate = await startGate(proxy);
+    await using gate = await startGate(on.proxy);
     gate.open();
-    const site = scheme === 'http' ? http : h2;
+    const site = scheme === 'http' ? on.http : on.h2;
     // Over HTTP/2 one connection serves all, so there is no second attempt.
     const dispatcher = new SocksDispatcher(gate.url, { ...options, allowH2: false });
     const hanging = once(site.server, 'hanging');
@@ -146,7 +138,7 @@ describe.each(cells)('%s, through %s', (scheme, _, Agent) => {
 });
 
 test.each([...undicis])(
-  'a request that undici sends again on another connection gets one, also after an abort of another request: %s',
+  'a request that %s sends again on another connection gets one, also after an abort of another request',
   async (_, { Agent, request }) => {
     // The first connection is lost after the heads of two requests: undici fails the first one, and repeats the second.
     const site = createServer((socket) => {
@@ -162,10 +154,8 @@ test.each([...undicis])(
       });
     });
     let lost = false;
-    site.listen(0, '127.0.0.1');
-    await once(site, 'listening');
-    const origin = `http://any.test:${(site.address() as AddressInfo).port}`;
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent, connections: 1, pipelining: 2 });
+    const origin = `http://any.test:${await listen(site)}`;
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent, connections: 1, pipelining: 2 });
     const controller = new AbortController();
     const read = (path: string, init: object = {}): Promise<string> =>
       request(`${origin}${path}`, { dispatcher, blocking: false, ...init })
@@ -179,7 +169,7 @@ test.each([...undicis])(
     const third = read('/3', { signal: controller.signal });
     controller.abort();
     expect(await third).toBe('AbortError');
-    await twoTurns();
+    await turns(2);
     lost = true;
     socket.destroy();
     expect(await Promise.all(results)).toEqual(['SocketError', 'hello']);
@@ -187,10 +177,6 @@ test.each([...undicis])(
     site.close();
   },
 );
-
-async function twoTurns(): Promise<void> {
-  for (let i = 0; i < 2; i++) await new Promise((resolve) => setImmediate(resolve));
-}
 
 interface Gate extends AsyncDisposable {
   readonly url: string;
@@ -204,7 +190,7 @@ interface Gate extends AsyncDisposable {
 }
 
 /** In front of a proxy: while it is closed, connections are accepted and nothing is forwarded. */
-async function startGate(to: TestProxy): Promise<Gate> {
+async function startGate(proxy: RecordedProxy): Promise<Gate> {
   const sockets = new Set<Socket>();
   let waiting: (() => void)[] = [];
   let isOpen = false;
@@ -222,7 +208,7 @@ async function startGate(to: TestProxy): Promise<Gate> {
     const keep = (chunk: Buffer): number => early.push(chunk);
     socket.on('data', keep);
     const forward = (): void => {
-      const upstream = connect(to.port, '127.0.0.1');
+      const upstream = connect(proxy.port, '127.0.0.1');
       socket.off('data', keep);
       for (const chunk of early) upstream.write(chunk);
       upstream.on('error', () => socket.destroy()).on('close', () => socket.destroy());
@@ -232,10 +218,9 @@ async function startGate(to: TestProxy): Promise<Gate> {
     if (isOpen) forward();
     else waiting.push(forward);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  const port = await listen(server);
   return {
-    url: `socks5://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `socks5://127.0.0.1:${port}`,
     sockets,
     get accepted() {
       return accepted;

@@ -1,24 +1,22 @@
 // A consumer that throws in a callback gets the same callbacks as from the Agent of undici, which gets the same
 // requests.
 
-import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { listen } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import type { AgentLike } from '../src/index.ts';
 import { checkAgent } from '../src/base-agent.ts';
-import { agents, undicis } from './cells.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents, undicis } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
+const on = startForFile({ proxy: startProxy });
 let site: Server;
 let origin: string;
 
 beforeAll(async () => {
-  proxy = await startProxy();
   site = createServer((request, response) => {
     request.resume();
     request.on('end', () => response.writeHead(200, { trailer: 'x-end' }).end('hello'));
@@ -28,14 +26,11 @@ beforeAll(async () => {
     socket.on('error', () => {});
     socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n');
   });
-  site.listen(0, '127.0.0.1');
-  await once(site, 'listening');
-  origin = `http://127.0.0.1:${(site.address() as AddressInfo).port}`;
+  origin = `http://127.0.0.1:${await listen(site)}`;
 });
-afterAll(async () => {
+afterAll(() => {
   site.closeAllConnections();
   site.close();
-  await proxy[Symbol.asyncDispose]();
 });
 
 const LEGACY = ['onConnect', 'onHeaders', 'onData', 'onComplete', 'onUpgrade', 'onBodySent', 'onRequestSent'];
@@ -96,36 +91,33 @@ async function callbacks(
   return seen;
 }
 
-describe.each(agents)('through %s', (_, Agent) => {
+describe.each(agents)('a dispatcher on %s', (_, Agent) => {
   const names = checkAgent(Agent, {}) === 'modern' ? MODERN : LEGACY;
 
-  test.each(names)(
-    'what the consumer throws in callback %# is passed to its error callback',
-    async (thrower) => {
-      const dispatcher = new SocksDispatcher(proxy.url, { Agent });
-      const seen = await callbacks(dispatcher, names, thrower);
-      expect(seen).toContain(`thrown in ${thrower}`);
-      await dispatcher.destroy();
-      // After an upgrade, some releases of undici call no error callback.
-      if (/upgrade/i.test(thrower)) return;
-      const own = new Agent();
-      expect(seen).toEqual(await callbacks(own, names, thrower));
-      await own.destroy();
-    },
-  );
+  test.each(names)('passes what the consumer throws in %s to its error callback', async (thrower) => {
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
+    const seen = await callbacks(dispatcher, names, thrower);
+    expect(seen).toContain(`thrown in ${thrower}`);
+    await dispatcher.destroy();
+    // After an upgrade, some releases of undici call no error callback.
+    if (/upgrade/i.test(thrower)) return;
+    const own = new Agent();
+    expect(seen).toEqual(await callbacks(own, names, thrower));
+    await own.destroy();
+  });
 
   test.each([LEGACY, MODERN].flat().filter((name) => !names.includes(name)))(
-    'so does what a consumer of the other generation throws, callback %#',
+    'passes what a consumer of the other generation throws in %s to its error callback',
     async (thrower) => {
-      const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+      const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
       const others = names === MODERN ? LEGACY : MODERN;
       expect((await callbacks(dispatcher, others, thrower)).at(-1)).toBe(`thrown in ${thrower}`);
       await dispatcher.destroy();
     },
   );
 
-  test('an abort in the last callback changes nothing any more', async () => {
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+  test('ignores an abort in the last callback', async () => {
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
     const seen: string[] = [];
     await new Promise<void>((resolve) => {
       dispatcher.dispatch(
@@ -159,15 +151,13 @@ describe.each(retrying)('the retries of %s', (_, copy) => {
     agents.flatMap(([name, Agent]) =>
       [429, 500, 502, 503, 504].map((status) => [status, name, Agent] as const),
     ),
-  )('after a %s give the last response to the consumer, through %s', async (status, _name, Agent) => {
+  )('give the last response to the consumer after a %s, with %s', async (status, _name, Agent) => {
     let requests = 0;
     const failing = createServer((__, response) => {
       response.writeHead(requests++ % 2 === 0 ? status : 200).end('a page');
     });
-    failing.listen(0, '127.0.0.1');
-    await once(failing, 'listening');
-    const url = `http://127.0.0.1:${(failing.address() as AddressInfo).port}/`;
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+    const url = `http://127.0.0.1:${await listen(failing)}/`;
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
     for (const retries of [
       new RetryAgent(dispatcher, options),
       dispatcher.compose(interceptors.retry(options)),

@@ -1,48 +1,33 @@
-// socksConnector, for Agents, Pools and Clients that people build themselves.
+// socksConnector, for Agents, Pools and Clients that a program builds itself.
 
 import { startScript } from '@socksify/server';
 import type { ScriptStep } from '@socksify/server';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CERTIFICATE, rejection } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
 import type { SocksConnectorOptions } from '../src/index.ts';
-import { agents, undicis } from './cells.ts';
-import { cert, startOrigin } from './origin.ts';
-import type { Origin } from './origin.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents, undicis } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startSite } from './site.ts';
+import { startHangingProxy, startProxy, startRefusingProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
-let http: Origin;
-let h2: Origin;
+const on = startForFile({ proxy: startProxy, http: () => startSite(), h2: () => startSite('h2') });
 
-beforeAll(async () => {
-  [proxy, http, h2] = await Promise.all([startProxy(), startOrigin(), startOrigin('h2')]);
-});
-afterAll(async () => {
-  await Promise.all([proxy[Symbol.asyncDispose](), http[Symbol.asyncDispose](), h2[Symbol.asyncDispose]()]);
-});
-
-const failure = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => 'no failure',
-    (error: unknown) => error,
-  );
-
-test('throws at once on a proxy that is not valid', () => {
+test('socksConnector throws at once on a proxy that is not valid', () => {
   expect(() => socksConnector('ftp://127.0.0.1')).toThrow(
     expect.objectContaining({ code: 'ERR_SOCKS_INVALID_PROXY' }),
   );
 });
 
-describe.each([...undicis])('%s', (_, { Agent, Pool, Client, BalancedPool, request }) => {
+describe.each([...undicis])('socksConnector with %s', (_, { Agent, Pool, Client, BalancedPool, request }) => {
   const page = async (dispatcher: unknown, origin: string): Promise<unknown[]> => {
     const { headers, body } = await request(`${origin}/`, { dispatcher });
     return [headers['x-version'], await body.text()];
   };
 
-  test('http, through an Agent, a Pool, a BalancedPool and a Client', async () => {
-    const connect = socksConnector(proxy.url);
-    const origin = `http://any.test:${http.port}`;
+  test('carries http for an Agent, a Pool, a BalancedPool and a Client', async () => {
+    const connect = socksConnector(on.proxy.url);
+    const origin = `http://any.test:${on.http.port}`;
     const Own = Pool as unknown as new (origin: string, options: object) => InstanceType<typeof Agent>;
     const One = Client as unknown as typeof Own;
     const Balanced = BalancedPool as unknown as typeof Own;
@@ -60,28 +45,28 @@ describe.each([...undicis])('%s', (_, { Agent, Pool, Client, BalancedPool, reque
   test.each<[string, SocksConnectorOptions]>([
     ['1.1', {}],
     ['2.0', { allowH2: true }],
-  ])('https, with HTTP/%s', async (version, options) => {
-    const connect = socksConnector(proxy.url, { tls: { ca: cert }, ...options });
+  ])('carries https with HTTP/%s', async (version, options) => {
+    const connect = socksConnector(on.proxy.url, { tls: { ca: CERTIFICATE }, ...options });
     const agent = new Agent({ connect, allowH2: options.allowH2 ?? false });
-    expect(await page(agent, `https://origin.test:${h2.port}`)).toEqual([version, 'hello']);
+    expect(await page(agent, `https://origin.test:${on.h2.port}`)).toEqual([version, 'hello']);
     await agent.close();
   });
 
-  test('an IPv6 address goes out without brackets', async () => {
-    await using refusing = await startProxy(5);
+  test('sends an IPv6 address without brackets', async () => {
+    await using refusing = await startRefusingProxy();
     const agent = new Agent({ connect: socksConnector(refusing.url) });
     await expect(request('http://[::1]/', { dispatcher: agent })).rejects.toMatchObject({
-      code: 'ERR_SOCKS_CONNECTION_REFUSED',
+      code: 'ERR_SOCKS_NOT_ALLOWED',
     });
     expect(refusing.requests).toEqual(['::1:80']);
     await agent.close();
   });
 
-  test('close() ends a handshake under way', async () => {
-    await using hanging = await startProxy('hang');
+  test('ends a handshake under way in close()', async () => {
+    await using hanging = await startHangingProxy();
     const connect = socksConnector(hanging.url);
     const agent = new Agent({ connect });
-    const failed = failure(request('http://any.test/', { dispatcher: agent }));
+    const failed = rejection(request('http://any.test/', { dispatcher: agent }));
     await hanging.reached(1);
     await connect.close();
     expect(await failed).toMatchObject({
@@ -95,8 +80,8 @@ describe.each([...undicis])('%s', (_, { Agent, Pool, Client, BalancedPool, reque
 test.each([
   ['http:', ':80'],
   ['https:', ':443'],
-])('the default port of %s', async (protocol, port) => {
-  await using refusing = await startProxy(2);
+])('socksConnector requests the default port of %s', async (protocol, port) => {
+  await using refusing = await startRefusingProxy();
   const connect = socksConnector(refusing.url);
   const error = await new Promise((resolve) => {
     connect({ hostname: 'any.test', host: 'any.test', protocol, port: '' }, (...result) =>
@@ -106,17 +91,20 @@ test.each([
   expect(error).toMatchObject({ code: 'ERR_SOCKS_NOT_ALLOWED', destination: `any.test${port}` });
 });
 
-test.each([undefined, 'text', null])('calls back with an Error when a selector throws %s', async (thrown) => {
-  const connect = socksConnector(() => {
-    throw thrown;
-  });
-  const error = await new Promise((resolve) => {
-    connect({ hostname: 'any.test', protocol: 'http:', port: 80 }, (...result) => resolve(result[0]));
-  });
-  expect(error).toBeInstanceOf(Error);
-});
+test.each([undefined, 'text', null])(
+  'socksConnector calls back with an Error when a selector throws %s',
+  async (thrown) => {
+    const connect = socksConnector(() => {
+      throw thrown;
+    });
+    const error = await new Promise((resolve) => {
+      connect({ hostname: 'any.test', protocol: 'http:', port: 80 }, (...result) => resolve(result[0]));
+    });
+    expect(error).toBeInstanceOf(Error);
+  },
+);
 
-describe.each(agents)('bytes in the segment of the reply, through %s', (_, Agent) => {
+describe.each(agents)('a dispatcher on %s', (_, Agent) => {
   const hex = (text: string): string => Buffer.from(text).toString('hex');
   const GRANTED = '0500 0001 7f000001 0050';
   const answer = hex('HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly');
@@ -125,13 +113,13 @@ describe.each(agents)('bytes in the segment of the reply, through %s', (_, Agent
     ['an answer', answer, { stall: true }],
     ['an answer, and the end', answer, { close: true }],
     ['the head of an answer, and then its body', answer.slice(0, -10), { send: answer.slice(-10) }],
-  ])('%s', async (__, early, then) => {
+  ])('reads bytes in the segment of the reply when they are %s', async (__, early, then) => {
     const { text, attempts } = await fetched([{ send: GRANTED + early }, then]);
     expect([text, attempts]).toEqual(['early', 1]);
   });
 
   test.each(['close', 'stall'] as const)(
-    'what is no answer, and then %s: fails, in one attempt',
+    'fails in one attempt when the bytes in the segment of the reply are no answer, and a %s follows',
     async (then) => {
       const { text, attempts } = await fetched([
         { send: GRANTED + hex('220 ready\r\n') },
@@ -182,7 +170,7 @@ describe.each([
 });
 
 test.each(['EnvHttpProxyAgent', 'ProxyAgent', 'MockAgent'])(
-  '%s of undici is no Agent to build on',
+  '%s of undici is refused as the Agent option',
   async (name) => {
     const { [name]: Agent } = (await import('undici7')) as unknown as Record<string, never>;
     expect(() => new SocksDispatcher('socks5://127.0.0.1', { Agent } as never)).toThrowError(

@@ -1,34 +1,19 @@
-// SocksDispatcher by itself: options, names, TLS, errors, aborts, the end. On the Agent inside Node.
+// SocksDispatcher on the Agent inside Node: options, TLS, errors, aborts, close() and destroy().
 
 import { EventEmitter, once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CERTIFICATE, freePort, rejection } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import type { SocksDispatcherOptions } from '../src/index.ts';
-import { agents } from './cells.ts';
-import { cert, startOrigin } from './origin.ts';
-import type { Origin } from './origin.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startSite } from './site.ts';
+import { startHangingProxy, startProxy, startRefusingProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
-let http: Origin;
-let https: Origin;
-
-beforeAll(async () => {
-  [proxy, http, https] = await Promise.all([startProxy(), startOrigin(), startOrigin('https')]);
-});
-afterAll(async () => {
-  await Promise.all([
-    proxy[Symbol.asyncDispose](),
-    http[Symbol.asyncDispose](),
-    https[Symbol.asyncDispose](),
-  ]);
-});
+const on = startForFile({ proxy: startProxy, http: () => startSite(), https: () => startSite('https') });
 
 /** fetch as JavaScript calls it: the declared types of undici are the subject of types.test-d.ts. */
 const get = (url: string, dispatcher: SocksDispatcher, init: RequestInit = {}): Promise<Response> =>
@@ -39,26 +24,12 @@ const collectGarbage = (): void => {
   (runInNewContext('gc') as () => void)();
 };
 
-const failure = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => 'no failure',
-    (error: unknown) => error,
-  );
-
 const abortable = (): { signal: AbortSignal; abort: () => void } => {
   const controller = new AbortController();
   return { signal: controller.signal, abort: () => controller.abort() };
 };
 
-const closedPort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-};
-
-describe('construction', () => {
+describe('the constructor', () => {
   test('throws at once on a proxy that is not valid', () => {
     expect(() => new SocksDispatcher('http://127.0.0.1:1080')).toThrow(
       expect.objectContaining({ code: 'ERR_SOCKS_INVALID_PROXY' }),
@@ -72,7 +43,7 @@ describe('construction', () => {
     ['a pool option', { connections: -1 }, 'UND_ERR_INVALID_ARG'],
     ['a client option', { headersTimeout: 'soon' }, 'UND_ERR_INVALID_ARG'],
   ])('throws at once on %s that is not valid', (_, options, code) => {
-    expect(() => new SocksDispatcher(proxy.url, options as SocksDispatcherOptions)).toThrow(
+    expect(() => new SocksDispatcher(on.proxy.url, options as SocksDispatcherOptions)).toThrow(
       expect.objectContaining({ code }),
     );
   });
@@ -94,71 +65,71 @@ describe('construction', () => {
   });
 });
 
-describe('the way', () => {
-  test.each(['socks5', 'socks4a'])('goes through %s', async (scheme) => {
-    const dispatcher = new SocksDispatcher(`${scheme}://127.0.0.1:${proxy.port}`);
-    proxy.requests.length = 0;
-    expect(await (await get(`http://any.test:${http.port}/`, dispatcher)).text()).toBe('hello');
-    expect(proxy.requests).toEqual([`any.test:${http.port}`]);
+describe('a request', () => {
+  test.each(['socks5', 'socks4a'])('is sent over %s', async (scheme) => {
+    const dispatcher = new SocksDispatcher(`${scheme}://127.0.0.1:${on.proxy.port}`);
+    on.proxy.requests.length = 0;
+    expect(await (await get(`http://any.test:${on.http.port}/`, dispatcher)).text()).toBe('hello');
+    expect(on.proxy.requests).toEqual([`any.test:${on.http.port}`]);
     await dispatcher.close();
   });
 
-  test('goes through a chain', async () => {
+  test('is sent through a chain', async () => {
     await using second = await startProxy();
-    const dispatcher = new SocksDispatcher([proxy.url, second.url]);
-    proxy.requests.length = 0;
-    expect(await (await get(`http://any.test:${http.port}/`, dispatcher)).text()).toBe('hello');
-    expect([proxy.requests, second.requests]).toEqual([
+    const dispatcher = new SocksDispatcher([on.proxy.url, second.url]);
+    on.proxy.requests.length = 0;
+    expect(await (await get(`http://any.test:${on.http.port}/`, dispatcher)).text()).toBe('hello');
+    expect([on.proxy.requests, second.requests]).toEqual([
       [`127.0.0.1:${second.port}`],
-      [`any.test:${http.port}`],
+      [`any.test:${on.http.port}`],
     ]);
     await dispatcher.destroy();
   });
 
-  test('asks a selector, once for each connection; undefined means directly', async () => {
-    const asked: unknown[] = [];
+  test('calls a selector once, and is sent directly when the selector returns undefined', async () => {
+    const selected: unknown[] = [];
     const dispatcher = new SocksDispatcher(
       (destination) => {
-        asked.push(destination);
-        return destination.host === '127.0.0.1' ? undefined : proxy.url;
+        selected.push(destination);
+        return destination.host === '127.0.0.1' ? undefined : on.proxy.url;
       },
-      { connect: { ca: cert } },
+      { connect: { ca: CERTIFICATE } },
     );
-    proxy.requests.length = 0;
-    await (await get(`http://127.0.0.1:${http.port}/`, dispatcher)).text();
-    await (await get(`https://origin.test:${https.port}/`, dispatcher)).text();
-    expect(asked).toEqual([
-      { host: '127.0.0.1', port: http.port, protocol: 'http:' },
-      { host: 'origin.test', port: https.port, protocol: 'https:' },
+    on.proxy.requests.length = 0;
+    await (await get(`http://127.0.0.1:${on.http.port}/`, dispatcher)).text();
+    await (await get(`https://origin.test:${on.https.port}/`, dispatcher)).text();
+    expect(selected).toEqual([
+      { host: '127.0.0.1', port: on.http.port, protocol: 'http:' },
+      { host: 'origin.test', port: on.https.port, protocol: 'https:' },
     ]);
-    expect(proxy.requests).toEqual([`origin.test:${https.port}`]);
+    expect(on.proxy.requests).toEqual([`origin.test:${on.https.port}`]);
     await dispatcher.close();
   });
 
-  test('what a selector throws is the cause, and nothing goes directly', async () => {
+  test('fails with what a selector throws as the cause, and nothing is sent directly', async () => {
     const dispatcher = new SocksDispatcher(() => {
       throw new RangeError('no proxy for you');
     });
-    await expect(get(`http://127.0.0.1:${http.port}/`, dispatcher)).rejects.toMatchObject({
+    await expect(get(`http://127.0.0.1:${on.http.port}/`, dispatcher)).rejects.toMatchObject({
       cause: { name: 'RangeError' },
     });
     await dispatcher.close();
   });
 
-  test('heeds pool options: two requests over one connection', async () => {
-    const dispatcher = new SocksDispatcher(proxy.url, { connections: 1 });
-    const before = proxy.accepted;
+  test('follows the pool options: three requests use one connection', async () => {
+    const dispatcher = new SocksDispatcher(on.proxy.url, { connections: 1 });
+    const before = on.proxy.accepted;
     const pages = ['/', '/', '/'].map(async (path) =>
-      (await get(`http://any.test:${http.port}${path}`, dispatcher)).text(),
+      (await get(`http://any.test:${on.http.port}${path}`, dispatcher)).text(),
     );
     expect(await Promise.all(pages)).toEqual(['hello', 'hello', 'hello']);
-    expect(proxy.accepted - before).toBe(1);
+    expect(on.proxy.accepted - before).toBe(1);
     await dispatcher.close();
   });
 
-  test('heeds headersTimeout', async () => {
-    const dispatcher = new SocksDispatcher(proxy.url, { headersTimeout: 50 });
-    await expect(get(`http://any.test:${http.port}/hang`, dispatcher)).rejects.toMatchObject({
+  test('fails after headersTimeout', async () => {
+    const dispatcher = new SocksDispatcher(on.proxy.url, { headersTimeout: 50 });
+    await expect(get(`http://any.test:${on.http.port}/hang`, dispatcher)).rejects.toMatchObject({
       cause: { code: 'UND_ERR_HEADERS_TIMEOUT' },
     });
     await dispatcher.destroy();
@@ -167,53 +138,53 @@ describe('the way', () => {
 
 describe('TLS to the destination', () => {
   const secure = (options: SocksDispatcherOptions = {}): SocksDispatcher =>
-    new SocksDispatcher(proxy.url, { connect: { ca: cert }, ...options });
+    new SocksDispatcher(on.proxy.url, { connect: { ca: CERTIFICATE }, ...options });
 
-  test('sends the name as SNI, and offers HTTP/1.1 only when told so', async () => {
+  test('sends the name as SNI, and offers HTTP/1.1 alone with allowH2: false', async () => {
     const dispatcher = secure({ allowH2: false });
-    await (await get(`https://origin.test:${https.port}/`, dispatcher)).text();
-    expect(https.secured.at(-1)).toMatchObject({ servername: 'origin.test', alpn: 'http/1.1' });
+    await (await get(`https://origin.test:${on.https.port}/`, dispatcher)).text();
+    expect(on.https.secured.at(-1)).toMatchObject({ servername: 'origin.test', alpn: 'http/1.1' });
     await dispatcher.close();
   });
 
   test('sends no SNI to an IP address', async () => {
     const dispatcher = secure();
-    await (await get(`https://127.0.0.1:${https.port}/`, dispatcher)).text();
-    expect(https.secured.at(-1)).toMatchObject({ servername: false });
+    await (await get(`https://127.0.0.1:${on.https.port}/`, dispatcher)).text();
+    expect(on.https.secured.at(-1)).toMatchObject({ servername: false });
     await dispatcher.close();
   });
 
-  test('heeds servername, and the Host header before it', async () => {
-    const dispatcher = secure({ connect: { ca: cert, servername: 'given.test' } });
-    await (await get(`https://127.0.0.1:${https.port}/`, dispatcher)).text();
-    expect(https.secured.at(-1)).toMatchObject({ servername: 'given.test' });
+  test('sends the servername option as SNI, and the Host header before it', async () => {
+    const dispatcher = secure({ connect: { ca: CERTIFICATE, servername: 'given.test' } });
+    await (await get(`https://127.0.0.1:${on.https.port}/`, dispatcher)).text();
+    expect(on.https.secured.at(-1)).toMatchObject({ servername: 'given.test' });
     const { body } = await dispatcher.request({
-      origin: `https://127.0.0.1:${https.port}`,
+      origin: `https://127.0.0.1:${on.https.port}`,
       path: '/',
       method: 'GET',
       headers: { host: 'header.test' },
     });
     await body.text();
-    expect(https.secured.at(-1)).toMatchObject({ servername: 'header.test' });
+    expect(on.https.secured.at(-1)).toMatchObject({ servername: 'header.test' });
     await dispatcher.close();
   });
 
-  test('an unknown certificate is refused with the error of Node', async () => {
-    const dispatcher = new SocksDispatcher(proxy.url);
-    await expect(get(`https://origin.test:${https.port}/`, dispatcher)).rejects.toMatchObject({
+  test('refuses an unknown certificate with the error of Node', async () => {
+    const dispatcher = new SocksDispatcher(on.proxy.url);
+    await expect(get(`https://origin.test:${on.https.port}/`, dispatcher)).rejects.toMatchObject({
       cause: { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' },
     });
     await dispatcher.close();
   });
 
   test.each(['TLSv1.2', 'TLSv1.3'] as const)(
-    'resumes a %s session, even after a collection',
+    'resumes a %s session, even after a garbage collection',
     async (version) => {
       const dispatcher = secure({
         allowH2: false,
-        connect: { ca: cert, minVersion: version, maxVersion: version },
+        connect: { ca: CERTIFICATE, minVersion: version, maxVersion: version },
       });
-      const url = `https://origin.test:${https.port}/`;
+      const url = `https://origin.test:${on.https.port}/`;
       const headers = { connection: 'close' };
       const page = async (): Promise<void> => {
         const { body } = await dispatcher.request({
@@ -227,33 +198,32 @@ describe('TLS to the destination', () => {
       await page();
       collectGarbage();
       await page();
-      expect(https.secured.slice(-2).map(({ reused }) => reused)).toEqual([false, true]);
+      expect(on.https.secured.slice(-2).map(({ reused }) => reused)).toEqual([false, true]);
       await dispatcher.close();
     },
   );
 });
 
-describe('errors', () => {
-  test('a refused destination', async () => {
-    await using refusing = await startProxy(5);
-    const dispatcher = new SocksDispatcher(refusing.url);
-    await expect(get('http://any.test/', dispatcher)).rejects.toMatchObject({
+describe('the error of a request', () => {
+  test('has the code of the refusal as its cause', async () => {
+    const dispatcher = new SocksDispatcher(on.proxy.url);
+    await expect(get(`http://any.test:${await freePort()}/`, dispatcher)).rejects.toMatchObject({
       name: 'TypeError',
       cause: { code: 'ERR_SOCKS_CONNECTION_REFUSED' },
     });
     await dispatcher.close();
   });
 
-  test('an unreachable proxy', async () => {
-    const dispatcher = new SocksDispatcher(`socks5://127.0.0.1:${await closedPort()}`);
+  test('has ERR_SOCKS_PROXY_UNREACHABLE as its cause when nothing listens on the port of the proxy', async () => {
+    const dispatcher = new SocksDispatcher(`socks5://127.0.0.1:${await freePort()}`);
     await expect(get('http://any.test/', dispatcher)).rejects.toMatchObject({
       cause: { code: 'ERR_SOCKS_PROXY_UNREACHABLE', cause: { code: 'ECONNREFUSED' } },
     });
     await dispatcher.close();
   });
 
-  test('the deadline, which ends the connection to the proxy', async () => {
-    await using hanging = await startProxy('hang');
+  test('has ERR_SOCKS_TIMEOUT as its cause after the deadline, which ends the connection to the proxy', async () => {
+    await using hanging = await startHangingProxy();
     const dispatcher = new SocksDispatcher(hanging.url, { connectTimeout: 50 });
     await expect(get('http://any.test/', dispatcher)).rejects.toMatchObject({
       cause: { code: 'ERR_SOCKS_TIMEOUT' },
@@ -262,12 +232,12 @@ describe('errors', () => {
     await dispatcher.close();
   });
 
-  test.each(agents)('are final: one connection for one request, through %s', async (_, Agent) => {
-    await using refusing = await startProxy(1);
+  test.each(agents)('is final, so that one request makes one connection, with %s', async (_, Agent) => {
+    await using refusing = await startRefusingProxy();
     const dispatcher = new SocksDispatcher(refusing.url, { Agent });
     for (const url of ['http://any.test/', 'https://any.test/']) {
       await expect(get(url, dispatcher)).rejects.toMatchObject({
-        cause: { code: 'ERR_SOCKS_GENERAL_FAILURE' },
+        cause: { code: 'ERR_SOCKS_NOT_ALLOWED' },
       });
     }
     await dispatcher.close();
@@ -275,13 +245,13 @@ describe('errors', () => {
   });
 
   test.each(agents)(
-    'do not make %s reconnect for ever, whatever code a selector throws',
+    'does not make %s reconnect for ever, whatever code a selector throws',
     async (_, Agent) => {
       for (const code of ['UND_ERR_SOCKET', 'UND_ERR_INFO']) {
-        let asked = 0;
+        let selected = 0;
         const dispatcher = new SocksDispatcher(
           () => {
-            if (++asked > 3) process.exit(1);
+            if (++selected > 3) process.exit(1);
             throw Object.assign(new Error('of undici'), { code });
           },
           { Agent },
@@ -289,19 +259,19 @@ describe('errors', () => {
         await expect(get('http://any.test/', dispatcher)).rejects.toMatchObject({
           cause: { cause: { code } },
         });
-        expect(asked).toBe(1);
+        expect(selected).toBe(1);
         await dispatcher.close();
       }
     },
   );
 });
 
-describe.each(agents)('an abort during the handshake, through %s', (_, Agent) => {
+describe.each(agents)('an abort during the handshake, with %s', (_, Agent) => {
   test('closes the connection to the proxy', async () => {
-    await using hanging = await startProxy('hang');
+    await using hanging = await startHangingProxy();
     const dispatcher = new SocksDispatcher(hanging.url, { Agent });
     const { signal, abort } = abortable();
-    const failed = failure(get('http://any.test/', dispatcher, { signal }));
+    const failed = rejection(get('http://any.test/', dispatcher, { signal }));
     await hanging.reached(1);
     abort();
     expect(await failed).toMatchObject({
@@ -311,11 +281,11 @@ describe.each(agents)('an abort during the handshake, through %s', (_, Agent) =>
     await dispatcher.close();
   });
 
-  test('also for request()', async () => {
-    await using hanging = await startProxy('hang');
+  test('closes the connection of request() to the proxy', async () => {
+    await using hanging = await startHangingProxy();
     const dispatcher = new SocksDispatcher(hanging.url, { Agent });
     const { signal, abort } = abortable();
-    const failed = failure(
+    const failed = rejection(
       dispatcher.request({ origin: 'https://any.test', path: '/', method: 'GET', signal }),
     );
     await hanging.reached(1);
@@ -329,7 +299,7 @@ describe.each(agents)('an abort during the handshake, through %s', (_, Agent) =>
     await using slow = await startProxy();
     const dispatcher = new SocksDispatcher(slow.url, { Agent, connections: 1 });
     const { signal, abort } = abortable();
-    const url = `http://any.test:${http.port}/`;
+    const url = `http://any.test:${on.http.port}/`;
     const first = get(url, dispatcher, { signal }).catch((error: Error) => error.name);
     const queued = get(url, dispatcher, { signal }).catch((error: Error) => error.name);
     const kept = get(url, dispatcher);
@@ -340,8 +310,8 @@ describe.each(agents)('an abort during the handshake, through %s', (_, Agent) =>
     await dispatcher.close();
   });
 
-  test('an aborted queue opens no connection', async () => {
-    await using hanging = await startProxy('hang');
+  test('opens no connection for the aborted requests in the queue', async () => {
+    await using hanging = await startHangingProxy();
     const dispatcher = new SocksDispatcher(hanging.url, { Agent, connections: 2 });
     const { signal, abort } = abortable();
     const all = Promise.allSettled(
@@ -356,11 +326,11 @@ describe.each(agents)('an abort during the handshake, through %s', (_, Agent) =>
   });
 });
 
-describe.each(agents)('the end, through %s', (_, Agent) => {
-  test('destroy() ends a handshake under way, and its request', async () => {
-    await using hanging = await startProxy('hang');
+describe.each(agents)('a dispatcher on %s', (_, Agent) => {
+  test('ends a handshake under way and its request in destroy()', async () => {
+    await using hanging = await startHangingProxy();
     const dispatcher = new SocksDispatcher(hanging.url, { Agent });
-    const failed = failure(get('http://any.test/', dispatcher));
+    const failed = rejection(get('http://any.test/', dispatcher));
     await hanging.reached(1);
     await dispatcher.destroy();
     expect(await failed).toMatchObject({
@@ -370,33 +340,33 @@ describe.each(agents)('the end, through %s', (_, Agent) => {
     expect([dispatcher.closed, dispatcher.destroyed]).toEqual([true, true]);
   });
 
-  test('destroy(error) ends a request under way with that error', async () => {
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
-    const failed = failure(get(`http://any.test:${http.port}/hang`, dispatcher));
-    await once(http.server, 'hanging');
+  test('ends a request under way with the error of destroy(error)', async () => {
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
+    const failed = rejection(get(`http://any.test:${on.http.port}/hang`, dispatcher));
+    await once(on.http.server, 'hanging');
     await dispatcher.destroy(new Error('enough'));
     expect(await failed).toMatchObject({
       cause: { message: 'enough' },
     });
   });
 
-  test('close() waits for the requests under way, and refuses new ones', async () => {
+  test('waits in close() for the requests under way, and refuses new ones', async () => {
     await using own = await startProxy();
     const dispatcher = new SocksDispatcher(own.url, { Agent });
-    const page = get(`http://any.test:${http.port}/hang`, dispatcher);
-    await once(http.server, 'hanging');
+    const page = get(`http://any.test:${on.http.port}/hang`, dispatcher);
+    await once(on.http.server, 'hanging');
     const closed = dispatcher.close();
     await expect(get('http://any.test/', dispatcher)).rejects.toMatchObject({
       cause: { code: 'UND_ERR_CLOSED' },
     });
-    http.pending.at(-1)?.end('late');
+    on.http.pending.at(-1)?.end('late');
     expect(await (await page).text()).toBe('late');
     await closed;
     await own.idle();
   });
 
-  test('both can be called again, and with a callback', async () => {
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+  test('can be closed and destroyed again, and with a callback', async () => {
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
     await new Promise<void>((resolve) => dispatcher.close(resolve));
     await dispatcher.close();
     await dispatcher.destroy();

@@ -1,18 +1,18 @@
-// Forms in request(), of whichever undici, on whichever Agent.
+// Forms in request(), of every undici, on every Agent.
 
 import { expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
-import { agents, undicis } from './cells.ts';
-import type { Undici } from './cells.ts';
-import { startOrigin } from './origin.ts';
-import { startProxy } from './proxy.ts';
+import { agents, undicis } from './combinations.ts';
+import type { Undici } from './combinations.ts';
+import { startSite } from './site.ts';
+import { startProxy } from './recorded-proxy.ts';
 
-/** What the origin was sent, and the request's own view of it. */
+/** What the site received, and what the request says of it. */
 async function posted(form: unknown, headers: unknown, Agent: (typeof agents)[number][1]) {
   await using proxy = await startProxy();
-  await using origin = await startOrigin();
+  await using site = await startSite();
   const dispatcher = new SocksDispatcher(proxy.url, { Agent });
-  const url = `http://any.test:${origin.port}/echo`;
+  const url = `http://any.test:${site.port}/echo`;
   const { request } = undicis.get('undici 7') as Undici;
   const { body, headers: seen } = await request(url, { method: 'POST', dispatcher, headers, body: form });
   const bytes = Buffer.from(await body.arrayBuffer());
@@ -31,7 +31,7 @@ form.append('a "quoted"\r\nname', 'ü');
 form.append('file', new Blob(['\0\u00ff'], { type: 'text/x' }), 'ü"\n.txt');
 form.append('none', new Blob([]));
 
-test.each(agents)('are written as browsers do, with their length: %s', async (_, Agent) => {
+test.each(agents)('forms are written as browsers write them, with their length: %s', async (_, Agent) => {
   const { bytes, type, length } = await posted(form, undefined, Agent);
   const [, boundary = 'none'] =
     /^multipart\/form-data; boundary=(----formdata-[\da-f-]{36})$/.exec(type) ?? [];
@@ -62,7 +62,7 @@ test.each(agents)('are written as browsers do, with their length: %s', async (_,
   expect(length).toBe(bytes.length);
 });
 
-test('are read back by Node as what they were', async () => {
+test('forms are read back by Node as what they were', async () => {
   const [[, Agent]] = agents as [(typeof agents)[number]];
   const { bytes, type } = await posted(form, undefined, Agent);
   const read = await new Response(bytes, { headers: { 'content-type': type } }).formData();
@@ -75,14 +75,14 @@ test.each<[string, unknown]>([
   ['an object', { 'X-A': 'b' }],
   ['a list', ['X-A', 'b']],
   ['pairs', new Map([['X-A', 'b']])],
-])('go with headers given as %s', async (_, headers) => {
+])('forms are sent with headers given as %s', async (_, headers) => {
   const [[, Agent]] = agents as [(typeof agents)[number]];
   const { type, own } = await posted(form, headers, Agent);
   expect(own).toBe('b');
   expect(type).toMatch(/^multipart\/form-data; boundary=/);
 });
 
-test('a content-type of the caller stays', async () => {
+test('a form keeps the content-type of the caller', async () => {
   const [[, Agent]] = agents as [(typeof agents)[number]];
   const { type } = await posted(form, { 'Content-Type': 'multipart/form-data; boundary=own' }, Agent);
   expect(type).toBe('multipart/form-data; boundary=own');

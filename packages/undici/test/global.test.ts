@@ -2,9 +2,9 @@
 
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { setGlobalDispatcher, SocksDispatcher } from '../src/index.ts';
-import { undicis } from './cells.ts';
-import { startOrigin } from './origin.ts';
-import { startProxy } from './proxy.ts';
+import { undicis } from './combinations.ts';
+import { startSite } from './site.ts';
+import { startProxy } from './recorded-proxy.ts';
 
 const symbols = ['undici.globalDispatcher.1', 'undici.globalDispatcher.2'].map((name) => Symbol.for(name));
 const globals = (): unknown[] => symbols.map((symbol) => (globalThis as never)[symbol]);
@@ -15,12 +15,12 @@ const restored = (before: unknown[]): unknown[] =>
 
 describe('setGlobalDispatcher', () => {
   test.each(["Node's own fetch", ...undicis.keys()])(
-    'reaches %s, and its undo puts back what was there',
+    'applies to %s, and its undo puts back what was there',
     async (name) => {
       await using proxy = await startProxy();
-      await using origin = await startOrigin();
+      await using site = await startSite();
       const fetchPage = undicis.get(name)?.fetch ?? fetch;
-      const url = `http://127.0.0.1:${origin.port}/`;
+      const url = `http://127.0.0.1:${site.port}/`;
       const before = globals();
 
       const dispatcher = new SocksDispatcher(proxy.url);
@@ -28,7 +28,7 @@ describe('setGlobalDispatcher', () => {
       expect(globals()).toEqual([dispatcher, dispatcher]);
       expect(undicis.get(name)?.getGlobalDispatcher() ?? dispatcher).toBe(dispatcher);
       expect(await (await fetchPage(url)).text()).toBe('hello');
-      expect(proxy.requests).toEqual([`127.0.0.1:${origin.port}`]);
+      expect(proxy.requests).toEqual([`127.0.0.1:${site.port}`]);
 
       undo();
       expect(globals()).toEqual(restored(before));
@@ -38,7 +38,7 @@ describe('setGlobalDispatcher', () => {
     },
   );
 
-  test('a SocksDispatcher can be made while another is in place', async () => {
+  test('lets a SocksDispatcher be made while another is in place', async () => {
     const first = new SocksDispatcher('socks5://127.0.0.1:1');
     const undo = setGlobalDispatcher(first);
     const second = new SocksDispatcher('socks5://127.0.0.1:1');
@@ -47,7 +47,7 @@ describe('setGlobalDispatcher', () => {
     await Promise.all([first.close(), second.close()]);
   });
 
-  test('an undo leaves alone what someone else has set since', async () => {
+  test('returns an undo that leaves alone what has been set since', async () => {
     const first = new SocksDispatcher('socks5://127.0.0.1:1');
     const second = new SocksDispatcher('socks5://127.0.0.1:1');
     const before = globals();
@@ -61,7 +61,7 @@ describe('setGlobalDispatcher', () => {
     await Promise.all([first.close(), second.close()]);
   });
 
-  test('refuses what is no dispatcher', () => {
+  test('refuses a value that is no dispatcher', () => {
     expect(() => setGlobalDispatcher({} as never)).toThrow(
       expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE' }),
     );
@@ -78,7 +78,7 @@ describe('setGlobalDispatcher', () => {
   });
 });
 
-test('throws when some undici looks elsewhere', () => {
+test('setGlobalDispatcher throws when some undici looks in another place', () => {
   const newer = Symbol.for('undici.globalDispatcher.3');
   Object.defineProperty(globalThis, newer, { value: {}, configurable: true });
   const before = globals();

@@ -1,13 +1,13 @@
-// The rules by which handlers of two generations meet Agents of two generations, each without a socket.
+// Handlers of two generations on Agents of two generations, without a socket.
 
 import { describe, expect, test } from 'vitest';
 import { checkAgent } from '../src/base-agent.ts';
 import { SocksDispatcher } from '../src/index.ts';
 import type { AgentClass, Handler } from '../src/index.ts';
 import { toObject, toPairs } from '../src/headers.ts';
-import { agents, nodeMajor, undicis } from './cells.ts';
-import { startOrigin } from './origin.ts';
-import { startProxy } from './proxy.ts';
+import { agents, nodeMajor, undicis } from './combinations.ts';
+import { startSite } from './site.ts';
+import { startProxy } from './recorded-proxy.ts';
 
 /** An Agent that keeps what it is given. Like undici's, it refuses once it is destroyed. */
 function recorder(generation: 'legacy' | 'modern'): {
@@ -49,7 +49,7 @@ const MODERN = ['onRequestStart', 'onResponseStart', 'onResponseData', 'onRespon
 const both = Object.fromEntries([...LEGACY, ...MODERN].map((name) => [name, () => true])) as Handler;
 
 describe('the generation of an Agent', () => {
-  test.each(agents)('%s is told by how it fails', (name, Agent) => {
+  test.each(agents)('of %s shows in how it fails', (name, Agent) => {
     const modern = name.includes('undici 8') || (name.startsWith('Node') && nodeMajor >= 26);
     expect(checkAgent(Agent, {})).toBe(modern ? 'modern' : 'legacy');
   });
@@ -135,7 +135,7 @@ describe('a legacy consumer on a modern Agent', () => {
     expect(events).toEqual(['paused']);
   });
 
-  test('headers keep their bytes', () => {
+  test('gets the bytes of headers unchanged', () => {
     const raw = [Buffer.from('X'), Buffer.from('e9', 'hex'), Buffer.from('__proto__'), Buffer.from('own')];
     const parsed = toObject(raw);
     expect(parsed['x']).toBe('é');
@@ -144,7 +144,7 @@ describe('a legacy consumer on a modern Agent', () => {
   });
 });
 
-test('a modern consumer sees pairs, also of the objects of HTTP/2: the fetch of undici 8.0 reads nothing else', () => {
+test('a modern consumer gets pairs, also of the objects of HTTP/2, because the fetch of undici 8.0 reads nothing else', () => {
   const { Agent, calls } = recorder('modern');
   const seen: unknown[] = [];
   dispatcherOn(Agent, calls).dispatch(request, {
@@ -160,7 +160,7 @@ test('a modern consumer sees pairs, also of the objects of HTTP/2: the fetch of 
 describe('the options of a request', () => {
   const { Agent, calls } = recorder('modern');
 
-  test('go on without the dispatcher', () => {
+  test('are passed on without the dispatcher', () => {
     const dispatcher = dispatcherOn(Agent, calls);
     dispatcher.dispatch({ ...request, dispatcher }, both);
     expect(calls[0]?.[0]).toMatchObject({ dispatcher: undefined });
@@ -172,12 +172,12 @@ describe('the options of a request', () => {
     ['5', '5'],
     ['5, 6', '5, 6'],
     ['5, 55', '5, 55'],
-  ])('a content-length of "%s" goes on as "%s"', (given, sent) => {
+  ])('are passed on with a content-length of "%s" as "%s"', (given, sent) => {
     dispatcherOn(Agent, calls).dispatch({ ...request, headers: { a: 'b', 'Content-Length': given } }, both);
     expect(calls[0]?.[0].headers).toEqual({ a: 'b', 'Content-Length': sent });
   });
 
-  test('the limits for WebSocket and EventSource are those of the Agent', () => {
+  test('have the limits of the Agent for WebSocket and EventSource', () => {
     const dispatcher = dispatcherOn(Agent, calls);
     expect(dispatcher.webSocketOptions).toEqual({ maxPayloadSize: 1 });
     expect(dispatcher.eventSourceOptions).toEqual({ maxEventSize: 2 });
@@ -201,19 +201,19 @@ const composable = [...undicis].flatMap(([name, { interceptors }]) =>
   interceptors ? [[name, interceptors] as const] : [],
 );
 
-describe.each(agents)('compose(), through %s', (_, Agent) => {
+describe.each(agents)('compose() on %s', (_, Agent) => {
   test.each(composable)('takes the interceptors of %s, for every consumer', async (__, interceptors) => {
     await using proxy = await startProxy();
-    await using origin = await startOrigin();
+    await using site = await startSite();
     const dispatcher = new SocksDispatcher(proxy.url, { Agent });
     const composed = dispatcher.compose(interceptors.retry(), interceptors.redirect({ maxRedirections: 1 }));
-    const url = `http://any.test:${origin.port}/redirect`;
+    const url = `http://any.test:${site.port}/redirect`;
     expect(await (await fetch(url, { dispatcher: composed })).text()).toBe('hello');
     for (const { request: send } of undicis.values()) {
       const { body } = await send(url, { dispatcher: composed });
       expect(await body.text()).toBe('hello');
     }
-    const options = { origin: `http://any.test:${origin.port}`, path: '/redirect', method: 'GET' };
+    const options = { origin: `http://any.test:${site.port}`, path: '/redirect', method: 'GET' };
     const { body } = await composed.compose([null]).request(options);
     expect(await body.text()).toBe('hello');
     await composed.close();

@@ -1,19 +1,17 @@
 // In a process of its own: what importing the built package changes, and how Node's Agent is found.
 
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
+import { outputOf } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
-import { undicis } from './cells.ts';
+import { undicis } from './combinations.ts';
 
 const index = new URL('../dist/index.js', import.meta.url).href;
 const run = async (code: string, env: Record<string, string> = {}): Promise<string> => {
   const args = ['--input-type=module', '--no-warnings', '--eval', code];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { env: { PATH: '', ...env } });
-  return stdout.trim();
+  return (await outputOf(process.execPath, args, { env: { PATH: '', ...env } })).trim();
 };
 const KEYS = `Object.getOwnPropertySymbols(globalThis).map(String).filter((name) => name.includes('undici')).length`;
 
-test('importing changes nothing global', async () => {
+test('importing the package changes nothing global', async () => {
   expect(await run(`await import('${index}'); console.log(${KEYS})`)).toBe('0');
 });
 
@@ -37,19 +35,19 @@ test.each(
   expect(await run(code)).toBe(`${through} ${through} ECONNREFUSED ECONNREFUSED`);
 });
 
-test('works from require()', async () => {
+test('require() loads the package', async () => {
   const code = `import { createRequire } from 'node:module';
     console.log(typeof createRequire(import.meta.url)('${new URL(index).pathname}').SocksDispatcher)`;
   expect(await run(code)).toBe('function');
 });
 
-test("finds Node's Agent behind the environment agent of Node itself", async () => {
+test("SocksDispatcher finds Node's Agent behind the environment agent of Node itself", async () => {
   const code = `const { SocksDispatcher } = await import('${index}');
     console.log(new SocksDispatcher('socks5://127.0.0.1:1').closed)`;
   expect(await run(code, { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://127.0.0.1:1' })).toBe('false');
 });
 
-test('says what to do when the global dispatcher has no Agent in it', async () => {
+test('SocksDispatcher says what to do when the global dispatcher has no Agent in it', async () => {
   const code = `void globalThis.Headers;
     for (const version of [1, 2]) globalThis[Symbol.for('undici.globalDispatcher.' + version)] = { dispatch() {} };
     const { SocksDispatcher } = await import('${index}');

@@ -1,24 +1,22 @@
 // The consumer gets a response as the interceptors changed it, whichever undici the consumer and the interceptors come
 // from.
 
-import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
+import { listen } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import type { Interceptor } from '../src/index.ts';
-import { agents, consumers, undicis } from './cells.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents, consumers, undicis } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
+const on = startForFile({ proxy: startProxy });
 let site: Server;
 let url: string;
 
 beforeAll(async () => {
-  proxy = await startProxy();
   site = createServer((_, response) => {
     response.writeHead(200, {
       'content-encoding': 'gzip',
@@ -28,14 +26,11 @@ beforeAll(async () => {
     });
     response.end(gzipSync('zipped'));
   });
-  site.listen(0, '127.0.0.1');
-  await once(site, 'listening');
-  url = `http://any.test:${(site.address() as AddressInfo).port}/`;
+  url = `http://any.test:${await listen(site)}/`;
 });
-afterAll(async () => {
+afterAll(() => {
   site.closeAllConnections();
   site.close();
-  await proxy[Symbol.asyncDispose]();
 });
 
 type ResponseStart = (
@@ -72,15 +67,15 @@ const inPlace = (headers: Record<string, any>): Record<string, any> => {
   return headers;
 };
 
-const cells = agents.flatMap(([agent, Agent]) =>
+const rows = agents.flatMap(([agent, Agent]) =>
   consumers.map((consumer) => [consumer.name, agent, consumer, Agent] as const),
 );
 
-describe.each(cells)('%s, through %s', (_, __, { send }, Agent) => {
+describe.each(rows)('%s with %s', (_, __, { send }, Agent) => {
   test.each([...undicis].filter(([, { interceptors }]) => interceptors?.decompress))(
-    'has what decompress() of %s unzipped',
+    'gets the body that decompress() of %s unzipped',
     async (___, { interceptors }) => {
-      const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+      const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
       const composed = dispatcher.compose(interceptors?.decompress() as Interceptor);
       const response = await send(url, { dispatcher: composed });
       expect([await response.text(), response.header('content-encoding')]).toEqual(['zipped', null]);
@@ -92,7 +87,7 @@ describe.each(cells)('%s, through %s', (_, __, { send }, Agent) => {
     ['replaced', withoutEncoding],
     ['changed in place', inPlace],
   ])('sees headers that were %s, and the others as they came', async (___, change) => {
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
     const response = await send(url, { dispatcher: dispatcher.compose(changing(change)) });
     expect(await response.bytes()).toEqual(new Uint8Array(gzipSync('zipped')));
     expect(['content-encoding', 'x-changed', 'x-added'].map((name) => response.header(name))).toEqual([
@@ -105,11 +100,11 @@ describe.each(cells)('%s, through %s', (_, __, { send }, Agent) => {
   });
 });
 
-describe.each(agents)('through %s', (_, Agent) => {
+describe.each(agents)('a dispatcher on %s', (_, Agent) => {
   /** The bytes that a handler of the old generation is given. */
   const raw = (change: (headers: Record<string, any>) => Record<string, any>): Promise<Buffer[]> =>
     new Promise((resolve, reject) => {
-      const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+      const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
       dispatcher.compose(changing(change)).dispatch(
         { origin: new URL(url).origin, path: '/', method: 'GET' },
         {
@@ -129,7 +124,7 @@ describe.each(agents)('through %s', (_, Agent) => {
       headers.findIndex((part, i) => i % 2 === 0 && part.toString().toLowerCase() === name) + 1
     ]?.toString('hex');
 
-  test('headers that no interceptor changed keep their bytes and their order', async () => {
+  test('keeps the bytes and the order of headers that no interceptor changed', async () => {
     const [same, changed] = await Promise.all([raw((headers) => headers), raw(withoutEncoding)]);
     expect(same.filter((__, i) => i % 2 === 0).map((name) => name.toString().toLowerCase())).toEqual([
       'content-encoding',

@@ -12,9 +12,9 @@ const dispatcher = new SocksDispatcher(proxy, { ...options, ...(Agent && { Agent
 let open = 0;
 let Pool;
 let allClosed = () => {};
-dispatcher.on('connect', (_, targets) => {
+dispatcher.on('connect', (_, dispatchers) => {
   open++;
-  Pool ??= targets.at(-2).constructor;
+  Pool ??= dispatchers.at(-2).constructor;
 });
 dispatcher.on('disconnect', () => {
   open--;
@@ -27,7 +27,7 @@ async function use(count) {
   const end = used + count;
   const send = async () => {
     while (used < end) {
-      const origin = `http://127.1.${used >> 8}.${used++ & 255}:${port}`;
+      const origin = `http://site-${used++}.test:${port}`;
       const { body } = await dispatcher.request({ origin, path: '/', method: 'GET' });
       await body.dump();
     }

@@ -1,47 +1,38 @@
-// Every consumer through every Agent: what works without a proxy works the same through it.
+// Every consumer on every Agent: what works without a proxy works the same through a proxy.
 
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
+import { CERTIFICATE, sha256 } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
-import { agents, consumers } from './cells.ts';
-import { cert, LARGE, sha256, startOrigin } from './origin.ts';
-import type { Origin } from './origin.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents, consumers } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { LARGE, startSite } from './site.ts';
+import { startProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
-let http: Origin;
-let h2: Origin;
+const on = startForFile({ proxy: startProxy, http: () => startSite(), h2: () => startSite('h2') });
 
-beforeAll(async () => {
-  [proxy, http, h2] = await Promise.all([startProxy(), startOrigin(), startOrigin('h2')]);
-});
-afterAll(async () => {
-  await Promise.all([proxy[Symbol.asyncDispose](), http[Symbol.asyncDispose](), h2[Symbol.asyncDispose]()]);
-});
-
-describe.each(agents)('through %s', (_, Agent) => {
+describe.each(agents)('a dispatcher on %s', (_, Agent) => {
   let dispatcher: SocksDispatcher;
   beforeAll(() => {
-    dispatcher = new SocksDispatcher(proxy.url, {
+    dispatcher = new SocksDispatcher(on.proxy.url, {
       allowH2: true,
-      connect: { ca: cert },
+      connect: { ca: CERTIFICATE },
       Agent,
     });
   });
   afterAll(() => dispatcher.close());
 
-  describe.each(consumers)('$name', ({ isFetch, send, FormData, WebSocket }) => {
-    const at = (path: string): string => `http://origin.test:${http.port}${path}`;
+  describe.each(consumers)('used by $name', ({ isFetch, send, FormData, WebSocket }) => {
+    const at = (path: string): string => `http://origin.test:${on.http.port}${path}`;
 
-    test('gets a page, by name, from the proxy', async () => {
+    test('gets a page whose name the proxy resolves', async () => {
       const response = await send(at('/'), { dispatcher });
       expect([response.status, await response.text()]).toEqual([200, 'hello']);
-      expect(proxy.requests).toContain(`origin.test:${http.port}`);
+      expect(on.proxy.requests).toContain(`origin.test:${on.http.port}`);
     });
 
     test('posts a text, with a content-length of its own', async () => {
@@ -56,7 +47,7 @@ describe.each(agents)('through %s', (_, Agent) => {
       expect(await response.text()).toBe('one two');
     });
 
-    test('streams both ways at once', async () => {
+    test('streams in both directions at once', async () => {
       // Each chunk goes out when the one before it has come back.
       let returned = (): void => {};
       const body = Readable.from(
@@ -132,7 +123,7 @@ describe.each(agents)('through %s', (_, Agent) => {
 
     test('aborts before the response', async () => {
       const controller = new AbortController();
-      const hanging = once(http.server, 'hanging');
+      const hanging = once(on.http.server, 'hanging');
       const response = send(at('/hang'), { dispatcher, signal: controller.signal });
       await Promise.race([hanging, response]);
       controller.abort();
@@ -147,8 +138,8 @@ describe.each(agents)('through %s', (_, Agent) => {
       await expect(text).rejects.toMatchObject({ name: 'AbortError' });
     });
 
-    test('speaks HTTP/2: headers, body, cookies, a large body', async () => {
-      const origin = `https://origin.test:${h2.port}`;
+    test('speaks HTTP/2 with headers, a body, cookies and a large body', async () => {
+      const origin = `https://origin.test:${on.h2.port}`;
       const page = await send(`${origin}/`, { dispatcher });
       expect([page.header('x-version'), await page.text()]).toEqual(['2.0', 'hello']);
       const echo = await send(`${origin}/echo`, { dispatcher, method: 'POST', body: 'hello' });
@@ -161,7 +152,7 @@ describe.each(agents)('through %s', (_, Agent) => {
 
     if (WebSocket)
       test('opens a WebSocket, also where HTTP/2 is spoken', async () => {
-        for (const url of [`ws://origin.test:${http.port}/`, `wss://origin.test:${h2.port}/`]) {
+        for (const url of [`ws://origin.test:${on.http.port}/`, `wss://origin.test:${on.h2.port}/`]) {
           const socket = new WebSocket(url, { dispatcher });
           const [message] = (await once(socket, 'message')) as [MessageEvent];
           expect(message.data).toBe('hello');

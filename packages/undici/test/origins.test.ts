@@ -1,30 +1,19 @@
-// Origins come and go: nothing stays of those that are gone, and none goes while it is in use.
+// Pools of origins: a pool is closed when nothing is left in it, and is kept while it is in use.
 
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { listen, outputOf } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
-import { agents, undicis } from './cells.ts';
-import type { Undici } from './cells.ts';
-import { startOrigin } from './origin.ts';
-import type { Origin } from './origin.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents, undicis } from './combinations.ts';
+import type { Undici } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startSite } from './site.ts';
+import { startProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
-let origin: Origin;
-
-beforeAll(async () => {
-  [proxy, origin] = await Promise.all([startProxy(), startOrigin()]);
-});
-afterAll(async () => {
-  await Promise.all([proxy[Symbol.asyncDispose](), origin[Symbol.asyncDispose]()]);
-});
+const on = startForFile({ proxy: startProxy, site: () => startSite() });
 
 const child = fileURLToPath(new URL('many-origins.js', import.meta.url));
 const copies = [
@@ -36,8 +25,8 @@ test.each(copies)(
   '2,000 origins leave no pool and no memory behind: %s',
   { timeout: 60_000 },
   async (_, undici) => {
-    const args = ['--expose-gc', '--no-warnings', child, proxy.url, String(origin.port), ...undici];
-    const { stdout } = await promisify(execFile)(process.execPath, args);
+    const args = ['--expose-gc', '--no-warnings', child, on.proxy.url, String(on.site.port), ...undici];
+    const stdout = await outputOf(process.execPath, args);
     const { pools, grown } = JSON.parse(stdout) as { pools: number; grown: number };
     // The prototype of the class may count as one. When every pool was kept, the heap grew by 43 MB.
     expect(pools).toBeLessThanOrEqual(1);
@@ -45,16 +34,14 @@ test.each(copies)(
   },
 );
 
-describe.each(agents)('through %s', (_name, Agent) => {
-  test('an origin that goes while it is used again loses no request', async () => {
+describe.each(agents)('a dispatcher on %s', (_name, Agent) => {
+  test('loses no request of an origin whose pool is closed while it is used again', async () => {
     // Every connection ends with its response, so that the origin goes after every request but those just beginning.
     const closing = createServer((_, response) =>
       response.writeHead(200, { connection: 'close' }).end('bye'),
     );
-    closing.listen(0, '127.0.0.1');
-    await once(closing, 'listening');
-    const { port } = closing.address() as AddressInfo;
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
+    const port = await listen(closing);
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
     const get = async (): Promise<string> => {
       const request = { origin: `http://closing.test:${port}`, path: '/', method: 'GET' };
       return (await dispatcher.request(request)).body.text();
@@ -78,11 +65,11 @@ describe.each(agents)('through %s', (_name, Agent) => {
     closing.close();
   });
 
-  test('an origin stays while a connection or a response does', async () => {
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent });
-    const before = proxy.accepted;
+  test('keeps the pool of an origin while there is a connection or a response', async () => {
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
+    const before = on.proxy.accepted;
     const at = (path: string): object => ({
-      origin: `http://stays.test:${origin.port}`,
+      origin: `http://stays.test:${on.site.port}`,
       path,
       method: 'GET',
     });
@@ -92,16 +79,16 @@ describe.each(agents)('through %s', (_name, Agent) => {
       await nextTurn();
       await nextTurn();
     }
-    for (const response of origin.pending.splice(0)) response.end(' last');
+    for (const response of on.site.pending.splice(0)) response.end(' last');
     expect(await drip.body.text()).toBe('first last');
-    expect(proxy.accepted - before).toBe(2);
+    expect(on.proxy.accepted - before).toBe(2);
     await dispatcher.close();
   });
 
-  test('maxOrigins counts the origins in use', async () => {
-    const dispatcher = new SocksDispatcher(proxy.url, { Agent, maxOrigins: 1, keepAliveMaxTimeout: 5 });
+  test('counts the origins in use for maxOrigins', async () => {
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent, maxOrigins: 1, keepAliveMaxTimeout: 5 });
     const get = async (name: string): Promise<string> => {
-      const request = { origin: `http://${name}.test:${origin.port}`, path: '/', method: 'GET' };
+      const request = { origin: `http://${name}.test:${on.site.port}`, path: '/', method: 'GET' };
       return (await dispatcher.request(request)).body.text();
     };
     const gone = once(dispatcher, 'disconnect');
@@ -115,16 +102,15 @@ describe.each(agents)('through %s', (_name, Agent) => {
   });
 });
 
-test('follows the redirects of undici 6 to another origin', async () => {
-  await using other = await startOrigin();
+test('a dispatcher follows the redirects of undici 6 to another origin', async () => {
+  await using other = await startSite();
   const from = createServer((_, response) =>
     response.writeHead(302, { location: `http://other.test:${other.port}/` }).end(),
   );
-  from.listen(0, '127.0.0.1');
-  await once(from, 'listening');
+  const port = await listen(from);
   const { Agent, request } = undicis.get('undici 6') as Undici;
-  const dispatcher = new SocksDispatcher(proxy.url, { Agent });
-  const url = `http://from.test:${(from.address() as AddressInfo).port}/`;
+  const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
+  const url = `http://from.test:${port}/`;
   expect(await (await request(url, { dispatcher, maxRedirections: 1 })).body.text()).toBe('hello');
   await dispatcher.close();
   from.close();

@@ -1,37 +1,28 @@
 // Another realm (Jest, vitest's vmThreads), and a fetch that is not Node's.
 
-import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { undicis } from './cells.ts';
-import { startOrigin } from './origin.ts';
-import type { Origin } from './origin.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { outputOf } from '@socksify/support';
+import { beforeAll, expect, test } from 'vitest';
+import { undicis } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startSite } from './site.ts';
+import { startProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
-let http: Origin;
+const on = startForFile({ proxy: startProxy, http: () => startSite() });
 let url: string;
-
-beforeAll(async () => {
-  [proxy, http] = await Promise.all([startProxy(), startOrigin()]);
-  url = `http://127.0.0.1:${http.port}/`;
-});
-afterAll(async () => {
-  await Promise.all([proxy[Symbol.asyncDispose](), http[Symbol.asyncDispose]()]);
+beforeAll(() => {
+  url = `http://127.0.0.1:${on.http.port}/`;
 });
 
 const run = async (args: readonly string[]): Promise<string> => {
-  proxy.requests.length = 0;
-  const { stdout } = await promisify(execFile)(process.execPath, ['--no-warnings', ...args]);
-  return stdout.trim();
+  on.proxy.requests.length = 0;
+  return (await outputOf(process.execPath, ['--no-warnings', ...args])).trim();
 };
 const inRealm = (code: string): Promise<string> =>
   run([
     '--experimental-vm-modules',
     fileURLToPath(new URL('other-realm.js', import.meta.url)),
-    proxy.url,
+    on.proxy.url,
     url,
     code,
   ]);
@@ -40,17 +31,17 @@ const inMain = (code: string): Promise<string> =>
     '--input-type=module',
     '--eval',
     `import { setGlobalDispatcher, SocksDispatcher } from '${new URL('../dist/index.js', import.meta.url).href}';
-    const [proxy, url] = ['${proxy.url}', '${url}'];
+    const [proxy, url] = ['${on.proxy.url}', '${url}'];
     ${code}`,
   ]);
-const proxied = (): string[] => [`127.0.0.1:${http.port}`];
+const proxied = (): string[] => [`127.0.0.1:${on.http.port}`];
 
 test('in a vm context, a dispatcher can be made and used', async () => {
   const code = `const dispatcher = new SocksDispatcher(proxy);
     console.log(await (await fetch(url, { dispatcher })).text());
     await dispatcher.close();`;
   expect(await inRealm(code)).toBe('hello');
-  expect(proxy.requests).toEqual(proxied());
+  expect(on.proxy.requests).toEqual(proxied());
 });
 
 test('in a vm context, setGlobalDispatcher applies to the fetch of Node until it is undone', async () => {
@@ -61,7 +52,7 @@ test('in a vm context, setGlobalDispatcher applies to the fetch of Node until it
     console.log(await (await fetch(url)).text());
     await dispatcher.close();`;
   expect(await inRealm(code)).toBe('hello\nhello');
-  expect(proxy.requests).toEqual(proxied());
+  expect(on.proxy.requests).toEqual(proxied());
 });
 
 test('in a vm context with a fetch of its own, setGlobalDispatcher throws', async () => {
@@ -76,7 +67,7 @@ test('in a vm context without a fetch, setGlobalDispatcher applies to the fetch 
     setGlobalDispatcher(new SocksDispatcher(proxy));
     console.log(await (await ofNode(url)).text());`;
   expect(await inRealm(code)).toBe('hello');
-  expect(proxy.requests).toEqual(proxied());
+  expect(on.proxy.requests).toEqual(proxied());
 });
 
 test.each([
@@ -114,12 +105,12 @@ test.each<[string, string]>([
     console.log(await (await fetch(url)).text());
     process.exit();`;
   expect(await inMain(code)).toBe('hello');
-  expect(proxy.requests).toEqual(proxied());
+  expect(on.proxy.requests).toEqual(proxied());
 });
 
 test('setGlobalDispatcher sends nothing and calls nothing of the program', async () => {
   let requests = 0;
-  http.server.on('request', () => requests++);
+  on.http.server.on('request', () => requests++);
   const code = `const { subscribe } = await import('node:diagnostics_channel');
     let published = 0;
     for (const name of ['create', 'error', 'headers']) subscribe('undici:request:' + name, () => published++);

@@ -1,15 +1,12 @@
 // The real Bun and the real Deno, which ignore dispatchers: there everything throws before a request leaves.
 
-import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { listen, outputOf } from '@socksify/support';
 import { expect, test } from 'vitest';
-import { startProxy } from './proxy.ts';
+import { startProxy } from './recorded-proxy.ts';
 
 const child = fileURLToPath(new URL('other-runtime.js', import.meta.url));
 const runtimes = [
@@ -33,21 +30,19 @@ for (const [name, launcher, platform, path, args] of runtimes) {
   test.skipIf(!binary)(`${name} gets an error instead of direct requests`, async () => {
     await using proxy = await startProxy();
     const seen: (string | undefined)[] = [];
-    const origin = createServer((request, response) => {
+    const site = createServer((request, response) => {
       seen.push(request.url);
       response.end();
     });
-    origin.listen(0, '127.0.0.1');
-    await once(origin, 'listening');
-    const url = `http://127.0.0.1:${(origin.address() as AddressInfo).port}`;
+    const url = `http://127.0.0.1:${await listen(site)}`;
     const env = { PATH: '', DENO_NO_UPDATE_CHECK: '1', NO_COLOR: '1' };
-    const { stdout } = await promisify(execFile)(binary as string, [...args, proxy.url, url], { env });
+    const stdout = await outputOf(binary as string, [...args, proxy.url, url], { env });
     const code = 'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM';
     expect(JSON.parse(stdout)).toEqual({ results: [code, code], used: false });
     // The last one is the runtime's own doing, and the reason for the refusal.
     expect(seen).toEqual(['/ignored']);
     expect(proxy.accepted).toBe(0);
-    origin.close();
+    site.close();
   });
 }
 

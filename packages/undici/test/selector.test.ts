@@ -5,29 +5,19 @@ import { once } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ProxySelector, SocksProxy } from '@socksify/core';
 import { startServer } from '@socksify/server';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CERTIFICATE } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
-import { agents, undicis } from './cells.ts';
-import { cert, startOrigin } from './origin.ts';
-import type { Origin } from './origin.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents, undicis } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startSite } from './site.ts';
+import { startHangingProxy, startProxy } from './recorded-proxy.ts';
 
-let one: TestProxy;
-let two: TestProxy;
-let http: Origin;
-let https: Origin;
-
-beforeAll(async () => {
-  [one, two, http, https] = await Promise.all([
-    startProxy(),
-    startProxy(),
-    startOrigin(),
-    startOrigin('https'),
-  ]);
-});
-afterAll(async () => {
-  await Promise.all([one, two, http, https].map((started) => started[Symbol.asyncDispose]()));
+const on = startForFile({
+  one: startProxy,
+  two: startProxy,
+  http: () => startSite(),
+  https: () => startSite('https'),
 });
 
 const get = async (url: string, dispatcher: SocksDispatcher, init: RequestInit = {}): Promise<string> =>
@@ -39,16 +29,16 @@ const cause = async (promise: Promise<unknown>): Promise<any> =>
   );
 const never = (): Promise<undefined> => new Promise(() => {});
 
-describe.each(agents)('through %s', (_, Agent) => {
-  test('a request uses the proxy that the selector chose, though a connection for another answer is idle', async () => {
+describe.each(agents)('a dispatcher on %s', (_, Agent) => {
+  test('sends a request through the proxy that the selector chose, though a connection for another answer is idle', async () => {
     let answer: string | undefined;
     const dispatcher = new SocksDispatcher(() => answer, { Agent });
-    const url = `http://127.0.0.1:${http.port}/`;
+    const url = `http://127.0.0.1:${on.http.port}/`;
     const counts: unknown[] = [];
-    for (answer of [undefined, one.url, two.url, one.url, undefined]) {
-      const before = [one.accepted, two.accepted];
+    for (answer of [undefined, on.one.url, on.two.url, on.one.url, undefined]) {
+      const before = [on.one.accepted, on.two.accepted];
       expect(await get(url, dispatcher)).toBe('hello');
-      counts.push([one.accepted - (before[0] ?? 0), two.accepted - (before[1] ?? 0)]);
+      counts.push([on.one.accepted - (before[0] ?? 0), on.two.accepted - (before[1] ?? 0)]);
     }
     // The fourth request uses the connection of the second one again.
     expect(counts).toEqual([
@@ -61,57 +51,60 @@ describe.each(agents)('through %s', (_, Agent) => {
     await dispatcher.close();
   });
 
-  test('the selector is called for each request, in the async context of that request', async () => {
+  test('calls the selector for each request, in the async context of that request', async () => {
     const account = new AsyncLocalStorage<string>();
     const calls: unknown[] = [];
     const dispatcher = new SocksDispatcher(
       (destination) => {
         calls.push([account.getStore(), destination]);
-        return one.url;
+        return on.one.url;
       },
       { Agent },
     );
-    const url = `http://any.test:${http.port}/`;
+    const url = `http://any.test:${on.http.port}/`;
     for (const name of ['alice', 'bob', 'carol']) await account.run(name, () => get(url, dispatcher));
-    const destination = { host: 'any.test', port: http.port, protocol: 'http:' };
+    const destination = { host: 'any.test', port: on.http.port, protocol: 'http:' };
     expect(calls).toEqual(['alice', 'bob', 'carol'].map((name) => [name, destination]));
     await dispatcher.close();
   });
 
-  test('another username for each request shares no tunnel', async () => {
+  test('shares no tunnel between requests with different usernames', async () => {
     const server = await startServer({ users: { a: 'x', b: 'x' } });
     let user = 'a';
     const dispatcher = new SocksDispatcher(() => `socks5://${user}:x@127.0.0.1:${server.port}`, { Agent });
-    const url = `http://127.0.0.1:${http.port}/`;
+    const url = `http://127.0.0.1:${on.http.port}/`;
     for (user of ['a', 'b', 'a', 'b']) expect(await get(url, dispatcher)).toBe('hello');
     expect(server.log.map((entry) => entry.user)).toEqual(['a', 'b']);
     await dispatcher.close();
     await server.close();
   });
 
-  test('equal answers share a connection: a string, a URL, an object, a chain of one', async () => {
-    const { hostname: host, port } = new URL(one.url);
+  test('shares a connection between equal answers: a string, a URL, an object, a chain of one', async () => {
+    const { hostname: host, port } = new URL(on.one.url);
     const object: SocksProxy = { version: 5, host, port: Number(port), dns: 'remote' };
-    const answers = [one.url, new URL(one.url), object, { ...object }, [one.url]];
+    const answers = [on.one.url, new URL(on.one.url), object, { ...object }, [on.one.url]];
     const dispatcher = new SocksDispatcher(() => answers.shift(), { Agent });
-    const before = one.accepted;
+    const before = on.one.accepted;
     while (answers.length > 0) {
-      await get(`http://any.test:${http.port}/`, dispatcher);
+      await get(`http://any.test:${on.http.port}/`, dispatcher);
       // undici tells its pool a turn later that a connection is free.
       await nextTurn();
     }
-    expect(one.accepted - before).toBe(1);
+    expect(on.one.accepted - before).toBe(1);
     await dispatcher.close();
   });
 
-  test('the request is not sent before the promise of the selector settles', async () => {
-    const dispatcher = new SocksDispatcher(async ({ host }) => (host === '127.0.0.1' ? undefined : one.url), {
-      Agent,
-    });
-    one.requests.length = 0;
-    expect(await get(`http://127.0.0.1:${http.port}/`, dispatcher)).toBe('hello');
-    expect(await get(`http://any.test:${http.port}/`, dispatcher)).toBe('hello');
-    expect(one.requests).toEqual([`any.test:${http.port}`]);
+  test('sends a request when the promise of the selector is fulfilled, and not before', async () => {
+    const dispatcher = new SocksDispatcher(
+      async ({ host }) => (host === '127.0.0.1' ? undefined : on.one.url),
+      {
+        Agent,
+      },
+    );
+    on.one.requests.length = 0;
+    expect(await get(`http://127.0.0.1:${on.http.port}/`, dispatcher)).toBe('hello');
+    expect(await get(`http://any.test:${on.http.port}/`, dispatcher)).toBe('hello');
+    expect(on.one.requests).toEqual([`any.test:${on.http.port}`]);
     await dispatcher.close();
   });
 
@@ -123,14 +116,14 @@ describe.each(agents)('through %s', (_, Agent) => {
         throw new RangeError('no proxy today');
       },
     ],
-  ])('%s is the error of its own request alone', async (__, failing) => {
-    let select: ProxySelector = async () => one.url;
+  ])('makes %s of the selector the error of its own request alone', async (__, failing) => {
+    let select: ProxySelector = async () => on.one.url;
     const dispatcher = new SocksDispatcher((destination) => select(destination), { Agent, connections: 1 });
-    const url = `http://any.test:${http.port}/`;
+    const url = `http://any.test:${on.http.port}/`;
     const first = get(url, dispatcher);
     select = failing;
     const second = cause(get(url, dispatcher));
-    select = () => one.url;
+    select = () => on.one.url;
     const third = get(url, dispatcher);
     expect(await second).toMatchObject({ name: 'RangeError', message: 'no proxy today' });
     expect(await Promise.all([first, third])).toEqual(['hello', 'hello']);
@@ -138,7 +131,7 @@ describe.each(agents)('through %s', (_, Agent) => {
   });
 
   test.each([undefined, null, 'text', 0, Symbol('a'), Object.create(null)])(
-    'what is thrown may be anything, case %#',
+    'passes on whatever a selector throws: %o',
     async (thrown) => {
       const selectors: ProxySelector[] = [
         () => {
@@ -149,7 +142,7 @@ describe.each(agents)('through %s', (_, Agent) => {
       ];
       for (const selector of selectors) {
         const dispatcher = new SocksDispatcher(selector, { Agent });
-        const error = await cause(get(`http://any.test:${http.port}/`, dispatcher));
+        const error = await cause(get(`http://any.test:${on.http.port}/`, dispatcher));
         expect(error).toBeInstanceOf(Error);
         expect(error.cause).toBe(thrown);
         await dispatcher.close();
@@ -158,11 +151,11 @@ describe.each(agents)('through %s', (_, Agent) => {
   );
 
   test.each([42, {}, [], null, 'http://127.0.0.1:1'])(
-    'an answer that is no proxy, case %#, fails its request',
+    'fails the request when the answer is no proxy: %o',
     async (answer) => {
       for (const selector of [() => answer, async () => answer]) {
         const dispatcher = new SocksDispatcher(selector as never, { Agent });
-        expect(await cause(get(`http://127.0.0.1:${http.port}/`, dispatcher))).toMatchObject({
+        expect(await cause(get(`http://127.0.0.1:${on.http.port}/`, dispatcher))).toMatchObject({
           code: 'ERR_SOCKS_INVALID_PROXY',
         });
         await dispatcher.close();
@@ -170,7 +163,7 @@ describe.each(agents)('through %s', (_, Agent) => {
     },
   );
 
-  test('an abort ends the request while the selector is at work', async () => {
+  test('ends a request that is aborted while its selector has not answered', async () => {
     const dispatcher = new SocksDispatcher(never, { Agent });
     const controller = new AbortController();
     const failed = get('http://any.test/', dispatcher, { signal: controller.signal }).catch(
@@ -183,8 +176,8 @@ describe.each(agents)('through %s', (_, Agent) => {
     await dispatcher.close();
   });
 
-  test('the wait for the selector counts into connectTimeout, and the handshake has the rest', async () => {
-    await using hanging = await startProxy('hang');
+  test('counts the wait for the selector into connectTimeout, and leaves the rest to the handshake', async () => {
+    await using hanging = await startHangingProxy();
     const silent = new SocksDispatcher(never, { Agent, connectTimeout: 300 });
     const slow = new SocksDispatcher(
       async () => {
@@ -200,7 +193,7 @@ describe.each(agents)('through %s', (_, Agent) => {
     await slow.close();
   });
 
-  test('destroy() ends a request whose selector is at work', async () => {
+  test('ends in destroy() a request whose selector has not answered', async () => {
     for (const reason of [new RangeError('enough'), undefined]) {
       const dispatcher = new SocksDispatcher(never, { Agent });
       const failed = cause(get('http://any.test/', dispatcher));
@@ -210,72 +203,76 @@ describe.each(agents)('through %s', (_, Agent) => {
     }
   });
 
-  test('close() waits for a request whose selector is at work, and refuses later ones', async () => {
+  test('waits in close() for a request whose selector has not answered, and refuses later requests', async () => {
     let answer: (proxy: string) => void = () => {};
     const dispatcher = new SocksDispatcher(() => new Promise<string>((resolve) => (answer = resolve)), {
       Agent,
     });
-    const page = get(`http://any.test:${http.port}/`, dispatcher);
+    const page = get(`http://any.test:${on.http.port}/`, dispatcher);
     await nextTurn();
     const closed = dispatcher.close();
     expect(await cause(get('http://any.test/', dispatcher))).toMatchObject({ code: 'UND_ERR_CLOSED' });
-    answer(one.url);
+    answer(on.one.url);
     expect(await page).toBe('hello');
     await closed;
   });
 
-  test('a pool of an old answer is closed when nothing is left in it', async () => {
-    let answer = one.url;
+  test('closes the pool of an old answer when nothing is left in the pool', async () => {
+    let answer = on.one.url;
     const dispatcher = new SocksDispatcher(() => answer, { Agent, keepAliveMaxTimeout: 5, maxOrigins: 1 });
     // Several answers for one origin are one origin.
-    expect(await get(`http://any.test:${http.port}/`, dispatcher)).toBe('hello');
-    answer = two.url;
+    expect(await get(`http://any.test:${on.http.port}/`, dispatcher)).toBe('hello');
+    answer = on.two.url;
     const disconnected = once(dispatcher, 'disconnect');
-    expect(await get(`http://any.test:${http.port}/`, dispatcher)).toBe('hello');
-    expect(await cause(get(`http://other.test:${http.port}/`, dispatcher))).toMatchObject({
+    expect(await get(`http://any.test:${on.http.port}/`, dispatcher)).toBe('hello');
+    expect(await cause(get(`http://other.test:${on.http.port}/`, dispatcher))).toMatchObject({
       code: 'UND_ERR_MAX_ORIGINS_REACHED',
     });
     await disconnected;
-    await Promise.all([one.idle(), two.idle()]);
+    await Promise.all([on.one.idle(), on.two.idle()]);
     await nextTurn();
     await nextTurn();
-    expect(await get(`http://other.test:${http.port}/`, dispatcher)).toBe('hello');
+    expect(await get(`http://other.test:${on.http.port}/`, dispatcher)).toBe('hello');
     await dispatcher.close();
   });
 
-  test('TLS sessions are resumed for the same answer, and for no other', async () => {
+  test('resumes TLS sessions for the same answer, and for no other', async () => {
     let answer: string | undefined;
-    const dispatcher = new SocksDispatcher(() => answer, { Agent, allowH2: false, connect: { ca: cert } });
+    const dispatcher = new SocksDispatcher(() => answer, {
+      Agent,
+      allowH2: false,
+      connect: { ca: CERTIFICATE },
+    });
     const reused: boolean[] = [];
-    for (answer of [one.url, one.url, two.url, undefined, one.url, two.url, undefined]) {
+    for (answer of [on.one.url, on.one.url, on.two.url, undefined, on.one.url, on.two.url, undefined]) {
       const host = answer === undefined ? '127.0.0.1' : 'origin.test';
       const { body } = await dispatcher.request({
-        origin: `https://${host}:${https.port}`,
+        origin: `https://${host}:${on.https.port}`,
         path: '/',
         method: 'GET',
         headers: { connection: 'close', host: 'origin.test' },
       });
       expect(await body.text()).toBe('hello');
-      reused.push(https.secured.at(-1)?.reused ?? false);
+      reused.push(on.https.secured.at(-1)?.reused ?? false);
     }
     expect(reused).toEqual([false, true, false, false, true, true, true]);
     await dispatcher.close();
   });
 
-  test('TLS sessions are not resumed for other credentials', async () => {
+  test('does not resume TLS sessions for other credentials', async () => {
     const server = await startServer({ users: { a: 'x', b: 'x' }, names: { 'origin.test': '127.0.0.1' } });
     let user = 'a';
     const dispatcher = new SocksDispatcher(() => `socks5://${user}:x@127.0.0.1:${server.port}`, {
       Agent,
       allowH2: false,
-      connect: { ca: cert },
+      connect: { ca: CERTIFICATE },
     });
     const reused: boolean[] = [];
     for (user of ['a', 'b', 'a', 'b']) {
-      const request = { origin: `https://origin.test:${https.port}`, path: '/', method: 'GET' };
+      const request = { origin: `https://origin.test:${on.https.port}`, path: '/', method: 'GET' };
       const { body } = await dispatcher.request({ ...request, headers: { connection: 'close' } });
       expect(await body.text()).toBe('hello');
-      reused.push(https.secured.at(-1)?.reused ?? false);
+      reused.push(on.https.secured.at(-1)?.reused ?? false);
     }
     expect(reused).toEqual([false, false, true, true]);
     await dispatcher.close();
@@ -300,12 +297,12 @@ test('a value that is not an origin is refused by undici, and the selector is no
 test.each([...undicis].filter(([name]) => name === 'undici 5' || name === 'undici 6'))(
   'a redirect inside the Agent of %s is a request of its own',
   async (_, { Agent, request }) => {
-    await using from = await startOrigin();
+    await using from = await startSite();
     const calls: string[] = [];
     const dispatcher = new SocksDispatcher(
       ({ host }) => {
         calls.push(host);
-        return one.url;
+        return on.one.url;
       },
       { Agent },
     );
@@ -322,13 +319,13 @@ test('socksConnector() calls a selector for each connection', async () => {
   const calls: unknown[] = [];
   const connect = socksConnector(async (destination) => {
     calls.push(destination);
-    return one.url;
+    return on.one.url;
   });
   const agent = new Agent({ connect, connections: 1 });
   for (let i = 0; i < 2; i++) {
-    const { body } = await request(`http://any.test:${http.port}/`, { dispatcher: agent });
+    const { body } = await request(`http://any.test:${on.http.port}/`, { dispatcher: agent });
     expect(await body.text()).toBe('hello');
   }
-  expect(calls).toEqual([{ host: 'any.test', port: http.port, protocol: 'http:' }]);
+  expect(calls).toEqual([{ host: 'any.test', port: on.http.port, protocol: 'http:' }]);
   await agent.close();
 });

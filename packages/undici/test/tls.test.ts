@@ -1,27 +1,20 @@
 // TLS to the destination: what ALPN offers, and when a session is resumed.
 
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:tls';
 import type { Server, TLSSocket } from 'node:tls';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import { TLS } from '@socksify/support';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CERTIFICATE, listen, outputOf, TLS } from '@socksify/support';
+import { describe, expect, test } from 'vitest';
 import { checkAgent } from '../src/base-agent.ts';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
 import type { SocksConnectorOptions, SocksDispatcherOptions } from '../src/index.ts';
-import { agents, nodeMajor, undicis } from './cells.ts';
-import { cert } from './origin.ts';
-import { startProxy } from './proxy.ts';
-import type { TestProxy } from './proxy.ts';
+import { agents, nodeMajor, undicis } from './combinations.ts';
+import { startForFile } from './file-servers.ts';
+import { startProxy } from './recorded-proxy.ts';
 
-let proxy: TestProxy;
-beforeAll(async () => {
-  proxy = await startProxy();
-});
-afterAll(() => proxy[Symbol.asyncDispose]());
+const on = startForFile({ proxy: startProxy });
 
 interface Site extends AsyncDisposable {
   readonly server: Server;
@@ -60,15 +53,14 @@ async function startSite(version: 'TLSv1.2' | 'TLSv1.3' = 'TLSv1.3'): Promise<Si
   );
   server.on('connection', (socket: Socket) => raw.push(socket.on('error', () => {})));
   server.on('tlsClientError', () => {});
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  const port = await listen(server);
   return {
     server,
     offers,
     reused,
     sockets,
     raw,
-    port: (server.address() as AddressInfo).port,
+    port,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       server.close();
@@ -79,7 +71,7 @@ async function startSite(version: 'TLSv1.2' | 'TLSv1.3' = 'TLSv1.3'): Promise<Si
 
 const BOTH = ['http/1.1', 'h2'];
 
-describe.each(agents)('through %s', (_, Agent) => {
+describe.each(agents)('a dispatcher on %s', (_, Agent) => {
   const page = async (dispatcher: SocksDispatcher, site: Site): Promise<string> => {
     const request = { origin: `https://origin.test:${site.port}`, path: '/', method: 'GET' };
     return (await dispatcher.request(request)).body.text();
@@ -89,7 +81,7 @@ describe.each(agents)('through %s', (_, Agent) => {
   test.each<[string, SocksDispatcherOptions, string[]]>([
     ['by default', {}, byDefault],
     ['with allowH2', { allowH2: true }, BOTH],
-    ['without it', { allowH2: false }, ['http/1.1']],
+    ['without allowH2', { allowH2: false }, ['http/1.1']],
     ['with connect: { allowH2 }', { connect: { allowH2: true } }, BOTH],
     ['with preferH2', { allowH2: true, connect: { preferH2: true } }, BOTH.toReversed()],
     [
@@ -99,24 +91,24 @@ describe.each(agents)('through %s', (_, Agent) => {
     ],
   ])('offers what the Agent offers %s', async (__, { connect, ...options }, offer) => {
     await using site = await startSite();
-    const dispatcher = new SocksDispatcher(proxy.url, {
+    const dispatcher = new SocksDispatcher(on.proxy.url, {
       Agent,
       ...options,
-      connect: { ca: cert, ...connect },
+      connect: { ca: CERTIFICATE, ...connect },
     });
     expect(await page(dispatcher, site)).toBe('hello');
     expect(site.offers).toEqual([offer]);
     await dispatcher.close();
   });
 
-  describe.each(['TLSv1.2', 'TLSv1.3'] as const)('%s', (version) => {
+  describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session of %s', (version) => {
     test.each<[string, (site: Site) => unknown]>([
       ['ends', ({ sockets }) => sockets.at(-1)?.end()],
       ['resets', ({ raw }) => raw.at(-1)?.resetAndDestroy()],
       ['destroys', ({ sockets }) => sockets.at(-1)?.destroy()],
-    ])('a session is resumed when the server %s an idle connection', async (__, close) => {
+    ])('is resumed when the server %s an idle connection', async (__, close) => {
       await using site = await startSite(version);
-      const dispatcher = new SocksDispatcher(proxy.url, { Agent, connect: { ca: cert } });
+      const dispatcher = new SocksDispatcher(on.proxy.url, { Agent, connect: { ca: CERTIFICATE } });
       for (let i = 0; i < 4; i++) {
         expect(await page(dispatcher, site)).toBe('hello');
         await nextTurn();
@@ -128,16 +120,16 @@ describe.each(agents)('through %s', (_, Agent) => {
       await dispatcher.close();
     });
 
-    test('a session is dropped when a handshake with it fails', async () => {
+    test('is dropped when a handshake with it fails', async () => {
       await using site = await startSite(version);
-      const dispatcher = new SocksDispatcher(proxy.url, { Agent, connect: { ca: cert } });
+      const dispatcher = new SocksDispatcher(on.proxy.url, { Agent, connect: { ca: CERTIFICATE } });
       const broken: boolean[] = [false, true, false];
       for (const breaks of broken) {
         if (breaks) site.server.prependOnceListener('connection', (socket) => socket.destroy());
         const text = await page(dispatcher, site).catch((error: NodeJS.ErrnoException) => error.code);
         expect(text).toBe(breaks ? 'ECONNRESET' : 'hello');
         if (breaks) {
-          await proxy.idle();
+          await on.proxy.idle();
           await nextTurn();
           continue;
         }
@@ -152,15 +144,15 @@ describe.each(agents)('through %s', (_, Agent) => {
 });
 
 test.each([...undicis.keys()])(
-  'offers what the fetch of Node offers, though %s was loaded first',
+  'a dispatcher offers what the fetch of Node offers, though %s was loaded first',
   async (name) => {
     await using site = await startSite();
     const code = `await import('${import.meta.resolve(name.replace(' ', ''))}');
     const { SocksDispatcher } = await import('${new URL('../dist/index.js', import.meta.url).href}');
-    const dispatcher = new SocksDispatcher('${proxy.url}', { connect: { rejectUnauthorized: false } });
+    const dispatcher = new SocksDispatcher('${on.proxy.url}', { connect: { rejectUnauthorized: false } });
     await (await fetch('https://origin.test:${site.port}/', { dispatcher })).text();
     await dispatcher.close();`;
-    await promisify(execFile)(process.execPath, ['--no-warnings', '--input-type=module', '--eval', code]);
+    await outputOf(process.execPath, ['--no-warnings', '--input-type=module', '--eval', code]);
     expect(site.offers).toEqual([nodeMajor >= 26 ? BOTH : ['http/1.1']]);
   },
 );
@@ -172,7 +164,7 @@ test.each<[string, SocksConnectorOptions, string[]]>([
 ])('socksConnector offers, %s, what the one of undici offers', async (_, options, offer) => {
   await using site = await startSite();
   for (const [, { Agent, request }] of undicis) {
-    const connect = socksConnector(proxy.url, { tls: { ca: cert }, ...options });
+    const connect = socksConnector(on.proxy.url, { tls: { ca: CERTIFICATE }, ...options });
     const agent = new Agent({ connect });
     const { body } = await request(`https://origin.test:${site.port}/`, { dispatcher: agent });
     expect(await body.text()).toBe('hello');

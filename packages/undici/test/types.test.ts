@@ -1,11 +1,10 @@
 // types.test-d.ts under the types of every Node: RequestInit's `dispatcher` comes from another undici in each.
 
-import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { runProgram } from '@socksify/support';
 import { afterAll, expect, test } from 'vitest';
 
 const file = (specifier: string): string => fileURLToPath(import.meta.resolve(specifier));
@@ -13,7 +12,7 @@ const tsc = join(dirname(file('typescript/package.json')), 'bin/tsc');
 const scratch = realpathSync(mkdtempSync(join(tmpdir(), 'types-')));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-test.each([20, 22, 24])('fits @types/node %s', { timeout: 60_000 }, async (version) => {
+test.each([20, 22, 24])('the declarations fit @types/node %s', { timeout: 60_000 }, async (version) => {
   const types = dirname(file(`types-node${version}/package.json`));
   const folder = join(scratch, String(version));
   // Under its own name, so that it is also what `/// <reference types="node" />` in a declaration finds.
@@ -27,9 +26,7 @@ test.each([20, 22, 24])('fits @types/node %s', { timeout: 60_000 }, async (versi
     references: [],
   };
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config));
-  const { stdout } = await promisify(execFile)(process.execPath, [tsc, '-p', folder, '--listFiles'], {
-    maxBuffer: 1e8,
-  }).catch((error: { stdout: string }) => ({ stdout: error.stdout }));
+  const { stdout } = await runProgram(process.execPath, [tsc, '-p', folder, '--listFiles']);
   expect(stdout).not.toContain('error TS');
   const roots = stdout.split('\n').filter((path) => /@types[/+]node.*[\\/]globals\.d\.[cm]?ts$/.test(path));
   expect(roots).toEqual([join(realpathSync(types), 'globals.d.ts')]);

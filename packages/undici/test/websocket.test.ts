@@ -1,11 +1,12 @@
 // WebSocket: HTTP/1.1 even where HTTP/2 is offered. EventSource: a response that does not end.
 
 import { once } from 'node:events';
+import { CERTIFICATE } from '@socksify/support';
 import { expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
-import { agents, nodeMajor, undicis } from './cells.ts';
-import { cert, startOrigin } from './origin.ts';
-import { startProxy } from './proxy.ts';
+import { agents, nodeMajor, undicis } from './combinations.ts';
+import { startSite } from './site.ts';
+import { startProxy } from './recorded-proxy.ts';
 
 // Node 20 has no WebSocket of its own.
 const sockets = [
@@ -15,31 +16,38 @@ const sockets = [
 
 for (const [agentName, Agent] of agents) {
   for (const kind of ['http', 'h2'] as const) {
-    test.each(sockets)(`the WebSocket of %s to ${kind}, through ${agentName}`, async (_, WebSocket) => {
-      await using proxy = await startProxy();
-      await using origin = await startOrigin(kind);
-      const dispatcher = new SocksDispatcher(proxy.url, { Agent, allowH2: true, connect: { ca: cert } });
-      const url = `${kind === 'http' ? 'ws' : 'wss'}://origin.test:${origin.port}/`;
-      const socket = new WebSocket(url, { dispatcher });
-      const [message] = (await once(socket, 'message')) as [MessageEvent];
-      expect(message.data).toBe('hello');
-      await once(socket, 'close');
-      expect(proxy.requests).toEqual([`origin.test:${origin.port}`]);
-      if (kind === 'h2') expect(origin.secured).toMatchObject([{ alpn: 'http/1.1' }]);
-      await dispatcher.close();
-    });
+    test.each(sockets)(
+      `the WebSocket of %s opens a connection to a site that speaks ${kind}, with ${agentName}`,
+      async (_, WebSocket) => {
+        await using proxy = await startProxy();
+        await using site = await startSite(kind);
+        const dispatcher = new SocksDispatcher(proxy.url, {
+          Agent,
+          allowH2: true,
+          connect: { ca: CERTIFICATE },
+        });
+        const url = `${kind === 'http' ? 'ws' : 'wss'}://origin.test:${site.port}/`;
+        const socket = new WebSocket(url, { dispatcher });
+        const [message] = (await once(socket, 'message')) as [MessageEvent];
+        expect(message.data).toBe('hello');
+        await once(socket, 'close');
+        expect(proxy.requests).toEqual([`origin.test:${site.port}`]);
+        if (kind === 'h2') expect(site.secured).toMatchObject([{ alpn: 'http/1.1' }]);
+        await dispatcher.close();
+      },
+    );
   }
   for (const [name, { EventSource }] of undicis) {
     if (EventSource === undefined) continue;
-    test(`the EventSource of ${name}, through ${agentName}`, async () => {
+    test(`the EventSource of ${name} gets events, with ${agentName}`, async () => {
       await using proxy = await startProxy();
-      await using origin = await startOrigin();
+      await using site = await startSite();
       const dispatcher = new SocksDispatcher(proxy.url, { Agent });
-      const source = new EventSource(`http://origin.test:${origin.port}/events`, { dispatcher });
+      const source = new EventSource(`http://origin.test:${site.port}/events`, { dispatcher });
       const [message] = (await once(source, 'message')) as [MessageEvent];
       expect(message.data).toBe('hello');
       source.close();
-      expect(proxy.requests).toEqual([`origin.test:${origin.port}`]);
+      expect(proxy.requests).toEqual([`origin.test:${site.port}`]);
       await dispatcher.destroy();
     });
   }

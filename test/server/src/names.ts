@@ -4,7 +4,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { canonical } from './address.ts';
 
-/** Addresses of a name, to be tried in turn. */
+/** Addresses of a name, to be tried in turn. The name `*` stands for every name that is not in the table. */
 export type NameTable = Readonly<Record<string, string | readonly string[]>>;
 
 export interface Resolver {
@@ -33,7 +33,7 @@ export function createResolver(names: NameTable = {}, beyond: 'none' | 'system' 
   return {
     async addressesOf(host) {
       if (isIP(host)) return [host];
-      const addresses = table.get(normalise(host));
+      const addresses = table.get(normalise(host)) ?? table.get('*');
       if (addresses) return addresses;
       // The system would stop at a NUL, and look another name up than the rules have seen.
       if (beyond === 'none' || !/^[\x21-\x7e]+$/.test(host)) throw notFound('no such name');

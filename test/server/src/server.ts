@@ -65,6 +65,8 @@ export interface CloseOptions {
 }
 
 export interface ServerEvents {
+  /** A client has connected. */
+  accepted: [];
   /** A request was read; its `reply` is still undefined unless it was refused at once. */
   received: [entry: Entry];
   /** It was answered; a BIND is answered twice. */
@@ -107,6 +109,8 @@ export class SocksServer extends EventEmitter<ServerEvents> {
   readonly #admit: Admission;
   readonly #listener: Server;
 
+  #accepted = 0;
+
   /** Use {@link startServer}. */
   constructor(options: ServerOptions) {
     super();
@@ -128,6 +132,8 @@ export class SocksServer extends EventEmitter<ServerEvents> {
       : createTcpServer({ allowHalfOpen: true, noDelay: true });
     this.#listener.on('connection', (socket: Socket) => {
       track(socket, this.sockets);
+      this.#accepted++;
+      this.emit('accepted');
       const reason = this.#admit(socket);
       if (reason !== undefined) {
         socket.destroy();
@@ -151,6 +157,16 @@ export class SocksServer extends EventEmitter<ServerEvents> {
   /** How many clients are connected just now. */
   get connections(): number {
     return this.sockets.size;
+  }
+
+  /** How many clients have ever connected. */
+  get accepted(): number {
+    return this.#accepted;
+  }
+
+  /** Resolves once so many clients have connected; at once if so already. */
+  async reached(count: number): Promise<void> {
+    while (this.#accepted < count) await once(this, 'accepted');
   }
 
   /** The URL of this server, for a client. */

@@ -10,6 +10,12 @@ export interface RawServer {
   readonly port: number;
   /** Connections that are open now. */
   readonly open: ReadonlySet<Socket>;
+  /** How many connections there have been. */
+  readonly accepted: number;
+  /** Resolves when there have been so many connections. */
+  readonly reached: (count: number) => Promise<void>;
+  /** Resolves when no connection is open. */
+  readonly idle: () => Promise<void>;
   /** As the URL of a SOCKS5 proxy. */
   readonly url: string;
   readonly close: () => Promise<void>;
@@ -23,10 +29,16 @@ export async function startRawServer(
   serve: (socket: Socket, read: Read, index: number) => unknown,
 ): Promise<RawServer> {
   const open = new Set<Socket>();
-  let count = 0;
+  let accepted = 0;
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
     open.add(socket);
-    socket.on('close', () => open.delete(socket)).on('error', () => {});
+    const index = accepted++;
+    socket
+      .on('error', () => {})
+      .on('close', () => {
+        open.delete(socket);
+        server.emit('closed');
+      });
     const read: Read = async (length) => {
       for (;;) {
         const chunk = socket.read(length) as Buffer | null;
@@ -35,7 +47,7 @@ export async function startRawServer(
       }
     };
     const served = async (): Promise<void> => {
-      await serve(socket, read, count++);
+      await serve(socket, read, index);
       socket.resume();
     };
     socket.on('end', () => socket.end());
@@ -48,5 +60,19 @@ export async function startRawServer(
     for (const socket of open) socket.destroy();
     await closed;
   };
-  return { port, open, url: `socks5://127.0.0.1:${port}`, close };
+  return {
+    port,
+    open,
+    get accepted() {
+      return accepted;
+    },
+    async reached(count) {
+      for (let now = accepted; now < count; now = accepted) await once(server, 'connection');
+    },
+    async idle() {
+      while (open.size > 0) await once(server, 'closed');
+    },
+    url: `socks5://127.0.0.1:${port}`,
+    close,
+  };
 }

@@ -1,23 +1,19 @@
-// What the tests fetch: one handler behind http, https and HTTP/2.
+// The site of these tests: one handler behind http, https and HTTP/2.
 
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createSecureServer } from 'node:http2';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
-import { TLS } from '@socksify/support';
-
-const { cert, key } = TLS;
-export { cert };
+import { listen, TLS } from '@socksify/support';
 
 export const LARGE = Buffer.alloc(5 * 1024 * 1024, 'a large body ');
-export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-export interface Origin extends AsyncDisposable {
+export interface Site extends AsyncDisposable {
   readonly port: number;
   readonly server: Server;
   /** SNI, ALPN and resumption of every TLS connection. */
@@ -26,17 +22,17 @@ export interface Origin extends AsyncDisposable {
   readonly pending: ServerResponse[];
 }
 
-export async function startOrigin(kind: 'http' | 'https' | 'h2' = 'http'): Promise<Origin> {
+export async function startSite(kind: 'http' | 'https' | 'h2' = 'http'): Promise<Site> {
   const pending: ServerResponse[] = [];
-  const secured: Origin['secured'] = [];
+  const secured: Site['secured'] = [];
   const handler = (request: IncomingMessage, response: ServerResponse): void =>
     answer(request, response, pending, () => server.emit('hanging'));
   const server = (
     kind === 'http'
       ? createServer(handler)
       : kind === 'https'
-        ? createTlsServer({ key, cert }, handler)
-        : createSecureServer({ key, cert, allowHTTP1: true }, handler as never)
+        ? createTlsServer(TLS, handler)
+        : createSecureServer({ ...TLS, allowHTTP1: true }, handler as never)
   ) as Server;
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
@@ -51,10 +47,8 @@ export async function startOrigin(kind: 'http' | 'https' | 'h2' = 'http'): Promi
     });
   });
   server.on('upgrade', (request: IncomingMessage, socket: Socket) => upgrade(request, socket));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
   return {
-    port: (server.address() as AddressInfo).port,
+    port: await listen(server),
     server,
     secured,
     pending,

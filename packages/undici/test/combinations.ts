@@ -1,4 +1,4 @@
-// The combinations of consumer and Agent. undici 8 needs Node 22.19; on Node 20 its cells do not exist.
+// The consumers and the Agents that are combined. undici 8 needs Node 22.19, so on Node 20 its combinations do not exist.
 
 import { nodeAgent } from '../src/base-agent.ts';
 import type { AgentClass, AgentLike } from '../src/index.ts';
@@ -69,18 +69,18 @@ export interface Consumer {
 }
 
 export const consumers: readonly Consumer[] = [
-  viaFetch(`the fetch of Node ${nodeMajor}`, {
+  consumerOfFetch(`the fetch of Node ${nodeMajor}`, {
     fetch: (url, init) => globalThis.fetch(url, init),
     FormData,
     WebSocket: nodeMajor >= 22 ? WebSocket : undefined,
   }),
   ...[...undicis].flatMap(([name, undici]) => [
-    viaFetch(`the fetch of ${name}`, undici),
-    viaRequest(`the request of ${name}`, undici),
+    consumerOfFetch(`the fetch of ${name}`, undici),
+    consumerOfRequest(`the request of ${name}`, undici),
   ]),
 ];
 
-function viaFetch(
+function consumerOfFetch(
   name: string,
   { fetch, ...classes }: Pick<Undici, 'fetch' | 'FormData'> & Pick<Consumer, 'WebSocket'>,
 ): Consumer {
@@ -103,7 +103,7 @@ function viaFetch(
   };
 }
 
-function viaRequest(name: string, { request, FormData, WebSocket }: Undici): Consumer {
+function consumerOfRequest(name: string, { request, FormData, WebSocket }: Undici): Consumer {
   return {
     name,
     FormData,
