@@ -1,12 +1,12 @@
-// Rule 26: BIND. A peer types its bytes as the client does.
+// Rule 26: BIND. Client and peer send typed bytes.
 
 import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
+import { dialRaw, portHex } from '@socksify/support';
+import type { RawClient } from '@socksify/support';
 import { afterEach, describe, expect, test } from 'vitest';
 import { printEntry, startServer } from '../src/index.ts';
 import type { ServerOptions, SocksServer } from '../src/index.ts';
-import { dialRaw, portHex } from './peers.ts';
-import type { RawClient } from './peers.ts';
 
 let server: SocksServer;
 const open: RawClient[] = [];
@@ -49,7 +49,7 @@ describe('rule 26: BIND has two replies', () => {
     ['SOCKS4', '04 02 0014 7f000001 00'],
     ['SOCKS4 for anybody', '04 02 0014 00000000 00'],
     ['SOCKS4A', '04 02 0014 00000001 00 706565722e74657374 00'],
-  ])('%s', async (_, request) => {
+  ])('over %s', async (_, request) => {
     const { client, first, port } = await bind(request);
     expect(first).toBe(`005a${portHex(port)}7f000001`);
     const peer = await dialTo(port);
@@ -61,15 +61,15 @@ describe('rule 26: BIND has two replies', () => {
     ['SOCKS5 for anybody', '05 01 00 05 02 00 01 00000000 0000'],
     ['SOCKS5 for anybody, in IPv6', '05 01 00 05 02 00 04 00000000000000000000000000000000 0000'],
     ['SOCKS5 by name', '05 01 00 05 02 00 03 09 706565722e74657374 0014'],
-    ['SOCKS5 by an address in IPv6 clothes', '05 01 00 05 02 00 04 00000000000000000000ffff7f000001 0014'],
-  ])('%s', async (_, request) => {
+    ['SOCKS5 by an IPv4-mapped address', '05 01 00 05 02 00 04 00000000000000000000ffff7f000001 0014'],
+  ])('over %s', async (_, request) => {
     const { client, first, port } = await bind(request);
     expect(first).toBe(`0500050000017f000001${portHex(port)}`);
     const peer = await dialTo(port);
     expect(await client.receive(10)).toBe(`050000017f000001${portHex(peer.stream.localPort ?? 0)}`);
   });
 
-  test('over IPv6', async () => {
+  test('over SOCKS5 from an IPv6 client', async () => {
     const request = '05 01 00 05 02 00 04 00000000000000000000000000000001 0014';
     const { client, first, port } = await bind(request, { host: '::1' });
     const address = '00000000000000000000000000000001';
@@ -78,7 +78,7 @@ describe('rule 26: BIND has two replies', () => {
     expect(await client.receive(22)).toBe(`05000004${address}${portHex(peer.stream.localPort ?? 0)}`);
   });
 
-  test('over IPv6, SOCKS4 has no room for an address but zeros, which mean the proxy', async () => {
+  test('over SOCKS4 from an IPv6 client, with zeros as the address, which mean the proxy', async () => {
     const { client, first, port } = await bind('04 02 0014 00000000 00', { host: '::1' });
     expect(first).toBe(`005a${portHex(port)}00000000`);
     const peer = await dialTo(port, '::1', '::1');
@@ -86,7 +86,7 @@ describe('rule 26: BIND has two replies', () => {
   });
 });
 
-test('rule 26: the address is the one that the client reached, and nothing listens at others', async () => {
+test('rule 26: BIND listens at the address that the client is connected to, and at no other', async () => {
   server = await startServer({ host: '0.0.0.0' });
   const client = await dialTo(server.port, '127.0.0.1', '127.0.0.5');
   client.send('05 01 00 05 02 00 01 00000000 0000');
@@ -98,7 +98,7 @@ test('rule 26: the address is the one that the client reached, and nothing liste
   expect(await client.receive(10)).toMatch(/^050000017f000001/);
 });
 
-test('rule 26: a listener for both families tells an IPv4 client an IPv4 address', async () => {
+test('rule 26: BIND on a server for both families gives an IPv4 client an IPv4 address', async () => {
   expect(networkInterfaces()['lo']?.some(({ family }) => family === 'IPv6')).toBe(true);
   server = await startServer({ host: '::' });
   const client = await dialTo(server.port);
@@ -109,8 +109,8 @@ test('rule 26: a listener for both families tells an IPv4 client an IPv4 address
   expect(await client.receive(8)).toBe(`005a${portHex(peer.stream.localPort ?? 0)}7f000001`);
 });
 
-describe('the tunnel', () => {
-  test('carries both ways, what came early included, and is counted', async () => {
+describe('the tunnel of a BIND', () => {
+  test('carries data in both directions, early data too, and is counted', async () => {
     const { client, port } = await bind('05 01 00 05 02 00 01 7f000001 0014');
     client.send('6869');
     const peer = await dialTo(port);
@@ -137,11 +137,11 @@ describe('the tunnel', () => {
   });
 });
 
-describe('rule 26: a failure is the second reply', () => {
+describe('rule 26: the second reply is a failure', () => {
   test.each([
     ['04 02 0014 7f000002 00', 8, '005b000000000000'],
     ['05 01 00 05 02 00 01 7f000002 0014', 10, '05020001000000000000'],
-  ])('when another peer comes: %s', async (request, _, answer) => {
+  ])('when another peer connects: %s', async (request, _, answer) => {
     const { client, port } = await bind(request);
     const peer = await dialTo(port);
     expect(await client.rest()).toBe(answer);
@@ -152,13 +152,13 @@ describe('rule 26: a failure is the second reply', () => {
   test.each([
     ['04 02 0014 7f000001 00', '005b000000000000'],
     ['05 01 00 05 02 00 01 7f000001 0014', '05060001000000000000'],
-  ])('when nobody comes in time: %s', async (request, answer) => {
+  ])('when nobody connects in time: %s', async (request, answer) => {
     const { client, port } = await bind(request, { bindTimeout: 40 });
     expect(await client.rest()).toBe(answer);
     await expect(dialTo(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   });
 
-  test('when the rules are against the peer that came', async () => {
+  test('when the rules forbid the peer that connected', async () => {
     const rules = [{ deny: { cidr: '127.0.0.2' } }];
     const { client, port } = await bind('05 01 00 05 02 00 01 00000000 0000', { rules });
     await dialTo(port, '127.0.0.2');
@@ -166,17 +166,17 @@ describe('rule 26: a failure is the second reply', () => {
   });
 });
 
-describe('nothing listens', () => {
+describe('a BIND', () => {
   test.each([
-    ['for a peer against the rules', { rules: [{ deny: { cidr: '127.0.0.0/8' } }] }],
+    ['for a peer that the rules forbid', { rules: [{ deny: { cidr: '127.0.0.0/8' } }] }],
     ['where the hook refuses', { allow: () => false }],
-  ])('%s', async (_, options: ServerOptions) => {
+  ])('does not listen %s', async (_, options: ServerOptions) => {
     const { first } = await bind('04 02 0014 7f000001 00', options);
     expect(first).toBe('005b000000000000');
     await server.idle();
   });
 
-  test('for a name that is not known', async () => {
+  test('does not listen for a name that is not known', async () => {
     const { first } = await bind('05 01 00 05 02 00 03 03 612e62 0014');
     expect(first).toBe('050005040001000000000000');
   });
@@ -185,7 +185,7 @@ describe('nothing listens', () => {
     ['is reset', ({ stream }) => stream.resetAndDestroy()],
     ['is closed', ({ stream }) => stream.destroy()],
     ['has ended its side without a word for the peer', ({ stream }) => stream.end()],
-  ])('any more once the client %s', async (_, leave) => {
+  ])('stops listening once the client %s', async (_, leave) => {
     const { client, port } = await bind('04 02 0014 7f000001 00');
     leave(client);
     if (!client.stream.destroyed) client.stream.once('end', () => client.stream.destroy());
@@ -194,14 +194,14 @@ describe('nothing listens', () => {
     expect(server.log).toMatchObject([{ closed: true }]);
   });
 
-  test('any more once the server is closed', async () => {
+  test('stops listening once the server is closed', async () => {
     const { port } = await bind('04 02 0014 7f000001 00');
     await server.close();
     await expect(dialTo(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   });
 });
 
-test('rule 8: a client that has sent all it has is waited for', async () => {
+test('rule 8: the server waits for a client that has ended its side', async () => {
   const { client, port } = await bind('04 02 0014 7f000001 00 6869');
   client.stream.end();
   await once(client.stream, 'finish');

@@ -1,4 +1,4 @@
-// Much data, and other listeners than TCP.
+// Large transfers, and servers on Unix sockets and inside TLS.
 
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -7,29 +7,29 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
+import { dialRaw, RawClient, startDestination, startEcho } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startServer } from '../src/index.ts';
 import type { SocksServer } from '../src/index.ts';
-import { dialRaw, RawClient, startOrigin } from './peers.ts';
-import type { Origin } from './peers.ts';
 
 const SIZE = 10 * 1024 * 1024;
 const folder = mkdtempSync(join(tmpdir(), 'socks-'));
 
-let echo: Origin;
+let echo: TcpDestination;
 let server: SocksServer;
 
 beforeAll(async () => {
-  echo = await startOrigin((socket) => socket.pipe(socket));
+  echo = await startEcho('127.0.0.1');
 });
-afterAll(() => {
-  echo.server.close();
+afterAll(async () => {
+  await echo.close();
   rmSync(folder, { recursive: true });
 });
 afterEach(() => server.close());
 
-describe('10 MB', () => {
-  test('there and back, whole', async () => {
+describe('a transfer of 10 MB', () => {
+  test('comes back whole', async () => {
     server = await startServer();
     const { stream } = await tunnel();
     const sent = randomBytes(SIZE);
@@ -42,13 +42,13 @@ describe('10 MB', () => {
     expect(server.log).toMatchObject([{ bytesUp: SIZE, bytesDown: SIZE, closed: true }]);
   });
 
-  test('wait for a client that does not read', async () => {
+  test('waits for a client that does not read', async () => {
     server = await startServer();
-    const origin = await startOrigin((socket) => {
+    const destination = await startDestination((socket) => {
       socket.write(Buffer.alloc(8 * SIZE), () => socket.end());
     });
     const client = await dialRaw(server.port);
-    client.send(`04 01 ${origin.hex} 7f000001 00`);
+    client.send(`04 01 ${destination.hex} 7f000001 00`);
     await client.receive(8);
     client.stream.pause();
     const [entry] = server.log;
@@ -60,7 +60,7 @@ describe('10 MB', () => {
     expect(entry?.bytesDown).toBeLessThan(8 * SIZE);
     client.stream.destroy();
     await server.idle();
-    origin.server.close();
+    await destination.close();
   });
 
   async function tunnel(): Promise<RawClient> {
@@ -72,7 +72,7 @@ describe('10 MB', () => {
   }
 });
 
-test('listens on a Unix socket', async () => {
+test('a server may listen on a Unix socket', async () => {
   const path = join(folder, 'socks');
   server = await startServer({ path });
   expect(server.url('socks5')).toBe(`socks5://localhost${path}`);
@@ -84,7 +84,7 @@ test('listens on a Unix socket', async () => {
   expect(server.log).toMatchObject([{ remotePort: undefined, closed: true }]);
 });
 
-describe('inside TLS', () => {
+describe('a server inside TLS', () => {
   let key: Buffer;
   let cert: Buffer;
 
@@ -141,7 +141,7 @@ describe('inside TLS', () => {
   });
 });
 
-describe('url', () => {
+describe('url()', () => {
   test('has the host in brackets and the credentials encoded', async () => {
     server = await startServer({ host: '::1' });
     expect(server.url('socks5h', { username: 'a@b', password: 'c:d' })).toBe(

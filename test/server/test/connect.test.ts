@@ -1,31 +1,31 @@
-// Real connections through the server, by a client that types its bytes. Rules 8, 9, 11 and 13.
+// CONNECT over real connections, by a client that sends typed bytes.
 
 import { once } from 'node:events';
+import { deferred, dialRaw, freePort, portHex, startDestination, startEcho } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { printEntry, startServer } from '../src/index.ts';
 import type { Entry, SocksServer } from '../src/index.ts';
-import { deferred, dialRaw, portHex, startOrigin, unusedPort } from './peers.ts';
-import type { Origin } from './peers.ts';
 
 const GRANTED = /^05000001[0-9a-f]{12}$/;
 const ORIGIN_TEST = '03 0b 6f726967696e2e74657374';
 
 let server: SocksServer;
-let echo: Origin;
-let echo6: Origin;
+let echo: TcpDestination;
+let echo6: TcpDestination;
 let seen: number[];
 
 beforeAll(async () => {
-  echo = await startOrigin((socket) => {
+  echo = await startDestination((socket) => {
     seen.push(socket.remotePort ?? 0);
     socket.pipe(socket);
   });
-  echo6 = await startOrigin((socket) => socket.pipe(socket), '::1');
+  echo6 = await startEcho('::1');
 });
 
-afterAll(() => {
-  echo.server.close();
-  echo6.server.close();
+afterAll(async () => {
+  await echo.close();
+  await echo6.close();
 });
 
 beforeEach(async () => {
@@ -72,7 +72,7 @@ describe('a tunnel', () => {
       '',
     ],
     [
-      'SOCKS4A to an IPv6 origin',
+      'SOCKS4A to an IPv6 address',
       () => `04 01 ${echo6.hex} 00000001 00 6970362e74657374 00`,
       '',
       '4a',
@@ -108,7 +108,7 @@ describe('a tunnel', () => {
       undefined,
     ],
     [
-      'SOCKS5 by name to an IPv6 origin',
+      'SOCKS5 by name to an IPv6 address',
       () => `05 01 00 03 08 6970362e74657374 ${echo6.hex}`,
       '05 01 00',
       '5',
@@ -125,7 +125,7 @@ describe('a tunnel', () => {
       '127.0.0.1',
       undefined,
     ],
-  ])('%s', async (_, request, greeting, form, atyp, host, user) => {
+  ])('is opened over %s, and logged', async (_, request, greeting, form, atyp, host, user) => {
     const client = await dialRaw(server.port);
     if (greeting !== '') {
       client.send(greeting);
@@ -158,7 +158,7 @@ describe('a tunnel', () => {
     expect(entry.closed).toBe(true);
   });
 
-  test('ends where the log and the reply say it does', async () => {
+  test('has the outgoing port that the log and the reply say', async () => {
     const client = await dialRaw(server.port);
     client.send(`05 01 00 05 01 00 01 7f000001 ${echo.hex}`);
     const answer = await client.receive(12);
@@ -176,7 +176,7 @@ describe('a tunnel', () => {
     expect(answer).toMatch(/^0500050000017f000001/);
   });
 
-  test('survives one-byte fragments', async () => {
+  test('is opened by a request in fragments of one byte', async () => {
     const client = await dialRaw(server.port);
     for (const byte of Buffer.from(`050100050100${ORIGIN_TEST.replaceAll(' ', '')}${echo.hex}ff`, 'hex')) {
       client.stream.write(Buffer.of(byte));
@@ -193,66 +193,66 @@ describe('a tunnel', () => {
     client.stream.destroy();
   });
 
-  test('lets a client end its side and still hear the answer', async () => {
-    const origin = await startOrigin((socket) => {
+  test('lets a client end its side and still receive the answer', async () => {
+    const destination = await startDestination((socket) => {
       let length = 0;
       socket.on('data', (chunk) => (length += chunk.length));
       socket.on('end', () => socket.end(Buffer.of(length)));
     });
     const client = await dialRaw(server.port);
-    client.send(`05 01 00 05 01 00 01 7f000001 ${origin.hex} 616263`);
+    client.send(`05 01 00 05 01 00 01 7f000001 ${destination.hex} 616263`);
     client.stream.end();
     expect(await client.rest()).toMatch(/^050005000001[0-9a-f]{12}03$/);
     await server.idle();
     expect(server.connections).toBe(0);
-    origin.server.close();
+    await destination.close();
   });
 
-  test('lets an origin end its side and still listen', async () => {
+  test('lets a destination end its side and still receive data', async () => {
     const heard = deferred<string>();
-    const origin = await startOrigin((socket) => {
+    const destination = await startDestination((socket) => {
       socket.end('bye');
       socket.on('data', (chunk) => heard.resolve(chunk.toString()));
     });
     const client = await dialRaw(server.port);
-    client.send(`04 01 ${origin.hex} 7f000001 00`);
+    client.send(`04 01 ${destination.hex} 7f000001 00`);
     expect(await client.rest()).toMatch(/^005a[0-9a-f]{12}627965$/);
     client.stream.end('late');
     expect(await heard.promise).toBe('late');
     await server.idle();
-    origin.server.close();
+    await destination.close();
   });
 
-  test('passes a reset of the origin on', async () => {
-    const origin = await startOrigin((socket) => {
+  test('passes on a reset of the destination', async () => {
+    const destination = await startDestination((socket) => {
       socket.once('data', () => socket.resetAndDestroy());
     });
     const client = await dialRaw(server.port);
-    client.send(`04 01 ${origin.hex} 7f000001 00`);
+    client.send(`04 01 ${destination.hex} 7f000001 00`);
     await client.receive(8);
     const broken = new Promise<Error>((resolve) => client.stream.once('error', resolve));
     client.send('00');
     expect(await broken).toMatchObject({ code: 'ECONNRESET' });
-    origin.server.close();
+    await destination.close();
   });
 
-  test('passes a reset of the client on', async () => {
+  test('passes on a reset of the client', async () => {
     const broken = deferred<Error>();
-    const origin = await startOrigin((socket) => {
+    const destination = await startDestination((socket) => {
       socket.once('error', broken.resolve).resume();
     });
     const client = await dialRaw(server.port);
-    client.send(`04 01 ${origin.hex} 7f000001 00`);
+    client.send(`04 01 ${destination.hex} 7f000001 00`);
     await client.receive(8);
     client.stream.resetAndDestroy();
     expect(await broken.promise).toMatchObject({ code: 'ECONNRESET' });
-    origin.server.close();
+    await destination.close();
   });
 });
 
-describe('a refusal', () => {
-  test('refused port: 05, 91', async () => {
-    const port = portHex(await unusedPort());
+describe('rule 13: a refusal', () => {
+  test('has REP 05 or CD 91 when the destination refuses the connection', async () => {
+    const port = portHex(await freePort());
     expect(await ask(`05 01 00 05 01 00 01 7f000001 ${port}`, 12)).toBe(
       '0500 05050001 00000000 0000'.replaceAll(' ', ''),
     );
@@ -288,7 +288,7 @@ describe('a refusal', () => {
     ['only methods it does not have', '05 02 01 02', '05ff'],
     ['another version in the request', '05 01 00 04 01 00 01 7f000001 0050', '0500'],
     ['HTTP', '47455420', ''],
-  ])('%s', async (_, request, answer) => {
+  ])('has its bytes for %s', async (_, request, answer) => {
     const client = await dialRaw(server.port);
     client.send(request);
     expect(await client.rest()).toBe(answer.replaceAll(' ', ''));
@@ -297,14 +297,14 @@ describe('a refusal', () => {
     await server.idle();
   });
 
-  test('the longest USERID and name are served', async () => {
+  test('does not come for the longest USERID and name', async () => {
     const user = '61'.repeat(255);
     expect(await ask(`04 01 ${echo.hex} 7f000001 ${user} 00`, 8)).toMatch(/^005a/);
     expect(await ask(`04 01 ${echo.hex} 00000001 ${user} 00 ${user} 00`, 8)).toMatch(/^005b/);
     expect(server.log[1]?.host).toHaveLength(255);
   });
 
-  test('by the rules: 02, 91', async () => {
+  test('has REP 02 or CD 91 when the rules forbid the destination', async () => {
     const strict = await startServer({ allow: ({ host, version }) => version === 4 && host !== '127.0.0.1' });
     expect(await ask(`05 01 00 05 01 00 01 7f000001 ${echo.hex}`, 12, strict)).toBe(
       '050005020001000000000000',
@@ -314,7 +314,7 @@ describe('a refusal', () => {
     await strict.close();
   });
 
-  test('sends its FIN at once, and gives a client up that does not close', async () => {
+  test('sends its FIN at once, and ends a client that does not close', async () => {
     const client = await dialRaw(server.port);
     client.send('05 01 02');
     expect(await client.rest()).toBe('05ff');
@@ -323,8 +323,8 @@ describe('a refusal', () => {
   });
 });
 
-describe('time', () => {
-  test('a client that stops in its request is closed', async () => {
+describe('rule 8: the server', () => {
+  test('closes a client that stops in its request', async () => {
     const hasty = await startServer({ handshakeTimeout: 30 });
     const client = await dialRaw(hasty.port);
     client.send('05 01 00 05 01');
@@ -333,7 +333,7 @@ describe('time', () => {
     await hasty.close();
   });
 
-  test('a client that leaves in its request is let go', async () => {
+  test('closes a client that ends its side in its request', async () => {
     const client = await dialRaw(server.port);
     client.send('05 01 00 05 01');
     client.stream.end();
@@ -342,17 +342,17 @@ describe('time', () => {
   });
 });
 
-describe('close', () => {
-  test('ends tunnels, half handshakes and waiting origins', async () => {
+describe('close()', () => {
+  test('ends tunnels, half handshakes and connections to destinations', async () => {
     const ended = deferred<void>();
-    const origin = await startOrigin((socket) =>
+    const destination = await startDestination((socket) =>
       socket
         .resume()
         .once('close', ended.resolve)
         .once('end', () => socket.end()),
     );
     const tunnel = await dialRaw(server.port);
-    tunnel.send(`04 01 ${origin.hex} 7f000001 00`);
+    tunnel.send(`04 01 ${destination.hex} 7f000001 00`);
     await tunnel.receive(8);
     const half = await dialRaw(server.port);
     half.send('05 01 00');
@@ -368,15 +368,15 @@ describe('close', () => {
     await expect(dialRaw(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
     tunnel.stream.destroy();
     half.stream.destroy();
-    origin.server.close();
+    await destination.close();
   });
 });
 
-test('prints what happened', async () => {
+test('printEntry() prints a line for a request', async () => {
   await ask(`05 01 00 05 01 00 ${ORIGIN_TEST} ${echo.hex}`, 12);
   expect(server.log.map(printEntry)).toEqual([`SOCKS5 CONNECT name origin.test:${echo.port} -> 00`]);
 });
 
-test('needs addresses in its name table', async () => {
+test('startServer() refuses a name table without addresses', async () => {
   await expect(startServer({ names: { 'a.test': 'b.test' } })).rejects.toThrow(TypeError);
 });

@@ -5,9 +5,9 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { dialRaw, portHex, startDestination } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startServer } from '../src/index.ts';
-import { dialRaw, portHex, startOrigin } from './peers.ts';
 
 const PROGRAM = `
   const server = require('node:net').createServer();
@@ -36,7 +36,7 @@ afterAll(() => {
   stopped.kill('SIGKILL');
 });
 
-test('connectTimeout ends the attempt: REP 06, SOCKS4 91', async () => {
+test('connectTimeout ends the attempt with REP 06 or CD 91', async () => {
   const server = await startServer({ connectTimeout: 40 });
   const client = await dialRaw(server.port);
   client.send(`05 01 00 05 01 00 01 7f000001 ${portHex(silent)}`);
@@ -48,7 +48,7 @@ test('connectTimeout ends the attempt: REP 06, SOCKS4 91', async () => {
   await server.close();
 });
 
-test('a client that leaves takes the attempt with it, unanswered', async () => {
+test('a client that resets ends the attempt, and gets no answer', async () => {
   const server = await startServer();
   const client = await dialRaw(server.port);
   client.send(`04 01 ${portHex(silent)} 7f000001 00`);
@@ -59,7 +59,7 @@ test('a client that leaves takes the attempt with it, unanswered', async () => {
   await server.close();
 });
 
-test('a client that has only ended its side is still waited for', async () => {
+test('a client that has only ended its side still gets an answer', async () => {
   const server = await startServer({ connectTimeout: 40 });
   const client = await dialRaw(server.port);
   client.send(`04 01 ${portHex(silent)} 7f000001 00`);
@@ -78,18 +78,18 @@ test('close() ends an attempt under way', async () => {
   client.stream.destroy();
 });
 
-test('the connection that an origin sees begins only with the request', async () => {
+test('the destination is dialled only after the request', async () => {
   let accepted = 0;
-  const origin = await startOrigin(() => accepted++);
+  const destination = await startDestination(() => accepted++);
   const server = await startServer();
   const client = await dialRaw(server.port);
   client.send('05 01 00');
   await client.receive(2);
   expect(accepted).toBe(0);
-  client.send(`05 01 00 01 7f000001 ${origin.hex}`);
+  client.send(`05 01 00 01 7f000001 ${destination.hex}`);
   await client.receive(10);
   expect(accepted).toBe(1);
   client.stream.destroy();
   await server.close();
-  origin.server.close();
+  await destination.close();
 });

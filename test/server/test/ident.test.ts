@@ -1,11 +1,11 @@
-// Rule 14: USERID is a claim, which the client's machine may be asked about. RFC 1413.
+// Rule 14: USERID is a claim, which the server can check with the client's machine. RFC 1413.
 
 import { once } from 'node:events';
+import { dialRaw, freePort, startDestination, startEcho } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { askIdent, isSameUser, parseIdent, startServer, Unidentified } from '../src/index.ts';
 import type { SocksServer } from '../src/index.ts';
-import { dialRaw, startOrigin, unusedPort } from './peers.ts';
-import type { Origin } from './peers.ts';
 
 const PORTS = { theirs: 6193, ours: 23 };
 
@@ -13,7 +13,7 @@ function read(line: string): string {
   return parseIdent(Buffer.from(line, 'latin1'), PORTS).toString('latin1');
 }
 
-describe('a reply', () => {
+describe('a reply of ident', () => {
   test.each([
     ['the example of the RFC', '6193, 23 : USERID : UNIX : stjohns\r', ' stjohns'],
     ['no white space', '6193,23:USERID:UNIX:stjohns\r', 'stjohns'],
@@ -45,12 +45,12 @@ describe('a reply', () => {
   });
 });
 
-test('the question has the port of the machine that is asked first', () => {
+test('the query of ident has the port of the queried machine first', () => {
   const { value } = askIdent(PORTS).next(new Uint8Array());
   expect(value).toEqual({ write: Buffer.from('363139332c32330d0a', 'hex') });
 });
 
-test('1000 octets without an end are enough', () => {
+test('a reply of ident ends after 1000 octets', () => {
   const steps = askIdent(PORTS);
   steps.next(new Uint8Array());
   steps.next(new Uint8Array());
@@ -69,98 +69,98 @@ test.each([
   ['zo\xeb', 'zoë', false],
   ['\xef\xbf\xbd', '\ufffd', false],
   ['bob', '', false],
-])('%j is the user who claims to be %j: %s', (identified, claimed, same) => {
+])('the user %j is the USERID %j: %s', (identified, claimed, same) => {
   expect(isSameUser(Buffer.from(identified, 'latin1'), claimed)).toBe(same);
 });
 
-describe('the server', () => {
-  let origin: Origin;
-  let machine: Origin | undefined;
+describe('a server that checks with ident', () => {
+  let destination: TcpDestination;
+  let machine: TcpDestination | undefined;
   let server: SocksServer;
-  let asked: string;
+  let query: string;
 
   beforeAll(async () => {
-    origin = await startOrigin((socket) => socket.pipe(socket));
+    destination = await startEcho('127.0.0.1');
   });
-  afterAll(() => void origin.server.close());
+  afterAll(() => destination.close());
   afterEach(async () => {
     await server.close();
-    machine?.server.close();
+    await machine?.close();
   });
 
-  /** A client's machine that answers so; PORTS stands for those that it was asked about. */
+  /** A client's machine that answers so; PORTS stands for those that it was query about. */
   async function start(answer: string | undefined, timeout: number = 5000): Promise<void> {
-    asked = '';
-    machine = await startOrigin((socket) => {
+    query = '';
+    machine = await startDestination((socket) => {
       socket.on('data', (chunk: Buffer) => {
-        asked += chunk.toString('latin1');
-        if (answer === undefined || !asked.endsWith('\r\n')) return;
-        socket.end(answer.replace('PORTS', asked.trim()), 'latin1');
+        query += chunk.toString('latin1');
+        if (answer === undefined || !query.endsWith('\r\n')) return;
+        socket.end(answer.replace('PORTS', query.trim()), 'latin1');
       });
     });
     server = await startServer({ ident: { port: machine.port, timeout }, names: { 'a.test': '127.0.0.1' } });
   }
 
-  async function ask(hex: string, length: number): Promise<string> {
-    asked = '';
+  async function request(hex: string, length: number): Promise<string> {
+    query = '';
     const client = await dialRaw(server.port);
-    client.send(hex.replaceAll('PORT', origin.hex));
+    client.send(hex.replaceAll('PORT', destination.hex));
     const answer = await client.receive(length);
-    if (asked !== '') expect(asked).toBe(`${client.stream.localPort},${server.port}\r\n`);
+    if (query !== '') expect(query).toBe(`${client.stream.localPort},${server.port}\r\n`);
     client.stream.destroy();
     return answer;
   }
 
   const BOB = '04 01 PORT 7f000001 626f62 00';
 
-  test('rule 14: serves who is who they claim to be', async () => {
+  test('rule 14: serves a client whose USERID is right', async () => {
     await start('PORTS : USERID : UNIX : bob\r\n');
-    expect(await ask(BOB, 8)).toMatch(/^005a/);
-    expect(await ask('04 01 PORT 00000001 626f62 00 612e74657374 00', 8)).toMatch(/^005a/);
+    expect(await request(BOB, 8)).toMatch(/^005a/);
+    expect(await request('04 01 PORT 00000001 626f62 00 612e74657374 00', 8)).toMatch(/^005a/);
   });
 
-  test('rule 14: 93 for another user', async () => {
+  test('rule 14: answers 93 for another user', async () => {
     await start('PORTS : USERID : UNIX : eve\r\n');
-    expect(await ask(BOB, 8)).toBe('005d000000000000');
+    expect(await request(BOB, 8)).toBe('005d000000000000');
     expect(server.log).toMatchObject([{ user: 'bob', reply: 93 }]);
   });
 
   test.each([
     ['an ERROR', 'PORTS : ERROR : NO-USER\r\n'],
     ['garbage', 'hello\r\n'],
-    ['about other ports', '1,2 : USERID : UNIX : bob\r\n'],
+    ['an answer about other ports', '1,2 : USERID : UNIX : bob\r\n'],
     ['an answer that ends early', 'PORTS : USERID : UNIX : bob'],
     ['an endless answer', 'x'.repeat(2000)],
-  ])('rule 14: 92 for %s', async (_, answer) => {
+  ])('rule 14: answers 92 for %s', async (_, answer) => {
     await start(answer);
-    expect(await ask(BOB, 8)).toBe('005c000000000000');
+    expect(await request(BOB, 8)).toBe('005c000000000000');
     await server.idle();
   });
 
-  test('rule 14: 92 when nobody answers in time', async () => {
+  test('rule 14: answers 92 when ident does not answer in time', async () => {
     await start(undefined, 50);
-    expect(await ask(BOB, 8)).toBe('005c000000000000');
+    expect(await request(BOB, 8)).toBe('005c000000000000');
     await server.idle();
   });
 
-  test('rule 14: 92 when nobody is there', async () => {
-    server = await startServer({ ident: { port: await unusedPort() } });
-    expect(await ask(BOB, 8)).toBe('005c000000000000');
+  test('rule 14: answers 92 when nothing listens on the port of ident', async () => {
+    server = await startServer({ ident: { port: await freePort() } });
+    expect(await request(BOB, 8)).toBe('005c000000000000');
   });
 
-  test('a client that leaves takes the question with it', async () => {
+  test('ends the query when the client resets', async () => {
     await start(undefined);
     const client = await dialRaw(server.port);
-    client.send(BOB.replace('PORT', origin.hex));
+    client.send(BOB.replace('PORT', destination.hex));
     await once(server, 'received');
     client.stream.resetAndDestroy();
     await server.idle();
     expect(server.log).toMatchObject([{ reply: undefined, closed: true }]);
   });
 
-  test('nobody is asked about a SOCKS5 client', async () => {
+  test('sends no query about a SOCKS5 client', async () => {
     await start(undefined);
-    expect(await ask('05 01 00 05 01 00 01 7f000001 PORT', 12)).toMatch(/^05000500/);
-    expect(asked).toBe('');
+    expect(await request('05 01 00 05 01 00 01 7f000001 PORT', 12)).toMatch(/^05000500/);
+    expect(query).toBe('');
   });
 });

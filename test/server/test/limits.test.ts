@@ -1,19 +1,19 @@
-// How many clients at once, and how the server lets go of them.
+// How many clients a server accepts at once, and how it ends them.
 
 import { once } from 'node:events';
+import { dialRaw, startEcho } from '@socksify/support';
+import type { RawClient, TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startServer } from '../src/index.ts';
 import type { SocksServer } from '../src/index.ts';
-import { dialRaw, startOrigin } from './peers.ts';
-import type { Origin, RawClient } from './peers.ts';
 
-let echo: Origin;
+let echo: TcpDestination;
 let server: SocksServer;
 
 beforeAll(async () => {
-  echo = await startOrigin((socket) => socket.pipe(socket));
+  echo = await startEcho('127.0.0.1');
 });
-afterAll(() => void echo.server.close());
+afterAll(() => echo.close());
 afterEach(() => server.close());
 
 async function tunnel(from?: string): Promise<RawClient> {
@@ -33,7 +33,7 @@ async function isTurnedAway(from: string = '127.0.0.1'): Promise<string | undefi
   return server.refusals.at(-1)?.reason;
 }
 
-test('maxConnections: more are closed at once, and one that goes makes room', async () => {
+test('more clients than maxConnections are closed at once, until one leaves', async () => {
   server = await startServer({ maxConnections: 2 });
   const first = await tunnel();
   const second = await tunnel('127.0.0.2');
@@ -47,7 +47,7 @@ test('maxConnections: more are closed at once, and one that goes makes room', as
   for (const { stream } of [second, third]) stream.destroy();
 });
 
-test('maxConnectionsPerHost: another host is not concerned', async () => {
+test('maxConnectionsPerHost does not count other hosts', async () => {
   server = await startServer({ maxConnectionsPerHost: 1 });
   const first = await tunnel();
   expect(await isTurnedAway()).toBe('too many connections of 127.0.0.1');
@@ -59,7 +59,7 @@ test('maxConnectionsPerHost: another host is not concerned', async () => {
 });
 
 describe('close({ drain })', () => {
-  test('lets tunnels come to their end, and closes what has not asked for anything', async () => {
+  test('lets tunnels end by themselves, and closes clients without a request', async () => {
     server = await startServer();
     const client = await tunnel();
     const half = await dialRaw(server.port);
@@ -80,7 +80,7 @@ describe('close({ drain })', () => {
     half.stream.destroy();
   });
 
-  test('breaks off what is left when the time is over', async () => {
+  test('ends the remaining tunnels when the time is over', async () => {
     server = await startServer();
     const client = await tunnel();
     const broken = once(client.stream, 'close');

@@ -1,24 +1,24 @@
 import { once } from 'node:events';
+import { dialRaw, freePort, startEcho } from '@socksify/support';
+import type { RawClient, TcpDestination } from '@socksify/support';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { startRelay } from '../src/index.ts';
 import type { Relay, RelayOptions } from '../src/index.ts';
-import { dialRaw, startOrigin, unusedPort } from './peers.ts';
-import type { Origin, RawClient } from './peers.ts';
 
 const DELAY = 20;
-let echo: Origin;
+let echo: TcpDestination;
 let relay: Relay;
 
 beforeEach(async () => {
-  echo = await startOrigin((socket) => socket.pipe(socket));
+  echo = await startEcho('127.0.0.1');
   relay = await startRelay({ to: echo.port, delay: DELAY });
 });
 afterEach(async () => {
   await relay.close();
-  echo.server.close();
+  await echo.close();
 });
 
-test('makes a round trip cost twice its delay, each time', async () => {
+test('a relay makes each round trip take twice its delay', async () => {
   const client = await dialRaw(relay.port);
   const start = performance.now();
   for (let trip = 1; trip <= 3; trip++) {
@@ -30,7 +30,7 @@ test('makes a round trip cost twice its delay, each time', async () => {
   client.stream.destroy();
 });
 
-test('keeps the order, and the end behind it', async () => {
+test('a relay keeps the order, and the end behind it', async () => {
   const client = await dialRaw(relay.port);
   let sent = '';
   for (let byte = 16; byte < 80; byte++) {
@@ -42,8 +42,8 @@ test('keeps the order, and the end behind it', async () => {
   expect(await client.rest()).toBe(sent);
 });
 
-test('breaks off when the other side cannot be reached', async () => {
-  const nowhere = await startRelay({ to: await unusedPort(), delay: 1 });
+test('a relay resets its client when nothing listens on the other side', async () => {
+  const nowhere = await startRelay({ to: await freePort(), delay: 1 });
   const client = await dialRaw(nowhere.port);
   const broken = new Promise((resolve) => client.stream.once('error', resolve));
   expect(await broken).toMatchObject({ code: 'ECONNRESET' });
@@ -57,7 +57,7 @@ describe('a link', () => {
     return { relay, client: await dialRaw(relay.port) };
   }
 
-  test('takes another time each way', async () => {
+  test('takes another time in each direction', async () => {
     const { client } = await linked({ delay: { up: 40, down: 0 } });
     const start = performance.now();
     client.send('01');
@@ -66,7 +66,7 @@ describe('a link', () => {
     client.stream.destroy();
   });
 
-  test('is lost by a FIN after so many bytes, and not one more', async () => {
+  test('is lost by a FIN after exactly so many bytes', async () => {
     const { client } = await linked({ lose: { after: 3, how: 'close' } });
     client.send('0102030405');
     expect(await client.rest()).toBe('010203');
@@ -117,7 +117,7 @@ describe('a link', () => {
     client.stream.pause();
     const all = 64 * 1024 * 1024;
     client.stream.write(Buffer.alloc(all));
-    // Until nothing moves for a while: all buffers on the way are full.
+    // Until nothing moves for a while: all buffers between are full.
     for (let before = -1; before !== client.stream.bytesWritten - client.stream.writableLength; ) {
       before = client.stream.bytesWritten - client.stream.writableLength;
       for (let turns = 0; turns < 200; turns++) await new Promise(setImmediate);

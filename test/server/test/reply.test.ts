@@ -25,7 +25,7 @@ describe('encodeReply', () => {
     [4, REP.SUCCEEDED, { host: '127.0.0.1', port: 4660 }, '00 5a 1234 7f000001'],
     [4, REP.SUCCEEDED, { host: '::1', port: 80 }, '00 5a 0050 00000000'],
     [4, REP.CONNECTION_REFUSED, undefined, '00 5b 0000 00000000'],
-  ] as const)('version %i, %i, %o', (version, rep, bound, hex) => {
+  ] as const)('gives the bytes of version %i, reply %i, bound to %o', (version, rep, bound, hex) => {
     expect(Buffer.from(encodeReply(version, rep, bound)).toString('hex')).toBe(hex.replaceAll(' ', ''));
   });
 });
@@ -37,7 +37,7 @@ test.each([
   ['ENOTFOUND', 0x04],
   ['ETIMEDOUT', 0x06],
   ['EINVAL', 0x01],
-])('%s becomes REP %i', (code, rep) => {
+])('the system error %s becomes REP %i', (code, rep) => {
   expect(repOf(Object.assign(new Error(code), { code }))).toBe(rep);
 });
 
@@ -60,11 +60,11 @@ describe('printEntry', () => {
     closed: false,
   };
 
-  test('a user, a name, success', () => {
+  test('prints a user, a name and success', () => {
     expect(printEntry(entry)).toBe('SOCKS5 CONNECT name origin.test:443 user=alice -> 00');
   });
 
-  test('SOCKS4 in decimal, without a user', () => {
+  test('prints SOCKS4 replies in decimal', () => {
     const socks4: Entry = {
       ...entry,
       version: 4,
@@ -77,12 +77,12 @@ describe('printEntry', () => {
     expect(printEntry(socks4)).toBe('SOCKS4 CONNECT ipv4 127.0.0.1:443 -> 91');
   });
 
-  test('an IPv6 address, unanswered', () => {
+  test('prints an IPv6 address and a missing answer', () => {
     const pending: Entry = { ...entry, atyp: 'ipv6', host: '::1', reply: undefined };
     expect(printEntry(pending)).toBe('SOCKS5 CONNECT ipv6 [::1]:443 user=alice -> pending');
   });
 
-  test('stays on one line', () => {
+  test('prints one line', () => {
     expect(printEntry({ ...entry, host: 'a\nb', user: 'x y' })).toBe(
       'SOCKS5 CONNECT name a%0Ab:443 user=x%20y -> 00',
     );

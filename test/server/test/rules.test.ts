@@ -1,10 +1,10 @@
-// Which destinations are open to whom. Rules 8 and 13.
+// Which destinations are open to which clients.
 
+import { dialRaw, startDestination } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createJudge, startServer } from '../src/index.ts';
 import type { Match, Rule, ServerOptions, SocksServer, Target } from '../src/index.ts';
-import { dialRaw, startOrigin } from './peers.ts';
-import type { Origin } from './peers.ts';
 
 const target: Target = { command: 'connect', host: 'www.example.com', port: 443, address: '192.0.2.7' };
 
@@ -27,12 +27,16 @@ describe('a rule matches', () => {
     ['a network whose address has host bits', { cidr: '192.0.2.99/24' }],
     ['all of IPv4', { cidr: '0.0.0.0/0' }],
     ['an IPv6 network', { cidr: '2001:db8::/32' }, { address: '2001:db8::1' }],
-    ['an IPv4 address in IPv6 clothes', { cidr: '192.0.2.0/24' }, { address: '::ffff:192.0.2.7' }],
+    ['an IPv4-mapped address', { cidr: '192.0.2.0/24' }, { address: '::ffff:192.0.2.7' }],
     ['the same in hexadecimal', { cidr: '192.0.2.0/24' }, { address: '::ffff:c000:207' }],
-    ['a network in IPv6 clothes', { cidr: '::ffff:192.0.2.0/120' }],
+    ['an IPv4-mapped network', { cidr: '::ffff:192.0.2.0/120' }],
     ['the loopback, reached by no address', { cidr: '127.0.0.0/8' }, { address: '0.0.0.0' }],
     ['the loopback, reached by no IPv6 address', { cidr: '::1' }, { address: '::' }],
-    ['the loopback, reached by no address in clothes', { cidr: '127.0.0.0/8' }, { address: '::ffff:0:0' }],
+    [
+      'the loopback, reached by an IPv4-mapped address of zeros',
+      { cidr: '127.0.0.0/8' },
+      { address: '::ffff:0:0' },
+    ],
     ['a user', { user: 'eve' }, { user: 'eve' }],
     ['a command', { command: 'bind' }, { command: 'bind' }],
     ['all that it names', { host: '*.example.com', port: 443, cidr: '192.0.2.0/24' }],
@@ -60,7 +64,7 @@ describe('a rule does not match', () => {
   });
 });
 
-test('the first rule that matches decides; what none matches is allowed', () => {
+test('the first rule that matches decides, and what none matches is allowed', () => {
   const rules: Rule[] = [{ allow: { port: 443 } }, { deny: { host: '*.example.com' } }];
   expect(createJudge(rules)(target)).toBe(true);
   expect(createJudge(rules.toReversed())(target)).toBe(false);
@@ -68,7 +72,7 @@ test('the first rule that matches decides; what none matches is allowed', () => 
   expect(createJudge()(target)).toBe(true);
 });
 
-test('what depends on an address waits for one', () => {
+test('a rule about an address decides when the address is known', () => {
   const judge = createJudge([{ deny: { cidr: '10.0.0.0/8', port: 443 } }, { deny: { host: '*.test' } }]);
   expect(judge({ command: 'connect', host: 'a.test', port: 443 })).toBeUndefined();
   expect(judge({ command: 'connect', host: 'a.test', port: 80 })).toBe(false);
@@ -92,23 +96,23 @@ test.each<[string, unknown]>([
   ['a prefix that is none', { deny: { cidr: '10.0.0.0/' } }],
   ['a negative prefix', { deny: { cidr: '10.0.0.0/-1' } }],
   ['two prefixes', { deny: { cidr: '10.0.0.0/8/8' } }],
-  ['half of the IPv4 addresses in clothes', { deny: { cidr: '::ffff:0:0/90' } }],
-])('refuses to start with %s', async (_, rule) => {
+  ['half of the IPv4-mapped addresses', { deny: { cidr: '::ffff:0:0/90' } }],
+])('startServer() refuses a rule with %s', async (_, rule) => {
   await expect(startServer({ rules: [rule as Rule] })).rejects.toThrow(TypeError);
 });
 
-describe('the server', () => {
-  let origin: Origin;
+describe('a server with rules', () => {
+  let destination: TcpDestination;
   let server: SocksServer;
   let accepted = 0;
 
   beforeAll(async () => {
-    origin = await startOrigin((socket) => {
+    destination = await startDestination((socket) => {
       accepted++;
       socket.resume();
     });
   });
-  afterAll(() => void origin.server.close());
+  afterAll(() => destination.close());
   afterEach(() => server.close());
 
   const names = { 'a.test': '127.0.0.1', 'b.test': ['::1', '127.0.0.1'] };
@@ -118,7 +122,7 @@ describe('the server', () => {
     server = await startServer({ names, ...options });
     accepted = 0;
     const client = await dialRaw(server.port);
-    client.send(hex.replaceAll('PORT', origin.hex));
+    client.send(hex.replaceAll('PORT', destination.hex));
     const answer = await client.receive(length);
     client.stream.destroy();
     return answer;
@@ -143,7 +147,7 @@ describe('the server', () => {
       '050005020001000000000000',
     ],
     [
-      'an address in IPv6 clothes',
+      'an IPv4-mapped address',
       loopback,
       '05 01 00 05 01 00 04 00000000000000000000ffff7f000001 PORT',
       '050005020001000000000000',
@@ -164,18 +168,18 @@ describe('the server', () => {
       '05 01 00 05 03 00 01 00000000 0000',
       '050005020001000000000000',
     ],
-  ])('refuses %s: 02, 91', async (_, rules, hex, answer) => {
+  ])('refuses %s with REP 02 or CD 91', async (_, rules, hex, answer) => {
     expect(await ask({ rules }, hex, answer.length / 2)).toBe(answer);
     expect(accepted).toBe(0);
   });
 
-  test('looks no name up that is refused as such', async () => {
+  test('does not look up a name that is refused as such', async () => {
     const rules: Rule[] = [{ deny: { host: '*.void' } }];
     expect(await ask({ rules }, '05 01 00 05 01 00 03 06 612e766f6964 0050', 12)).toMatch(/^05000502/);
   });
 
-  test('lets through what an earlier rule allows', async () => {
-    const rules: Rule[] = [{ allow: { host: 'a.test', port: origin.port } }, { deny: {} }];
+  test('allows what an earlier rule allows', async () => {
+    const rules: Rule[] = [{ allow: { host: 'a.test', port: destination.port } }, { deny: {} }];
     expect(await ask({ rules }, `05 01 00 05 01 00 ${NAME.a} PORT`, 12)).toMatch(/^05000500/);
     await server.close();
     expect(await ask({ rules }, '05 01 00 05 01 00 01 7f000001 PORT', 12)).toMatch(/^05000502/);
@@ -190,7 +194,7 @@ describe('the server', () => {
     expect(await ask(options, `05 01 02 ${login} 05 01 00 01 7f000001 PORT`, 14)).toMatch(/^0502010005 ?00/);
   });
 
-  test('asks the system for no name that it would cut at a NUL', async () => {
+  test('does not look up a name that the system would cut at a NUL', async () => {
     const hex = '05 01 00 05 01 00 03 0b 6c6f63616c686f73740061 PORT';
     expect(await ask({ resolve: 'system' }, hex, 12)).toBe('050005040001000000000000');
   });

@@ -1,4 +1,6 @@
 import { once } from 'node:events';
+import { dialRaw } from '@socksify/support';
+import type { RawClient } from '@socksify/support';
 import { afterEach, describe, expect, test } from 'vitest';
 import {
   BROKEN_TUNNELS,
@@ -13,8 +15,6 @@ import {
   STOPS,
 } from '../src/index.ts';
 import type { Script, ScriptedServer } from '../src/index.ts';
-import { dialRaw } from './peers.ts';
-import type { RawClient } from './peers.ts';
 
 let server: ScriptedServer;
 const clients: RawClient[] = [];
@@ -35,7 +35,7 @@ async function open(): Promise<RawClient> {
   return client;
 }
 
-test('reads, answers, closes, and remembers what it was sent', async () => {
+test('a script reads, answers, closes, and keeps what it received', async () => {
   const client = await run([{ read: 3 }, { send: '05 00' }, { read: 2 }, { send: '0505' }, { close: true }]);
   client.send('0501');
   client.send('00');
@@ -49,7 +49,7 @@ test('reads, answers, closes, and remembers what it was sent', async () => {
   expect(await connection.closedByClient).toBe('fin');
 });
 
-test('sends byte by byte', async () => {
+test('a script sends byte by byte', async () => {
   const client = await run([{ sendSlowly: '0102030405' }, { close: true }]);
   const chunks: string[] = [];
   client.stream.on('data', (chunk: Buffer) => chunks.push(chunk.toString('hex')));
@@ -57,27 +57,27 @@ test('sends byte by byte', async () => {
   expect(chunks.length).toBeGreaterThan(1);
 });
 
-test('resets', async () => {
+test('a script resets', async () => {
   const client = await run([{ read: 1 }, { reset: true }]);
   const broken = new Promise((resolve) => client.stream.once('error', resolve));
   client.send('00');
   expect(await broken).toMatchObject({ code: 'ECONNRESET' });
 });
 
-test('tells a reset by the client', async () => {
+test('a script reports a reset by the client', async () => {
   const client = await run([{ stall: true }]);
   const connection = await server.connection();
   client.stream.resetAndDestroy();
   expect(await connection.closedByClient).toBe('reset');
 });
 
-test('answers the FIN of a client when the script is over', async () => {
+test('a script answers the FIN of a client when it is over', async () => {
   const client = await run([{ send: '00' }]);
   client.stream.end();
   expect(await client.rest()).toBe('00');
 });
 
-test('stalls until it is closed, whatever the client does', async () => {
+test('a script stalls until the server is closed, whatever the client does', async () => {
   const client = await run([{ stall: true }, { send: '00' }]);
   client.send('0501');
   client.stream.end();
@@ -89,7 +89,7 @@ test('stalls until it is closed, whatever the client does', async () => {
   expect(await client.rest()).toBe('');
 });
 
-test('forgets what came behind the bytes that it read', async () => {
+test('a script drops what came behind the bytes that it read', async () => {
   const client = await run([{ read: 1 }, { drop: true }, { send: '0500' }, { read: 1 }, { close: true }]);
   client.send('050100');
   expect(await client.receive(2)).toBe('0500');
@@ -98,14 +98,14 @@ test('forgets what came behind the bytes that it read', async () => {
   expect((await server.connection()).received.toString('hex')).toBe('05010005');
 });
 
-test('waits as long as it is told', async () => {
+test('a script waits for its delay', async () => {
   const start = performance.now();
   const client = await run([{ delay: 30 }, { send: '00' }]);
   await client.receive(1);
   expect(performance.now() - start).toBeGreaterThan(28);
 });
 
-test('plays another script for each connection', async () => {
+test('a server may have another script for each connection', async () => {
   const first = await run((index) => [{ send: `0${index}` }, { close: true }]);
   const second = await open();
   expect(await first.rest()).toBe('00');
@@ -113,7 +113,7 @@ test('plays another script for each connection', async () => {
   expect(server.connections).toHaveLength(2);
 });
 
-test('closes in the middle of every step', async () => {
+test('a server can be closed in the middle of every step', async () => {
   const client = await run((index) => [index === 0 ? { delay: 1e6 } : { read: 1e6 }]);
   const second = await open();
   await server.connection(1);
@@ -124,14 +124,14 @@ test('closes in the middle of every step', async () => {
 
 describe('the catalogue of misbehaviours', () => {
   test.each(Object.entries({ ...MISBEHAVIOURS, ...BROKEN_TUNNELS, ...PIPELINED }))(
-    '%s is a script',
+    'has a script that runs: %s',
     async (_, { script }) => {
       server = await startScript(script);
       expect(server.port).toBeGreaterThan(0);
     },
   );
 
-  test('a conversation stops after any byte of either side', () => {
+  test('can stop a conversation after any byte of either side', () => {
     const { SOCKS4 } = CONVERSATIONS;
     expect(lengthOf(SOCKS4)).toBe(17);
     expect(stopping(SOCKS4, 0, STOPS.closes).script).toEqual([{ close: true }]);
@@ -148,17 +148,17 @@ describe('the catalogue of misbehaviours', () => {
     ]);
   });
 
-  test('a conversation comes one byte at a time', () => {
+  test('can send a conversation one byte at a time', () => {
     expect(slowly(CONVERSATIONS.SOCKS4).script).toEqual([{ read: 9 }, { sendSlowly: '00 5a 1f90 7f000001' }]);
   });
 
-  test('a refusal has any REP', () => {
+  test('can refuse with any REP', () => {
     expect(refusal(0xf6).script).toContainEqual({ send: '05 f6 00 01 00000000 0000' });
     expect(refusal(0x04, '00 00').script).toContainEqual({ send: '05 04 00 00' });
   });
 });
 
-test('refuses bad hex at once', async () => {
+test('startScript() refuses bad hex at once', async () => {
   server = await startScript([]);
   await expect(startScript([{ send: '050' }])).rejects.toThrow('not hex: 050');
 });

@@ -1,28 +1,28 @@
-// Who may use the server.
+// Which users a server accepts.
 
 import { inspect } from 'node:util';
+import { dialRaw, startDestination } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { startServer } from '../src/index.ts';
 import type { ServerOptions, SocksServer } from '../src/index.ts';
-import { dialRaw, startOrigin } from './peers.ts';
-import type { Origin } from './peers.ts';
 
 const USERS = { alice: 'secret', bob: '', zoë: 'pässword' };
 const ALICE = '01 05 616c696365 06 736563726574';
 
-let origin: Origin;
+let destination: TcpDestination;
 let server: SocksServer;
 
 beforeAll(async () => {
-  origin = await startOrigin((socket) => socket.resume());
+  destination = await startDestination((socket) => socket.resume());
 });
-afterAll(() => void origin.server.close());
+afterAll(() => destination.close());
 afterEach(() => server.close());
 
 async function converseWith(options: ServerOptions, hex: string): Promise<string> {
   server = await startServer(options);
   const client = await dialRaw(server.port);
-  client.send(hex.replaceAll('PORT', origin.hex));
+  client.send(hex.replaceAll('PORT', destination.hex));
   client.stream.end();
   const answer = await client.rest();
   client.stream.destroy();
@@ -36,11 +36,11 @@ test.each([
   ['alice', `05 01 02 ${ALICE} ${REQUEST}`, 'alice'],
   ['an empty password', `05 01 02 01 03 626f62 00 ${REQUEST}`, 'bob'],
   ['bytes beyond ASCII', `05 02 00 02 01 04 7a6fc3ab 09 70c3a47373776f7264 ${REQUEST}`, 'zoë'],
-])('lets in %s', async (_, hex, user) => {
-  // The origin answers a FIN with nothing; end it from here.
+])('a server accepts %s', async (_, hex, user) => {
+  // The destination answers a FIN with nothing; end it from here.
   server = await startServer({ users: USERS });
   const client = await dialRaw(server.port);
-  client.send(hex.replaceAll('PORT', origin.hex));
+  client.send(hex.replaceAll('PORT', destination.hex));
   expect(await client.receive(14)).toMatch(DONE);
   expect(server.log).toMatchObject([{ user, method: 0x02, reply: 0x00 }]);
   client.stream.destroy();
@@ -56,7 +56,7 @@ test.each([
   ['another version of the message', '05 01 02 05 01 61 01 62', '0502'],
   ['a client without credentials', '05 01 00', '05ff'],
   ['SOCKS4', '04 01 PORT 7f000001 616c696365 00', '005b000000000000'],
-])('turns away %s', async (_, hex, answer) => {
+])('a server refuses %s', async (_, hex, answer) => {
   expect(await converseWith({ users: USERS }, hex)).toBe(answer);
   expect(server.refusals.length + server.log.length).toBe(1);
 });
@@ -71,12 +71,12 @@ test('allowAnonymous serves clients without credentials, and still checks those 
   expect(await converseWith(options, '05 02 00 02 01 01 61 01 62')).toBe('05020101');
 });
 
-test("users: 'any' takes whatever comes", async () => {
+test("users: 'any' accepts all credentials", async () => {
   const answer = await converseWith({ users: 'any' }, '05 01 02 01 01 61 01 62 05 09 00 01 7f000001 0050');
   expect(answer).toBe('0502010005070001000000000000');
 });
 
-test('userIds is for SOCKS4', async () => {
+test('userIds applies to SOCKS4 alone', async () => {
   const options = { users: USERS, userIds: ['bob'] };
   expect(await converseWith(options, '04 09 PORT 7f000001 626f62 00')).toBe('005b000000000000');
   expect(server.log).toMatchObject([{ command: 'unknown', user: 'bob' }]);
