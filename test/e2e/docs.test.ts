@@ -219,13 +219,15 @@ async function run(block: Block, ports: Ports, tls: { key: Buffer; cert: Buffer 
   return { output, errors, status, hosts };
 }
 
-/** What tsc says of all blocks of js and ts, under strict options and without the library of browsers. */
+/**
+ * What tsc says of all blocks of js and ts without the library of browsers, and of those of ts with it. A block of js may
+ * use the types of Node's own fetch, which are others in browsers.
+ */
 async function checkTypes(): Promise<string> {
-  for (const block of TYPED)
-    writeFileSync(
-      join(project, fileOf(block)),
-      sourceOf(block) + (block.language === 'cjs' ? '' : '\nexport {};\n'),
-    );
+  for (const block of TYPED) {
+    const end = block.language === 'cjs' ? '' : '\nexport {};\n';
+    writeFileSync(join(project, fileOf(block)), sourceOf(block) + end);
+  }
   const compilerOptions = {
     strict: true,
     // The examples read properties of what they catch.
@@ -237,17 +239,20 @@ async function checkTypes(): Promise<string> {
     skipLibCheck: true,
     module: 'NodeNext',
     target: 'ES2022',
-    lib: ['ES2023'],
     types: ['node'],
   };
-  const config = { compilerOptions, files: TYPED.map(fileOf) };
-  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(config));
-  return promisify(execFile)(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', '.'], {
-    cwd: project,
-  }).then(
-    () => '',
-    (error: { stdout: string; stderr: string }) => error.stdout + error.stderr,
-  );
+  const compile = async (lib: readonly string[], blocks: readonly Block[]): Promise<string> => {
+    const config = join(project, `tsconfig.${lib.length}.json`);
+    const content = { compilerOptions: { ...compilerOptions, lib }, files: blocks.map(fileOf) };
+    writeFileSync(config, JSON.stringify(content));
+    const args = [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', config];
+    return promisify(execFile)(process.execPath, args, { cwd: project }).then(
+      () => '',
+      (error: { stdout: string; stderr: string }) => error.stdout + error.stderr,
+    );
+  };
+  const withDom = TYPED.filter(({ language }) => language === 'ts');
+  return (await compile(['ES2023'], TYPED)) + (await compile(['ES2023', 'DOM'], withDom));
 }
 
 describe('a block of code', () => {
