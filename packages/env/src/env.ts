@@ -1,4 +1,5 @@
-// Finds the proxy that the environment names for a destination. Besides the command, only this file reads process.env.
+// Finds the proxy that the environment names for a destination. Besides the package socksify, only this file reads
+// process.env.
 
 import { parseProxy, SocksError } from '@socksify/core';
 import type { ProxySelector, SocksProxy } from '@socksify/core';
