@@ -14,6 +14,9 @@ import { parseArgs } from 'node:util';
 import { FIGURES } from './figures.js';
 import { shuffled, summarize } from './statistics.js';
 
+/** Milliseconds after which a batch must have ended, however busy the machine is. */
+const HANG = 120_000;
+
 const { values } = parseArgs({
   options: {
     only: { type: 'string', multiple: true, default: FIGURES.map(({ name }) => name) },
@@ -100,7 +103,8 @@ async function start(file, row) {
   await Promise.race([once(child, 'message'), ended]);
   const batch = async (size) => {
     child.send(size);
-    const [value] = await Promise.race([once(child, 'message'), ended]);
+    const signal = AbortSignal.timeout(HANG);
+    const [value] = await Promise.race([once(child, 'message', { signal }), ended]);
     return value;
   };
   batch.stop = () => child.disconnect();

@@ -22,7 +22,6 @@ export function exchange(proxyPort, port, callback) {
     }
     if (data.length !== REPLY || data[1] !== 0) throw new Error(`reply ${data.toString('hex')}`);
     socket.removeListener('data', receive);
-    socket.pause();
     callback(null, socket);
   };
   socket.on('data', receive);

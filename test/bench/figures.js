@@ -49,8 +49,8 @@ export const FIGURES = [
     name: 'requests',
     title: "CPU of a kept-alive request, over Node's or undici's own agent with a hand-written exchange",
     file: 'requests',
-    size: 1500,
-    warm: 6000,
+    size: 600,
+    warm: 2500,
     rows: [
       { row: 'http: agent', control: 'http: exchange', goal: 1.05 },
       { row: 'http: socks-proxy-agent', control: 'http: exchange' },
