@@ -23,7 +23,7 @@ export const FIGURES = [
     name: 'connections',
     title: 'CPU of a new connection with one request, 64 at a time, over a hand-written exchange',
     file: 'connections',
-    size: 128,
+    size: 512,
     warm: 2500,
     rows: [
       { row: 'socket: core', control: 'socket: exchange', goal: 1.2 },
@@ -37,7 +37,7 @@ export const FIGURES = [
     name: 'tls-connections',
     title: 'CPU of a new connection over TLS with one request, 16 at a time, over a hand-written exchange',
     file: 'connections',
-    size: 48,
+    size: 128,
     warm: 500,
     rows: [
       { row: 'https: agent', control: 'https: exchange', goal: 1.05 },
