@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream';
 import { connect as startTls } from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { chainKey, SessionCache, SocksClient, SocksError } from '@socksify/core';
-import type { Chain, ClientOptions, Destination, ProxyRoute, SecureOptions } from '@socksify/core';
+import type { Chain, ClientOptions, Destination, ProxyRoute, SecureOptions, Selection } from '@socksify/core';
 import { Agent } from 'agent-base';
 import { bindConstructor } from './bound-constructor.ts';
 import { fixPort, PORT_UNSET, STANDARD_PORT } from './default-port.ts';
@@ -59,7 +59,7 @@ interface Handed {
 
 /** What a selector chose for one request, and how many milliseconds its promise took. */
 interface Selected {
-  readonly chain: Chain;
+  readonly chain: Selection;
   readonly waited: number;
 }
 
@@ -238,7 +238,7 @@ export class SocksAgent extends Agent {
   async #addWhenSelected(
     req: NodeRequest,
     options: RequestOptions,
-    chain: Promise<Chain>,
+    chain: Promise<Selection>,
     abort: AbortController,
   ): Promise<void> {
     const timeout = req.timeout || this.options.timeout;
@@ -380,7 +380,7 @@ export class SocksAgent extends Agent {
       ...(lookup && { lookup }),
       ...(tcp && { tcp }),
       ...(left && this.#connectTimeout > 0 && { timeout: left }),
-      ...(secure && !isTunnel && { tls: this.#secure(options, destination) }),
+      ...(secure && !isTunnel && { tls: (through: Chain) => this.#secure(options, destination, through) }),
       ...(timeout && { prepare: (opened: Socket) => void opened.setTimeout(timeout) }),
     });
     return socket;
@@ -394,9 +394,10 @@ export class SocksAgent extends Agent {
     super.destroy();
   }
 
-  #secure(options: RequestOptions, { port }: Destination): SecureOptions {
+  /** @param chain a TLS session of another chain would link the two */
+  #secure(options: RequestOptions, { port }: Destination, chain: Chain): SecureOptions {
     const ownCheck = options.checkServerIdentity && ownCheckMark(options);
-    const key = this.getName(options);
+    const key = `${this.getName(options)}:${chainKey(chain)}`;
     const session = ownCheck ? undefined : this.#sessions.get(key);
     const onSocket = (socket: TLSSocket): void => {
       if (ownCheck) Object.assign(socket, { [ownCheck]: true });

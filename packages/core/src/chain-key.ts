@@ -1,24 +1,38 @@
 // A key that names a chain by its value. Pools, TLS sessions and standby connections are kept apart by it.
 
 import { invalidOption } from './errors.ts';
+import { Alternatives } from './group/group.ts';
 import { reveal } from './hidden.ts';
 import { isChecked } from './proxy.ts';
 import type { SocksProxy } from './proxy.ts';
-import type { Chain } from './route.ts';
+import type { Selection } from './route.ts';
 
 let salt: Uint8Array | undefined;
-const keys = new WeakMap<SocksProxy, string>();
+const keys = new WeakMap<SocksProxy | Alternatives, string>();
 const identities = new WeakMap<object, number>();
 let identityCount = 0;
 
 /**
- * Equal for chains of equal proxies, credentials and TLS options; different for all others. The key is a hash with a
- * salt that is made anew in each process, so that nobody can read or guess credentials from it.
+ * Equal for chains of equal proxies, credentials and TLS options; different for all others. For alternatives: equal if
+ * the chains, their order and the key are. The result is a hash with a salt that is made anew in each process, so that
+ * nobody can read or guess credentials from it.
  */
-export function chainKey(chain: Chain): string {
-  if (chain === 'direct') return chain;
-  if (!Array.isArray(chain) || !chain.every(isChecked)) throw invalidOption('chain is what select() gave');
-  return chain.map(proxyKey).join('+');
+export function chainKey(selection: Selection): string {
+  if (selection === 'direct') return selection;
+  if (selection instanceof Alternatives) return alternativesKey(selection);
+  if (!Array.isArray(selection) || !selection.every(isChecked)) {
+    throw invalidOption('chain is what select() gave');
+  }
+  return selection.map(proxyKey).join('+');
+}
+
+function alternativesKey(alternatives: Alternatives): string {
+  const known = keys.get(alternatives);
+  if (known !== undefined) return known;
+  const { members, key } = Alternatives.contentOf(alternatives);
+  const name = hashed(JSON.stringify([members.map(({ chain }) => chainKey(chain)), key]));
+  keys.set(alternatives, name);
+  return name;
 }
 
 function proxyKey(proxy: SocksProxy): string {
@@ -28,12 +42,16 @@ function proxyKey(proxy: SocksProxy): string {
   const options = Object.entries(reveal(tls)).toSorted(([one], [other]) => (one < other ? -1 : 1));
   const { username, password } = credentials ?? {};
   const value = [version, host, port, path, dns, username, password, proxy.tls && options];
+  const key = hashed(JSON.stringify(value, comparable));
+  keys.set(proxy, key);
+  return key;
+}
+
+function hashed(text: string): string {
   // Loaded here, because the module is slow to load and most programs need no key.
   const { createHmac, randomBytes } = process.getBuiltinModule('node:crypto');
   salt ??= randomBytes(16);
-  const key = createHmac('sha256', salt).update(JSON.stringify(value, comparable)).digest('base64url');
-  keys.set(proxy, key);
-  return key;
+  return createHmac('sha256', salt).update(text).digest('base64url');
 }
 
 /** Functions, and objects such as a SecureContext, are compared by identity; everything else is compared by value. */

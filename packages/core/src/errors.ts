@@ -98,6 +98,11 @@ export class SocksError extends Error {
   declare readonly reply?: number;
   /** What this behaviour of a server usually means, or what to try. */
   declare readonly hint?: string;
+  /**
+   * After several attempts through a group: the error of each attempt that failed, in the order in which they failed.
+   * The last one is this error. When the deadline ended them, those in progress are included.
+   */
+  declare readonly errors?: readonly SocksError[];
 
   constructor(code: SocksErrorCode, details: SocksErrorDetails) {
     const { phase, proxy = '', destination = '', detail, reply, hint, cause, blame } = details;

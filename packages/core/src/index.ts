@@ -1,11 +1,15 @@
 // The public names of @socksify/core, and nothing else.
 
 export type { Blame } from './blame.ts';
+export type { Chain } from './chain.ts';
 export { chainKey } from './chain-key.ts';
 export { parseHost } from './destination.ts';
 export type { Destination, DestinationLike } from './destination.ts';
 export { SocksError } from './errors.ts';
 export type { SocksErrorCode, SocksErrorDetails, SocksPhase } from './errors.ts';
+export { proxyGroup } from './group/group.ts';
+export type { Alternatives, GroupOptions, ProxyGroup } from './group/group.ts';
+export type { GroupMessage, MemberState } from './group/member.ts';
 export type { ConnectOptions, SocksOptions } from './options.ts';
 export { handshake } from './protocol/handshake.ts';
 export type { HandshakeOptions } from './protocol/handshake.ts';
@@ -13,11 +17,11 @@ export type { AuthMethod, AuthPolicy, Encapsulation } from './protocol/method.ts
 export type { Bound, Step, Steps } from './protocol/step.ts';
 export { parseProxy } from './proxy.ts';
 export type { ProxyLike, ProxyObject, SocksCredentials, SocksProxy } from './proxy.ts';
-export type { Chain, ProxyChoice, ProxyRoute, ProxySelector } from './route.ts';
+export type { ProxyChoice, ProxyRoute, ProxySelector, Selection } from './route.ts';
 export { SocksClient } from './tunnel/client.ts';
 export type { ClientOptions } from './tunnel/client.ts';
 export { connect } from './tunnel/connect.ts';
 export type { Tunnel } from './tunnel/connect.ts';
-export type { TunnelMessage } from './tunnel/trace.ts';
+export type { AttemptMessage, TunnelMessage } from './tunnel/trace.ts';
 export type { SecureOptions } from './tunnel/secure.ts';
 export { SessionCache } from './tunnel/sessions.ts';

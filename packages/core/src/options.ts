@@ -7,7 +7,9 @@ import { describe, isFunction, isObject, withoutUndefined } from './given.ts';
 import { checkAuth } from './protocol/method.ts';
 import type { AuthPolicy } from './protocol/method.ts';
 import { isChecked } from './proxy.ts';
-import type { Chain } from './route.ts';
+import type { Chain } from './chain.ts';
+import { Alternatives } from './group/group.ts';
+import type { Selection } from './route.ts';
 import type { SecureOptions } from './tunnel/secure.ts';
 
 /** An option that is `undefined` was not given. */
@@ -49,9 +51,12 @@ export interface ConnectOptions extends SocksOptions {
    */
   socket?: Duplex | undefined;
   /** What `SocksClient.select()` chose for this destination. Default: the chain is selected now. */
-  chain?: Chain | undefined;
-  /** Speak TLS to the destination through the tunnel, with these options; `tunnel.socket` is then a `TLSSocket`. */
-  tls?: SecureOptions | undefined;
+  chain?: Selection | undefined;
+  /**
+   * Speak TLS to the destination through the tunnel, with these options; `tunnel.socket` is then a `TLSSocket`. A
+   * function gets the chain that leads to the destination, because a TLS session is for one chain only.
+   */
+  tls?: SecureOptions | ((chain: Chain) => SecureOptions) | undefined;
   /** Called with the open socket before `connect()` resolves. What it throws closes the tunnel and rejects. */
   prepare?: ((socket: import('node:net').Socket) => void) | undefined;
 }
@@ -83,9 +88,15 @@ const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: unknown
   ],
   chain: [
     'what select() gave',
-    (chain) => chain === 'direct' || (Array.isArray(chain) && chain.length > 0 && chain.every(isChecked)),
+    (chain) =>
+      chain === 'direct' ||
+      chain instanceof Alternatives ||
+      (Array.isArray(chain) && chain.length > 0 && chain.every(isChecked)),
   ],
-  tls: ['an object of options of tls.connect', isObject],
+  tls: [
+    'an object of options of tls.connect, or a function that returns one',
+    (tls) => isObject(tls) || isFunction(tls),
+  ],
   prepare: ['a function', isFunction],
   standby: ['0 to 1000 connections', (n) => Number.isInteger(n) && Number(n) >= 0 && Number(n) <= 1000],
 };

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import timers from 'node:timers';
 import type { ConnectionOptions } from 'node:tls';
 import { inspect, types } from 'node:util';
-import { SessionCache, SocksClient } from '@socksify/core';
+import { chainKey, SessionCache, SocksClient } from '@socksify/core';
 import type { ProxyRoute, SocksOptions } from '@socksify/core';
 import { withCode } from './errors.ts';
 import type { Pool } from './pools.ts';
@@ -136,18 +136,23 @@ export function connectorsOver(client: SocksClient, settings: ConnectorSettings)
 
     const servername = given.servername || tls.servername;
     const sni = servername && isIP(servername) === 0 ? servername : undefined;
-    const key =
-      chain || resume ? `${pool?.name ?? ''} ${sni ?? ''} ${hostname}:${destination.port}` : undefined;
-    const session = key === undefined ? undefined : sessions.get(key);
     const { servername: _, ...others } = tls;
     const { socket } = await client.connect(destination, {
       ...options,
-      tls: {
-        ...others,
-        ALPNProtocols,
-        ...(sni && { servername: sni }),
-        ...(session && { session }),
-        ...(key !== undefined && { onSocket: (secured) => sessions.watch(key, secured) }),
+      tls: (through) => {
+        // A TLS session of another chain would link the two.
+        const key =
+          chain || resume
+            ? `${pool?.name ?? ''} ${sni ?? ''} ${hostname}:${destination.port} ${chainKey(through)}`
+            : undefined;
+        const session = key === undefined ? undefined : sessions.get(key);
+        return {
+          ...others,
+          ALPNProtocols,
+          ...(sni && { servername: sni }),
+          ...(session && { session }),
+          ...(key !== undefined && { onSocket: (secured) => sessions.watch(key, secured) }),
+        };
       },
     });
     return socket;

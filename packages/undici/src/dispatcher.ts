@@ -2,7 +2,7 @@
 
 import { EventEmitter } from 'node:events';
 import { inspect } from 'node:util';
-import type { Chain, ProxyRoute, SocksClient } from '@socksify/core';
+import type { ProxyRoute, Selection, SocksClient } from '@socksify/core';
 import { checkAgent, nodeAgent, offersH2 } from './base-agent.ts';
 import { connectError, connectorsOver, socksClient } from './connector.ts';
 import { cleanOptions, destinationOf } from './dispatch-options.ts';
@@ -154,7 +154,7 @@ export class SocksDispatcher extends EventEmitter {
     if (!exchange.start()) return true;
     const { closed } = this;
     let request: DispatchOptions;
-    let chain: Chain | Promise<Chain> | undefined;
+    let chain: Selection | Promise<Selection> | undefined;
     try {
       request = cleanOptions(options);
       if (this.#selects && !closed) chain = this.#select(request, exchange);
@@ -170,7 +170,7 @@ export class SocksDispatcher extends EventEmitter {
     return true;
   }
 
-  #select(request: DispatchOptions, exchange: Exchange): Chain | Promise<Chain> | undefined {
+  #select(request: DispatchOptions, exchange: Exchange): Selection | Promise<Selection> | undefined {
     const destination = destinationOf(request.origin);
     if (!destination) return undefined;
     const selection = new AbortController();
@@ -181,7 +181,7 @@ export class SocksDispatcher extends EventEmitter {
   async #sendWhenSelected(
     request: DispatchOptions,
     exchange: Exchange,
-    selected: Promise<Chain>,
+    selected: Promise<Selection>,
   ): Promise<void> {
     const begin = performance.now();
     try {
@@ -195,7 +195,7 @@ export class SocksDispatcher extends EventEmitter {
   }
 
   /** @param waited milliseconds since the dispatch */
-  #send(request: DispatchOptions, exchange: Exchange, chain: Chain | undefined, waited: number): boolean {
+  #send(request: DispatchOptions, exchange: Exchange, chain: Selection | undefined, waited: number): boolean {
     const pool = this.#pools.get(request.origin, chain);
     if (!pool) {
       exchange.fail(undiciError('MAX_ORIGINS_REACHED'));

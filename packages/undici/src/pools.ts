@@ -10,7 +10,7 @@ import type { Socket } from 'node:net';
 import timers from 'node:timers';
 import { URL } from 'node:url';
 import { chainKey } from '@socksify/core';
-import type { Chain } from '@socksify/core';
+import type { Selection } from '@socksify/core';
 import { nodeGlobals } from './main-global.ts';
 import type { AgentLike } from './undici-shapes.ts';
 
@@ -43,14 +43,14 @@ export class Pools {
    * @param chain undefined for a fixed route
    * @returns undefined when there are too many origins
    */
-  get(given: string | URL | undefined, chain?: Chain): Pool | undefined {
+  get(given: string | URL | undefined, chain?: Selection): Pool | undefined {
     const key = chain === undefined ? '' : chainKey(chain);
     // Most callers have the normal form already, and parsing a URL is slow.
     const pool = typeof given === 'string' ? this.#pools.get(key + given) : undefined;
     return pool ?? this.#find(normalOrigin(given), key, chain);
   }
 
-  #find(origin: string, key: string, chain: Chain | undefined): Pool | undefined {
+  #find(origin: string, key: string, chain: Selection | undefined): Pool | undefined {
     const name = key + origin;
     const known = this.#pools.get(name);
     if (known) return known;
@@ -79,7 +79,7 @@ export class Pool {
   readonly name: string;
   readonly origin: string;
   /** Undefined for a fixed route. */
-  readonly chain: Chain | undefined;
+  readonly chain: Selection | undefined;
   /** Milliseconds that the request which came last has waited for its selector. */
   waited = 0;
   /** How many requests, handshakes and sockets hold the pool open. */
@@ -97,7 +97,13 @@ export class Pool {
   #removed = false;
 
   /** @param forget called when the pool is empty; true: the pool was removed */
-  constructor(name: string, origin: string, chain: Chain | undefined, build: Build, forget: () => boolean) {
+  constructor(
+    name: string,
+    origin: string,
+    chain: Selection | undefined,
+    build: Build,
+    forget: () => boolean,
+  ) {
     this.name = name;
     this.origin = origin;
     this.chain = chain;

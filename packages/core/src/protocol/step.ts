@@ -39,7 +39,10 @@ export function hopError(
   code: SocksErrorCode,
   details: Omit<SocksErrorDetails, 'proxy' | 'destination'>,
 ): SocksError {
+  // Before the last hop of a chain, the destination of the request is the next proxy, so a proxy is to blame.
+  const isNextProxy = destination !== undefined && 'version' in destination;
   return new SocksError(code, {
+    ...(isNextProxy && details.phase === 'request' && { blame: 'proxy' }),
     ...details,
     proxy: proxy && printProxy(proxy),
     destination: destination && printAddress(destination),

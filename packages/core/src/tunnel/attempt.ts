@@ -14,7 +14,10 @@ export class Attempt {
   readonly options: ConnectOptions;
   /** No caller waits for the result, so nothing that is opened may keep the process alive. */
   readonly background: boolean;
-  readonly progress: Progress;
+  /** Replaced when parts of the attempt have a progress each: that of the part whose error the deadline shows. */
+  progress: Progress;
+  /** When the time limit ends the attempt, as `performance.now()` gives the time. Infinity: never. */
+  deadline: number = Infinity;
   /** The connection to the first proxy, if the caller handed one in. */
   existing: Connection | undefined;
   readonly #stops = new Set<(reason: unknown) => void>();
@@ -35,7 +38,10 @@ export class Attempt {
     if (socket) this.existing = new Connection(socket).belongTo(this);
     if (signal?.aborted) this.stop(signal.reason);
     else if (signal) this.#forgetSignal = onAbort(signal, () => this.stop(signal.reason));
-    if (timeout > 0) this.#startTimer(timeout, timeout);
+    if (timeout > 0) {
+      this.deadline = performance.now() + timeout;
+      this.#startTimer(timeout, timeout);
+    }
     return this;
   }
 
@@ -71,8 +77,8 @@ export class Attempt {
   }
 
   /** A part of this attempt, which can be stopped alone and stops with the whole. */
-  part(): Attempt {
-    const part = new Attempt(this.options, this.progress, this.background);
+  part(progress: Progress = this.progress, options: ConnectOptions = this.options): Attempt {
+    const part = new Attempt(options, progress, this.background);
     part.existing = this.existing;
     this.onStop((reason) => part.stop(reason));
     return part;

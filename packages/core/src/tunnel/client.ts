@@ -7,7 +7,7 @@ import { withoutUndefined } from '../given.ts';
 import { checkOptions } from '../options.ts';
 import type { ConnectOptions, SocksOptions } from '../options.ts';
 import { checkRoute, isPromise, selectChain } from '../route.ts';
-import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
+import type { CheckedRoute, ProxyRoute, Selection } from '../route.ts';
 import { Attempt } from './attempt.ts';
 import { destroySocket, open } from './connect.ts';
 import type { Tunnel } from './connect.ts';
@@ -47,23 +47,30 @@ export class SocksClient {
   }
 
   /**
-   * Selects the chain for this destination, without any IO. The result is a promise only if the selector returns one.
-   * For pools that keep the connections of different chains apart.
+   * Selects the chain or the alternatives for this destination, without any IO. The result is a promise only if the
+   * selector returns one. For pools that keep the connections of different selections apart, by `chainKey()`.
    *
    * @throws what the selector throws. A promise rejects with what the selector rejects with, `signal.reason`,
    * `ERR_SOCKS_TIMEOUT` after the client's `timeout`, or `ERR_SOCKS_CLOSED`
    */
-  select(destination: DestinationLike, { signal }: { signal?: AbortSignal } = {}): Chain | Promise<Chain> {
+  select(
+    destination: DestinationLike,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Selection | Promise<Selection> {
     const parsed = parseDestination(destination);
-    const chain = selectChain(this.#route, parsed);
-    return isPromise(chain) ? this.#waitFor(chain, parsed, signal) : chain;
+    const selection = selectChain(this.#route, parsed);
+    return isPromise(selection) ? this.#waitFor(selection, parsed, signal) : selection;
   }
 
-  async #waitFor(chain: Promise<Chain>, destination: Destination, signal?: AbortSignal): Promise<Chain> {
+  async #waitFor(
+    selection: Promise<Selection>,
+    destination: Destination,
+    signal?: AbortSignal,
+  ): Promise<Selection> {
     const attempt = new Attempt({ ...this.#options, signal }, new Progress(destination)).begin();
     this.#attempts.add(attempt);
     try {
-      return await attempt.race(chain);
+      return await attempt.race(selection);
     } finally {
       attempt.end();
       this.#attempts.delete(attempt);

@@ -2,16 +2,20 @@
 // that any failure closes all of it.
 
 import type { Socket } from 'node:net';
+import type { Chain } from '../chain.ts';
 import { isOnion, parseDestination } from '../destination.ts';
 import type { Destination, DestinationLike } from '../destination.ts';
 import { invalidOption } from '../errors.ts';
+import { Alternatives, firstChain } from '../group/group.ts';
 import { checkOptions } from '../options.ts';
 import type { ConnectOptions } from '../options.ts';
 import { hopError } from '../protocol/step.ts';
 import type { Bound } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
 import { checkRoute, isPromise, selectChain } from '../route.ts';
-import type { Chain, CheckedRoute, ProxyRoute } from '../route.ts';
+import type { CheckedRoute, ProxyRoute } from '../route.ts';
+import { openAlternative } from './alternatives.ts';
+import type { Trial } from './alternatives.ts';
 import { Attempt } from './attempt.ts';
 import { negotiateChain, requestTunnel } from './chain.ts';
 import type { Connection } from './connection.ts';
@@ -27,6 +31,8 @@ export interface Tunnel {
   readonly socket: Socket;
   /** What the proxy says it is connected from (BND.ADDR, BND.PORT). Information only; often zeros. */
   readonly bound: Bound;
+  /** The proxies that the tunnel goes through, first hop first; `direct` if a selector chose a direct connection. */
+  readonly chain: Chain;
 }
 
 /** What a client adds to its attempts. */
@@ -80,32 +86,49 @@ export async function open(
   client?: ClientState,
 ): Promise<Tunnel> {
   const parsed = parseDestination(destination);
-  const progress = new Progress(parsed);
-  const attempt = new Attempt(options, progress).begin();
+  const attempt = new Attempt(options, new Progress(parsed)).begin();
   client?.attempts.add(attempt);
+  const trials: Trial[] = [];
   let chain: Chain | undefined;
   try {
-    const tls = options.tls && withSecureContext(options.tls);
+    const { tls } = options;
+    const fixedTls = typeof tls === 'object' ? withSecureContext(tls) : undefined;
     const selected = options.chain ?? selectChain(route, parsed);
-    const chosen = isPromise(selected) ? await attempt.race(selected) : selected;
+    const selection = isPromise(selected) ? await attempt.race(selected) : selected;
     attempt.throwIfStopped();
-    chain = chosen;
-    progress.enter('dial');
-    trace('start', chain, parsed, progress);
-    const { connection, bound } = await (chain === 'direct'
-      ? openDirectly(parsed, attempt)
-      : openThrough(chain, parsed, attempt, client?.standby));
-    if (tls) {
+    chain = selection instanceof Alternatives ? firstChain(selection) : selection;
+    // Options that Node refuses are found before anything is dialled.
+    const firstTls = typeof tls === 'function' ? withSecureContext(tls(chain)) : fixedTls;
+    const expected = chain;
+    const secureTunnel = async ({ connection }: Opened, of: Chain, progress: Progress): Promise<void> => {
+      const secureOptions =
+        typeof tls === 'function' && of !== expected ? withSecureContext(tls(of)) : firstTls;
+      if (secureOptions === undefined) return;
       progress.enter('destination-tls');
-      await secure(connection, parsed, tls);
+      await secure(connection, parsed, secureOptions);
+    };
+    attempt.progress.enter('dial');
+    trace('start', chain, parsed, attempt.progress);
+    let opened: Opened;
+    if (selection instanceof Alternatives) {
+      const found = await openAlternative(selection, parsed, attempt, secureTunnel, trials, client);
+      chain = found.chain;
+      opened = found;
+    } else {
+      opened = await (selection === 'direct'
+        ? openDirectly(parsed, attempt)
+        : openThrough(selection, parsed, attempt, client?.standby));
+      await secureTunnel(opened, selection, attempt.progress);
     }
+    const { connection, bound } = opened;
     options.prepare?.(connection.stream);
-    const tunnel = { socket: release(connection, chain, attempt), bound };
-    trace('end', chain, parsed, progress, { bound });
+    const tunnel = { socket: release(connection, chain, attempt), bound, chain };
+    trace('end', chain, parsed, attempt.progress, { bound }, trials);
     return tunnel;
   } catch (error) {
     attempt.stop(error);
-    if (chain) trace('error', chain, parsed, progress, { error });
+    if (chain)
+      trace('error', trials.at(-1)?.member.chain ?? chain, parsed, attempt.progress, { error }, trials);
     throw error;
   } finally {
     attempt.end();

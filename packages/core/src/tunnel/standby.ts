@@ -57,14 +57,15 @@ export class Standby {
   }
 
   /**
-   * Opens the connections that are missing for this chain, in the background. It closes the oldest ones of other chains
-   * if there is no room.
+   * Opens the connections that are missing, in the background, for this chain: one at least. If there is no room for it,
+   * the oldest ones are closed. Chains that are used in turn keep their connections.
    */
   fill(chain: ProxyChain): void {
     if (this.#closed) return;
-    const others = [...this.#all].filter((one) => !isEqual(one.chain, chain));
-    const missing = this.#size - (this.#all.size - others.length);
-    for (const other of others.slice(0, Math.max(0, this.#all.size + missing - this.#size))) this.#end(other);
+    const all = [...this.#all];
+    const least = all.some((one) => isEqual(one.chain, chain)) ? 0 : 1;
+    const missing = Math.max(least, this.#size - all.length);
+    for (const oldest of all.slice(0, Math.max(0, all.length + missing - this.#size))) this.#end(oldest);
     for (let i = 0; i < missing; i++) void this.#open(chain);
   }
 

@@ -7,7 +7,8 @@ import type { SocksPhase } from '../errors.ts';
 import type { Destination } from '../destination.ts';
 import type { Bound } from '../protocol/step.ts';
 import { printProxy } from '../proxy.ts';
-import type { Chain } from '../route.ts';
+import type { Chain } from '../chain.ts';
+import type { Trial } from './alternatives.ts';
 import type { Progress } from './progress.ts';
 
 /** A message of the channels `socksify:tunnel:start`, `socksify:tunnel:end` and `socksify:tunnel:error`. */
@@ -24,6 +25,18 @@ export interface TunnelMessage {
   readonly bound?: Bound;
   /** On `error`. */
   readonly error?: unknown;
+  /** On `end` and `error`, if the route was a group: the members that were tried, in this order. */
+  readonly attempts?: readonly AttemptMessage[];
+}
+
+export interface AttemptMessage {
+  /** The hops without credentials, first hop first. */
+  readonly proxies: readonly string[];
+  /** `unused`: another member gave the tunnel first, or the time was over. */
+  readonly outcome: 'tunnel' | 'error' | 'unused';
+  /** Milliseconds that each phase took. */
+  readonly durations: Readonly<Partial<Record<SocksPhase, number>>>;
+  readonly error?: unknown;
 }
 
 const channels = {
@@ -39,6 +52,7 @@ export function trace(
   destination: Destination,
   progress: Progress,
   result: Pick<TunnelMessage, 'bound' | 'error'> = {},
+  trials: readonly Trial[] = [],
 ): void {
   // Loaded here, because node:util is slow to load.
   debug ??= process.getBuiltinModule('node:util').debuglog('socksify');
@@ -50,6 +64,7 @@ export function trace(
     phase: progress.phase,
     durations: { ...progress.durations },
     ...result,
+    ...(trials.length > 0 && { attempts: trials.map(toMessage) }),
   };
   channels[event].publish(message);
   if (!debug.enabled) return;
@@ -57,4 +72,13 @@ export function trace(
   const hops = [...message.proxies, message.destination].join(' > ');
   const failed = result.error ? [inspect(result.error)] : [];
   debug('%s %s %s %j', event, hops, message.phase, message.durations, ...failed);
+  for (const { proxies, outcome, durations, error } of message.attempts ?? []) {
+    const reason = error instanceof Error ? [error.message] : [];
+    debug('  tried %s: %s %j', proxies.join(' > '), outcome, durations, ...reason);
+  }
+}
+
+function toMessage({ member, outcome, durations = {}, error }: Trial): AttemptMessage {
+  const proxies = member.chain.map(printProxy);
+  return { proxies, outcome, durations, ...(error !== undefined && { error }) };
 }

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { connect as startTls } from 'node:tls';
 import { once } from 'node:events';
 import { connect, handshake, SocksError } from '@socksify/core';
-import type { Bound, Chain, SocksProxy, Steps } from '@socksify/core';
+import type { Bound, Selection, SocksProxy, Steps } from '@socksify/core';
 import { drive, Ended } from './read.ts';
 
 const RESOLVE = 0xf0;
@@ -13,20 +13,21 @@ const RESOLVE = 0xf0;
 export const PORT = 80;
 
 /**
- * The address that the last proxy of the chain gives for the name.
+ * The address that the last proxy of the chain gives for the name. Not for a group: the answers of its members differ.
  *
- * @throws SocksError; `ERR_SOCKS_COMMAND_NOT_SUPPORTED` when no proxy of the chain can be asked
+ * @throws SocksError; `ERR_SOCKS_COMMAND_NOT_SUPPORTED` when there is no proxy for it
  */
 export async function resolve(
-  chain: Chain,
+  chain: Selection,
   { host }: { readonly host: string },
   { signal, timeout }: { readonly signal: AbortSignal; readonly timeout: number },
 ): Promise<Bound> {
-  const proxy = chain === 'direct' ? undefined : chain.at(-1);
+  const proxies: readonly SocksProxy[] = Array.isArray(chain) ? chain : [];
+  const proxy = proxies.at(-1);
   if (proxy === undefined || proxy.version !== 5)
     throw new SocksError('ERR_SOCKS_COMMAND_NOT_SUPPORTED', { phase: 'request' });
   const destination = { host, port: PORT };
-  const socket = await open(chain as readonly SocksProxy[], proxy, signal, timeout);
+  const socket = await open(proxies, proxy, signal, timeout);
   const stop = (): void => void socket.destroy();
   const timer = setTimeout(stop, timeout);
   signal.addEventListener('abort', stop);

@@ -1,0 +1,214 @@
+// A group of routes: which of its members are tried, in which order, for the next tunnel. No IO and no timer.
+
+import { toChain } from '../chain.ts';
+import type { Destination } from '../destination.ts';
+import { check, invalid, invalidOption } from '../errors.ts';
+import { printProxy } from '../proxy.ts';
+import type { ProxyLike, SocksProxy } from '../proxy.ts';
+import { Member } from './member.ts';
+import type { MemberState } from './member.ts';
+
+export interface GroupOptions {
+  /**
+   * `given` (default): the first member that is ready serves all tunnels, and the others stand in for it. `rotate`: each
+   * selection begins with the next member.
+   */
+  readonly order?: 'given' | 'rotate' | undefined;
+  /** Milliseconds that a member rests after a failure. Default 10000. Doubled with each further failure, up to 5 minutes. */
+  readonly rest?: number | undefined;
+  /**
+   * Milliseconds that a member has for dialling and negotiating alone. Then the next member begins beside it. Default
+   * 1000. Shorter when the deadline would not leave all members as much. A member that another one overtakes rests.
+   */
+  readonly stagger?: number | undefined;
+  /** The clock for `rest`, in milliseconds. Default `performance.now`. */
+  readonly now?: (() => number) | undefined;
+}
+
+/**
+ * Proxies that stand in for each other. It is a selector, so that a client, an agent or a dispatcher takes it as its
+ * route. The group knows which of its members answer: share it between them.
+ */
+export interface ProxyGroup {
+  (destination?: Destination): Alternatives;
+  /**
+   * The members in the order in which they are to be tried. A key, such as the name of an account, keeps its order while
+   * it can: when members come or go, few keys move (rendezvous hashing). No two keys share a connection or TLS session.
+   *
+   * @throws TypeError `ERR_INVALID_ARG_VALUE` for a key that is no string
+   * @example new SocksAgent(() => group.select(account.getStore()))
+   */
+  select(key?: string): Alternatives;
+  /**
+   * Lets a member rest, for instance because the destination has banned it. It is tried meanwhile only if no other one
+   * is ready.
+   *
+   * @param milliseconds default: the option `rest`
+   * @throws TypeError `ERR_INVALID_ARG_VALUE` for a route that is no member
+   */
+  rest(route: ProxyLike | readonly ProxyLike[], milliseconds?: number): void;
+  /** The members as given. No credentials are in it. */
+  state(): MemberState[];
+}
+
+/**
+ * Members in the order in which they are to be tried, and the key that they were selected for. It is a route. Nothing of
+ * it can be read, because the proxies hold credentials.
+ */
+export class Alternatives {
+  readonly #content: AlternativesContent;
+
+  /** Not for callers: {@link proxyGroup} makes these. */
+  constructor(content: AlternativesContent) {
+    this.#content = content;
+  }
+
+  static contentOf(alternatives: Alternatives): AlternativesContent {
+    return alternatives.#content;
+  }
+}
+
+export interface AlternativesContent {
+  /** As the group orders them for the key or the turn, whatever their health. */
+  readonly members: readonly Member[];
+  readonly key: string | undefined;
+  readonly stagger: number;
+}
+
+/** The chain that is tried first when all members are ready. */
+export function firstChain(alternatives: Alternatives): readonly SocksProxy[] {
+  const [first] = Alternatives.contentOf(alternatives).members;
+  return (first as Member).chain;
+}
+
+const MAX_MILLISECONDS = 2 ** 31 - 1;
+/** How many keys have their order remembered. The order of any other key is computed again. */
+const KEYS = 1000;
+
+const groups = new WeakSet<object>();
+export const isGroup = (value: unknown): value is ProxyGroup =>
+  typeof value === 'function' && groups.has(value);
+
+/**
+ * Makes a group of proxies and chains. If one does not answer, the next one is tried, within the same deadline; it is
+ * never a direct connection. What fails rests for a while. There are no timers and no probes: when a rest is over, the
+ * next request greets that member beside its own attempt.
+ *
+ * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`, also for a list without a member;
+ * TypeError `ERR_INVALID_ARG_VALUE` for an option
+ * @example
+ * const group = proxyGroup(['socks5://a.example', 'socks5://b.example'], { order: 'rotate' });
+ * const { socket, chain } = await connect(group, { host: 'example.com', port: 443 });
+ */
+export function proxyGroup(
+  routes: readonly (ProxyLike | readonly ProxyLike[])[],
+  options: GroupOptions = {},
+): ProxyGroup {
+  const { order, rest, stagger, now } = checkOptions(options);
+  check(Array.isArray(routes), 'PROXY', 'a group is made of a list of proxies and chains');
+  const members = Array.from(routes, (route) => new Member(toChain(checkMember(route)), rest, now));
+  check(members.length > 0, 'PROXY', 'a group has at least one proxy');
+  const turns = members.map(
+    (_, first) =>
+      new Alternatives({
+        members: [...members.slice(first), ...members.slice(0, first)],
+        key: undefined,
+        stagger,
+      }),
+  );
+  const keyed = new Map<string, Alternatives>();
+  let turn = 0;
+
+  /** The turn of the next member that is ready; of the next one if none is. */
+  const nextTurn = (): number => {
+    const following = members.map((_, i) => (turn + i) % members.length);
+    const chosen = following.find((i) => members[i]?.ready) ?? turn;
+    turn = (chosen + 1) % members.length;
+    return chosen;
+  };
+
+  const select = (key?: string): Alternatives => {
+    if (key === undefined) return turns[order === 'rotate' ? nextTurn() : 0] as Alternatives;
+    if (typeof key !== 'string') throw invalidOption('a key is a string, such as the name of an account');
+    const known = keyed.get(key) ?? new Alternatives({ members: byKey(members, key), key, stagger });
+    keyed.delete(key);
+    keyed.set(key, known);
+    if (keyed.size > KEYS) for (const oldest of keyed.keys()) if (keyed.delete(oldest)) break;
+    return known;
+  };
+
+  const group: ProxyGroup = Object.assign(() => select(), {
+    select,
+    rest(route: ProxyLike | readonly ProxyLike[], milliseconds: number = rest): void {
+      checkMilliseconds('milliseconds', milliseconds, 0);
+      const identity = identityOf(toChain(route));
+      const found = members.filter((member) => identityOf(member.chain) === identity);
+      if (found.length === 0)
+        throw invalidOption('rest() is for a member of the group: pass its URL or chain');
+      for (const member of found) member.rest(milliseconds);
+    },
+    state: () => members.map((member) => member.state),
+  });
+  groups.add(group);
+  return group;
+}
+
+function checkOptions(
+  options: GroupOptions,
+): Required<{ [K in keyof GroupOptions]: NonNullable<GroupOptions[K]> }> {
+  if (typeof options !== 'object' || options === null) throw invalidOption('options are an object');
+  const { order = 'given', rest = 10_000, stagger = 1000, now = () => performance.now() } = options;
+  if (order !== 'given' && order !== 'rotate') throw invalidOption("order is 'given' or 'rotate'");
+  checkMilliseconds('rest', rest, 0);
+  checkMilliseconds('stagger', stagger, 1);
+  if (typeof now !== 'function') throw invalidOption('now is a function such as performance.now');
+  return { order, rest, stagger, now };
+}
+
+function checkMilliseconds(name: string, value: unknown, least: number): void {
+  if (typeof value === 'number' && value >= least && value <= MAX_MILLISECONDS) return;
+  throw invalidOption(`${name} is ${least} to ${MAX_MILLISECONDS} milliseconds`);
+}
+
+function checkMember(route: unknown): ProxyLike | readonly ProxyLike[] {
+  if (route === undefined)
+    throw invalid('PROXY', 'undefined is a direct connection, which is never a member of a group');
+  if (typeof route === 'function' || route instanceof Alternatives) {
+    throw invalid('PROXY', 'a member of a group is a proxy or a chain, not a selector or a group');
+  }
+  return route as ProxyLike | readonly ProxyLike[];
+}
+
+/**
+ * Rendezvous hashing: each pair of key and member has a weight, and the heaviest member comes first. Without a member,
+ * only the keys move whose first it was.
+ */
+function byKey(members: readonly Member[], key: string): Member[] {
+  return members
+    .map((member) => ({ member, weight: hash(`${key}\0${identityOf(member.chain)}`) }))
+    .toSorted((one, other) => (one.weight < other.weight ? -1 : 1))
+    .map(({ member }) => member);
+}
+
+const identities = new WeakMap<readonly SocksProxy[], string>();
+
+/**
+ * The same in every process, so that a key keeps its member. With the credentials, because some proxies choose the exit
+ * by them. It is used only as input of a hash.
+ */
+function identityOf(chain: readonly SocksProxy[]): string {
+  const known = identities.get(chain);
+  if (known !== undefined) return known;
+  const hops = chain.map((proxy) => {
+    const { username, password } = proxy.credentials ?? {};
+    return [printProxy(proxy), username, password];
+  });
+  const identity = hash(JSON.stringify(hops));
+  identities.set(chain, identity);
+  return identity;
+}
+
+function hash(text: string): string {
+  // Loaded here, because the module is slow to load and most programs need no key.
+  return process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex');
+}
