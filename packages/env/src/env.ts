@@ -1,14 +1,15 @@
 // Finds the proxy that the environment names for a destination. Besides the package socksify, only this file reads
 // process.env.
 
-import { parseProxy, SocksError } from '@socksify/core';
-import type { ProxySelector, SocksProxy } from '@socksify/core';
+import { parseProxy, proxyGroup, SocksError } from '@socksify/core';
+import type { ProxyGroup, ProxySelector, SocksProxy } from '@socksify/core';
 import { parseNoProxy } from './no-proxy.ts';
 
 /**
  * A selector that obeys, in this order: `SOCKS_PROXY`; `http_proxy`/`HTTP_PROXY` or `https_proxy`/`HTTPS_PROXY` by the
  * protocol of the request (`ws:` counts as `http:`, `wss:` as `https:`); `ALL_PROXY`. Of each, the lower-case name
- * comes first, and an empty value counts as none. `NO_PROXY` lists destinations of direct connections. `HTTP_PROXY` in
+ * comes first, and an empty value counts as none. A value may be a list of URLs with commas between them: a group, of
+ * which the first proxy that answers is used. `NO_PROXY` lists destinations of direct connections. `HTTP_PROXY` in
  * upper case is ignored where `REQUEST_METHOD` is set: there it may be a request's own `Proxy:` header (CVE-2016-5385).
  * Windows does not distinguish case in these names, so `http_proxy` is ignored with it there.
  *
@@ -74,15 +75,27 @@ function firstSet(env: NodeJS.ProcessEnv, names: readonly string[]): Variable | 
 }
 
 /** Parses a value when it is first used, so that a bad value fails only the requests that need it. */
-function lazily(variable: Variable | undefined): (() => SocksProxy) | undefined {
+function lazily(variable: Variable | undefined): (() => SocksProxy | ProxyGroup) | undefined {
   if (variable === undefined) return undefined;
-  let proxy: SocksProxy | undefined;
+  let proxy: SocksProxy | ProxyGroup | undefined;
   return () => (proxy ??= parse(variable));
 }
 
-function parse({ name, value }: Variable): SocksProxy {
+/** A comma ends an entry if another URL follows. Any other one is part of the entry: a password may contain it. */
+const NEXT_ENTRY = /,(?=\s*[a-z][a-z\d+.-]*:\/\/)/i;
+
+function parseEntry(url: string): SocksProxy {
+  const proxy = parseProxy(url);
+  if (!proxy.host.includes(',') && !proxy.path?.endsWith(',')) return proxy;
+  const detail =
+    'a list has a URL with its scheme behind each comma: socks5://one.example,socks5://two.example';
+  throw new SocksError('ERR_SOCKS_INVALID_PROXY', { phase: 'input', detail });
+}
+
+function parse({ name, value }: Variable): SocksProxy | ProxyGroup {
   try {
-    return parseProxy(value);
+    const [first = '', ...others] = value.split(NEXT_ENTRY);
+    return others.length === 0 ? parseEntry(first) : proxyGroup([first, ...others].map(parseEntry));
   } catch (error) {
     if (!(error instanceof SocksError)) throw error;
     const detail = `environment variable ${name}${error.detail === undefined ? '' : `: ${error.detail}`}`;

@@ -1,7 +1,7 @@
 // Which variable decides, and which destinations NO_PROXY lists. no-proxy.test.ts compares NO_PROXY with curl.
 
 import { describe, expect, test } from 'vitest';
-import type { SocksProxy } from '@socksify/core';
+import type { ProxyGroup, SocksProxy } from '@socksify/core';
 import { selectorFromEnv } from '../src/env.ts';
 import { proxyFromEnv } from '../src/index.ts';
 
@@ -31,6 +31,7 @@ test.each<[string, Env, (string | undefined)[]]>([
   ],
   ['lower-case http_proxy under CGI', { http_proxy: 'socks5://h', REQUEST_METHOD: '' }, ['h', none, none]],
   ['ALL_PROXY last', { ALL_PROXY: 'socks5://a', https_proxy: 'socks5://t' }, ['a', 't', 'a']],
+  ['a comma in a password', { ALL_PROXY: 'socks5://u:p,q@a' }, ['a', 'a', 'a']],
   [
     'SOCKS_PROXY first',
     { SOCKS_PROXY: 'socks5://s', http_proxy: 'socks5://h', ALL_PROXY: 'socks5://a' },
@@ -192,4 +193,43 @@ test.each([null, 'socks5://proxy.test', 5])('%j in place of the variables is ref
   expect(() => proxyFromEnv(env as never)).toThrowError(
     expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
   );
+});
+
+describe('a list with commas', () => {
+  test.each(['SOCKS_PROXY', 'http_proxy', 'ALL_PROXY'])(
+    'in %s is a group in this order, made once',
+    (name) => {
+      const select = proxyFromEnv({ [name]: 'socks5://u:p,q@a, socks4a://b:1,socks5://c' });
+      const group = select(http) as ProxyGroup;
+      expect(group.state().map(({ proxies }) => proxies)).toEqual([
+        ['socks5://a:1080'],
+        ['socks4a://b:1'],
+        ['socks5://c:1080'],
+      ]);
+      expect(select(http)).toBe(group);
+    },
+  );
+
+  test.each([
+    'socks5://a,',
+    ',socks5://a',
+    'socks5://a,,socks5://b',
+    'socks5://a,b',
+    'socks5://a,http://b',
+    'socks5://localhost/run/x.sock,',
+    'socks5://secret:secret@a,socks4://secret:secret@b',
+  ])('is not valid with an entry that is empty or bad, and never a direct connection: %s', (value) => {
+    const select = proxyFromEnv({ SOCKS_PROXY: value, ALL_PROXY: 'socks5://other' });
+    let error: unknown;
+    try {
+      void select(http);
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toMatchObject({
+      code: expect.stringMatching(/INVALID_(?:PROXY|CREDENTIALS)$/),
+      message: expect.stringContaining('environment variable SOCKS_PROXY: '),
+    });
+    expect(String(error)).not.toContain('secret');
+  });
 });
