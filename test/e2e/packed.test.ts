@@ -28,7 +28,7 @@ const HOMEPAGE = 'https://github.com/socksify/socksify';
 /** What npm reports as the unpacked size, at most, in bytes. */
 const LIMITS = {
   '@socksify/agent': 20_000,
-  '@socksify/core': 80_000,
+  '@socksify/core': 100_000,
   '@socksify/env': 10_000,
   '@socksify/undici': 50_000,
   socksify: 110_000,
