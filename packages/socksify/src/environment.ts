@@ -1,6 +1,6 @@
 // The proxy that the environment names, for everything that NO_PROXY does not list.
 
-import { SocksError } from '@socksify/core';
+import { parseProxy, SocksError } from '@socksify/core';
 import type { Destination, ProxyChoice, ProxySelector, SocksProxy } from '@socksify/core';
 import { proxyFromEnv } from '@socksify/env';
 
@@ -22,9 +22,7 @@ const PROBES = [{ ...PROBE, protocol: 'http:' }, { ...PROBE, protocol: 'https:' 
 export function routeFromEnvironment(env: NodeJS.ProcessEnv): EnvironmentRoute {
   const entries = Object.entries(env);
   const select = proxyFromEnv(Object.fromEntries(entries.filter((entry) => !isNoProxy(entry))));
-  const proxies = PROBES.map((probe) => select(probe) as SocksProxy | undefined).filter(
-    (proxy) => proxy !== undefined,
-  );
+  const proxies = PROBES.map((probe) => select(probe)).flatMap(proxiesOf);
   if (proxies.length === 0) throw missing('no proxy is set', 'SOCKS_PROXY=socks5://host:1080');
   const route = (destination: Destination): ProxyChoice | Promise<ProxyChoice> => {
     const choice = select(destination);
@@ -33,6 +31,13 @@ export function routeFromEnvironment(env: NodeJS.ProcessEnv): EnvironmentRoute {
   };
   const noProxy = env['no_proxy'] || entries.find((entry) => isNoProxy(entry) && entry[1])?.[1] || '';
   return { route, proxies, noProxy };
+}
+
+/** The proxies that this side connects to itself: those of a list, if the variable holds one. */
+function proxiesOf(choice: ProxyChoice | Promise<ProxyChoice>): readonly SocksProxy[] {
+  if (choice === undefined) return [];
+  if (typeof choice !== 'function') return [choice as SocksProxy];
+  return choice.state().map(({ proxies: [first = ''] }) => parseProxy(first));
 }
 
 function isNoProxy([name]: readonly [string, unknown]): boolean {

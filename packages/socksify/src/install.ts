@@ -135,7 +135,7 @@ function policyOf({ proxy, allow = [] }: InstallOptions): Policy {
 function firstOf(route: ProxyRoute): readonly SocksProxy[] {
   if (typeof route === 'function') return [];
   const chain = new SocksClient(route).select({ host: 'first.invalid', port: 80 });
-  return (chain as readonly SocksProxy[]).slice(0, 1);
+  return Array.isArray(chain) ? chain.slice(0, 1) : [];
 }
 
 /** On Bun and Deno the changes have no effect, and everything would be direct. */

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { COMMAND, execute, startStage } from './stage.ts';
 import type { Ended, Stage } from './stage.ts';
@@ -46,6 +47,18 @@ describe('runs a program through the proxy', () => {
     const copy = file('copy.js', `process.stdin.pipe(process.stdout); ${FETCH}`);
     const { stdout } = await socksify(['--proxy=-', node, copy, url()], {}, `${stage.url}\nrest\n`);
     expect(stdout.split('\n').toSorted()).toEqual(['', 'hello', 'rest']);
+  });
+
+  test('of a list, whose first proxy is dead, also with --strict', async () => {
+    const program = file('fetch.js', FETCH);
+    const list = `socks5://127.0.0.1:${await freePort()},${stage.url}`;
+    expect(await socksify([node, program, url()], { SOCKS_PROXY: list })).toEqual(OK);
+    expect(await socksify(['--strict', '--proxy', list, '--', node, program, url()])).toEqual(OK);
+    const bad = await socksify([node, program, url()], { SOCKS_PROXY: `${stage.url},` });
+    expect(bad).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('environment variable SOCKS_PROXY'),
+    });
   });
 
   test('by its name on the PATH, from a script with an interpreter line, and from a path with spaces', async () => {
