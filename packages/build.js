@@ -1,5 +1,6 @@
 // Builds what the packages ship. For every `dist/NAME.js` in a manifest it bundles `src/NAME.ts` and the files that it
-// imports into one JavaScript file and one declaration file. tsc checks the types; this script does not.
+// imports into one JavaScript file and one declaration file. A `dist/NAME.cjs` is a script for require(), with the other
+// packages of this repository inside. tsc checks the types; this script does not.
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,23 +16,35 @@ const CODE = {
   minify: { compress: { keepNames: NAMES }, mangle: { toplevel: true, keepNames: NAMES }, codegen: false },
 };
 
+const SCRIPT = { format: 'cjs', entryFileNames: '[name].cjs', exports: 'none' };
+
 const here = fileURLToPath(new URL('.', import.meta.url));
 const folders = readdirSync(here).filter((name) => existsSync(join(here, name, 'package.json')));
+const SOURCES = Object.fromEntries(
+  folders.map((name) => [`@socksify/${name}`, join(here, name, 'src/index.ts')]),
+);
 await Promise.all(folders.map((name) => build(join(here, name))));
 
 async function build(folder) {
   const { exports, bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-  const outputs = new Set(JSON.stringify({ exports, bin }).match(/(?<=\bdist\/)[\w-]+(?=\.js")/g));
-  const input = Object.fromEntries([...outputs].map((name) => [name, join(folder, 'src', `${name}.ts`)]));
-  const source = { input, external: /^[^./]/, platform: 'node', tsconfig: false };
-  const [code, types] = await Promise.all([
+  const named = JSON.stringify({ exports, bin });
+  const inputs = (pattern) =>
+    Object.fromEntries(
+      Array.from(named.matchAll(pattern), ([, name]) => [name, join(folder, 'src', `${name}.ts`)]),
+    );
+  const common = { platform: 'node', tsconfig: false };
+  const source = { ...common, input: inputs(/\bdist\/([\w-]+)\.js"/g), external: /^[^./]/ };
+  const scripts = { ...common, input: inputs(/\bdist\/([\w-]+)\.cjs"/g), external: /^node:/ };
+  const output = await Promise.all([
     bundle({ ...source, output: CODE }),
     bundle({ ...source, plugins: [dts({ dtsOnly: true, generator: 'oxc' })] }),
+    bundle({ ...scripts, resolve: { alias: SOURCES }, output: { ...CODE, ...SCRIPT } }),
   ]);
-  replace(join(folder, 'dist'), [...code, ...types]);
+  replace(join(folder, 'dist'), output.flat());
 }
 
 async function bundle({ output, ...options }) {
+  if (Object.keys(options.input).length === 0) return [];
   const bundler = await rolldown(options);
   const { output: files } = await bundler.generate({ format: 'esm', chunkFileNames: '[name].js', ...output });
   await bundler.close();

@@ -1,6 +1,8 @@
 // What socksify costs: CPU of a start with the preload over plain Node; a kept-alive request over that of the agent
-// without it, through the same proxy; a listed connection under strict; a gigabyte under tcp over a tunnel of core. Each
-// number is the median of pairs that ran side by side. Run: pnpm run build && node test/bench/install.js
+// without it, through the same proxy; a listed connection under strict; a gigabyte under tcp over a tunnel of core, in a
+// plain process and in one with the preload, whose larger heap makes the collector of V8 work differently. Each number is
+// the median of pairs that ran side by side, with its quartiles; the noise is a control against itself.
+// Run: pnpm run build && node test/bench/install.js
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,10 +10,17 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const REGISTER = here('../../packages/socksify/register.cjs');
+const REGISTER = here('../../packages/socksify/dist/preload.cjs');
 const CORE = new URL('../../packages/core/dist/index.js', import.meta.url).href;
 const AGENT = new URL('../../packages/agent/dist/index.js', import.meta.url).href;
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+/** The median and the quartiles. */
+const spread = (values, digits) => {
+  const sorted = values.toSorted((a, b) => a - b);
+  const [first, median, third] = [1, 2, 3].map((n) =>
+    sorted[Math.floor((sorted.length * n) / 4)].toFixed(digits),
+  );
+  return `${median} (${first} to ${third})`;
+};
 
 const servers = spawn(process.execPath, [here('install-servers.js')], { stdio: ['pipe', 'pipe', 'inherit'] });
 const [line] = await once(createInterface({ input: servers.stdout }), 'line');
@@ -28,23 +37,34 @@ function cpu(source, preload, env = {}) {
   return Number(output.trim().split('\n').at(-1));
 }
 
-function pairs(rounds, one, other) {
-  const found = Array.from({ length: rounds }, (_, i) => {
-    if (i % 2) {
-      const second = other();
-      return [one(), second];
-    }
-    return [one(), other()];
+/** Compares `one` with `control`, and `control` with itself. */
+function compare(what, rounds, { one, control, by, digits, unit }) {
+  const measured = Array.from({ length: rounds }, (_, i) => {
+    const rows = [one, control, control];
+    if (i % 2) rows.reverse();
+    const found = rows.map((row) => row());
+    if (i % 2) found.reverse();
+    return found;
   });
-  return found;
+  const value = spread(
+    measured.map(([a, b]) => by(a, b)),
+    digits,
+  );
+  const noise = spread(
+    measured.map(([, b, c]) => by(c, b)),
+    digits,
+  );
+  console.log(`${what}: ${value}${unit}; noise ${noise}`);
 }
+const ratio = { by: (a, b) => a / b, digits: 3, unit: '' };
 
-const start = pairs(
-  15,
-  () => cpu('', true),
-  () => cpu('', false),
-);
-console.log(`start: +${(median(start.map(([a, b]) => a - b)) / 1000).toFixed(1)} ms CPU`);
+compare('start', 21, {
+  one: () => cpu('', true) / 1000,
+  control: () => cpu('', false) / 1000,
+  by: (a, b) => a - b,
+  digits: 1,
+  unit: ' ms CPU more',
+});
 
 const REQUESTS = (agent) => `
   import http from 'node:http';
@@ -56,18 +76,14 @@ const REQUESTS = (agent) => `
   globalThis.count = 5000;
   for (let i = 0; i < 5000; i++) await get();
   process.exit();`;
-const requests = pairs(
-  9,
-  () => cpu(REQUESTS('const agent = new http.Agent({ keepAlive: true });'), true),
-  () =>
-    cpu(
-      REQUESTS(
-        `import { SocksAgent } from '${AGENT}'; const agent = new SocksAgent(process.env.SOCKS_PROXY, { keepAlive: true });`,
-      ),
-      false,
-    ),
-);
-console.log(`kept-alive request: ${median(requests.map(([a, b]) => a / b)).toFixed(3)} of the agent`);
+const OURS = 'const agent = new http.Agent({ keepAlive: true });';
+const AGENTS = `import { SocksAgent } from '${AGENT}';
+  const agent = new SocksAgent(process.env.SOCKS_PROXY, { keepAlive: true });`;
+compare('kept-alive request, of the agent', 9, {
+  one: () => cpu(REQUESTS(OURS), true),
+  control: () => cpu(REQUESTS(AGENTS), false),
+  ...ratio,
+});
 
 const CONNECTIONS = `
   import net from 'node:net';
@@ -78,14 +94,13 @@ const CONNECTIONS = `
   globalThis.since = process.cpuUsage();
   globalThis.count = 3000;
   for (let i = 0; i < 3000; i++) await dial();`;
-const connections = pairs(
-  9,
-  () => cpu(CONNECTIONS, true, { SOCKSIFY_STRICT: '1', NO_PROXY: '127.0.0.1' }),
-  () => cpu(CONNECTIONS, false),
-);
-console.log(
-  `allowed connection under strict: +${median(connections.map(([a, b]) => a - b)).toFixed(1)} µs CPU`,
-);
+compare('allowed connection under strict', 9, {
+  one: () => cpu(CONNECTIONS, true, { SOCKSIFY_STRICT: '1', NO_PROXY: '127.0.0.1' }),
+  control: () => cpu(CONNECTIONS, false),
+  by: (a, b) => a - b,
+  digits: 1,
+  unit: ' µs CPU more',
+});
 
 const READ = `
   let size = 0;
@@ -93,21 +108,20 @@ const READ = `
   socket.on('data', (data) => (size += data.length));
   await new Promise((resolve) => socket.on('end', resolve));
   if (size !== 2 ** 30) throw new Error(String(size));`;
-const gigabyte = pairs(
-  5,
-  () =>
-    cpu(
-      `import net from 'node:net'; const socket = net.connect(process.env.BULK, '127.0.0.1'); await new Promise((r) => socket.on('connect', r));${READ}`,
-      true,
-      {
-        SOCKSIFY_STRICT: 'tcp',
-      },
-    ),
-  () =>
-    cpu(
-      `import { connect } from '${CORE}'; const { socket } = await connect(process.env.SOCKS_PROXY, { host: '127.0.0.1', port: process.env.BULK });${READ}`,
-      false,
-    ),
-);
-console.log(`1 GiB under tcp: ${median(gigabyte.map(([a, b]) => a / b)).toFixed(3)} of a tunnel of core`);
+const TUNNELLED = `import net from 'node:net';
+  const socket = net.connect(process.env.BULK, '127.0.0.1');
+  await new Promise((resolve) => socket.on('connect', resolve));${READ}`;
+const CORES = `import { connect } from '${CORE}';
+  const { socket } = await connect(process.env.SOCKS_PROXY, { host: '127.0.0.1', port: process.env.BULK });${READ}`;
+const tcp = { SOCKSIFY_STRICT: 'tcp' };
+compare('1 GiB under tcp, of a tunnel of core', 9, {
+  one: () => cpu(TUNNELLED, true, tcp),
+  control: () => cpu(CORES, false),
+  ...ratio,
+});
+compare('1 GiB under tcp, of a tunnel of core in a process with the preload', 9, {
+  one: () => cpu(TUNNELLED, true, tcp),
+  control: () => cpu(CORES, true, tcp),
+  ...ratio,
+});
 servers.kill();

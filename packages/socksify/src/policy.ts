@@ -19,8 +19,6 @@ export interface PolicyOptions {
   readonly proxies: ReadonlySet<string>;
 }
 
-const LOOPBACK = listOf('localhost,127.0.0.0/8,::1');
-
 export class Policy {
   readonly route: ProxyRoute;
   readonly #isListed: Listed;
@@ -91,8 +89,12 @@ export function explainLoopback(error: unknown, { host }: Destination): unknown 
   return new SocksError(code, { phase, proxy, destination, detail, reply, cause, hint });
 }
 
+let loopback: Listed | undefined;
+
 export function isLoopback(host: string): boolean {
-  return LOOPBACK({ host, port: 0 });
+  // Not at the start: the first address that is read compiles the long patterns of Node's isIPv6().
+  loopback ??= listOf('localhost,127.0.0.0/8,::1');
+  return loopback({ host, port: 0 });
 }
 
 export function print({ host, port }: Destination): string {
@@ -103,8 +105,20 @@ function isPath(entry: string): boolean {
   return entry.startsWith('/') || entry.startsWith('\\\\');
 }
 
-/** NO_PROXY has one reader, and it takes an environment. */
+/** How many answers of a list are remembered. */
+const REMEMBERED = 1000;
+
+/** NO_PROXY has one reader, and it takes an environment. Its answers do not change, so the last ones are remembered. */
 function listOf(entries: string): Listed {
   const select = proxyFromEnv({ socks_proxy: 'socks5://list.invalid', no_proxy: entries });
-  return ({ host, port }) => select({ host, port }) === undefined;
+  const answers = new Map<string, boolean>();
+  return ({ host, port }) => {
+    const key = `${port} ${host}`;
+    const known = answers.get(key);
+    if (known !== undefined) return known;
+    const listed = select({ host, port }) === undefined;
+    if (answers.size >= REMEMBERED) answers.clear();
+    answers.set(key, listed);
+    return listed;
+  };
 }

@@ -175,15 +175,16 @@ function refuse(socket: Socket, error: Error): Socket {
   return socket;
 }
 
-/** The options with the destination that was looked at, whatever theirs say when they are read again. */
+/** The options with the destination that was checked. Getters of theirs could give another one when Node reads them. */
 function exactly(to: Destination, options: TcpNetConnectOpts, policy: Policy): NetConnectOpts {
   const { lookup } = options;
   const own = lookup && lookup !== process.getBuiltinModule('node:dns').lookup && net.isIP(to.host) === 0;
-  const values = { host: to.host, port: to.port, ...(own && { lookup: checkedLookup(lookup, to, policy) }) };
-  return Object.create(
-    options,
-    Object.getOwnPropertyDescriptors({ ...options, ...values }),
-  ) as NetConnectOpts;
+  const copy = { ...options, host: to.host, port: to.port };
+  if (own) copy.lookup = checkedLookup(lookup, to, policy);
+  const prototype = Object.getPrototypeOf(options) as unknown;
+  if (prototype === Object.prototype || prototype === null) return copy;
+  // An object of a class can inherit options.
+  return Object.create(options, Object.getOwnPropertyDescriptors(copy)) as NetConnectOpts;
 }
 
 /** A listed name says nothing about the addresses that a look-up function of the program gives for it. */

@@ -14,7 +14,7 @@ import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 
 export const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-export const REGISTER: string = here('../register.cjs');
+export const REGISTER: string = here('../dist/preload.cjs');
 export const COMMAND: string = here('../dist/command.js');
 export const CA: string = here('../../../test/support/certificate/cert.pem');
 const ALICE = { username: 'alice', password: 'secret' };

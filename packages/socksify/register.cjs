@@ -1,3 +1,0 @@
-// For `node --require`: runs in workers made from source text too, where `--import` does not.
-'use strict';
-require('./dist/register.js');

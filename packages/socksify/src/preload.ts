@@ -1,0 +1,68 @@
+// Preloaded by Node: installs what the environment says, and passes it on to workers and children. Whatever is missing or
+// wrong ends the process before the program starts.
+
+import { subscribe } from 'node:diagnostics_channel';
+import type { TunnelMessage } from '@socksify/core';
+import { passOn } from './children.ts';
+import { install } from './install.ts';
+import { settingsOf, withPreload } from './settings.ts';
+import type { Strict } from './sockets.ts';
+
+// Not imported: an import reads every export of a module of Node, and some of them load much.
+const { writeSync } = process.getBuiltinModule('node:fs');
+const { isMainThread } = process.getBuiltinModule('node:worker_threads');
+
+try {
+  register();
+} catch (error) {
+  // In a worker, exit() would end it without an error.
+  if (!isMainThread) throw error;
+  writeSync(2, `socksify: ${(error as Error).message}\n`);
+  process.exit(1);
+}
+
+function register(): void {
+  const { env } = process;
+  refuseOtherProxy();
+  install({ strict: strictOf(env['SOCKSIFY_STRICT']), allow: env['SOCKSIFY_ALLOW'] ?? '' });
+  passOn(settingsOf(env));
+  // A preload of the command line is passed on by the environment.
+  if (isMainThread) env['NODE_OPTIONS'] = withPreload(env['NODE_OPTIONS']);
+  if (env['SOCKSIFY_VERBOSE'] === '1') printTunnels();
+}
+
+function strictOf(value: string | undefined): Strict {
+  if (value === undefined || value === '') return false;
+  if (value === '1') return true;
+  if (value === 'tcp') return 'tcp';
+  throw new Error(
+    `environment variable SOCKSIFY_STRICT: write 1 or tcp, not ${JSON.stringify(value.slice(0, 20))}`,
+  );
+}
+
+/** With this Node sends fetch to an HTTP proxy, in places that a preload comes too early for. */
+function refuseOtherProxy(): void {
+  const { env, execArgv } = process;
+  const used = env['NODE_USE_ENV_PROXY'] === '1' || execArgv.includes('--use-env-proxy');
+  const others = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].filter((name) => env[name]);
+  const set = env['NODE_USE_ENV_PROXY'] === '1' ? 'NODE_USE_ENV_PROXY' : '--use-env-proxy';
+  if (used && others.length > 0) {
+    throw new Error(
+      `${set} makes Node use the HTTP proxy of ${others[0]}: remove it, or start with the command socksify`,
+    );
+  }
+}
+
+function printTunnels(): void {
+  subscribe('socksify:tunnel:end', (message) => print(message as TunnelMessage, 'open'));
+  subscribe('socksify:tunnel:error', (message) => {
+    const { error } = message as TunnelMessage;
+    print(message as TunnelMessage, (error as { code?: string }).code ?? String(error));
+  });
+}
+
+function print({ proxies, destination, durations }: TunnelMessage, result: string): void {
+  const path = proxies.length > 0 ? `through ${proxies.join(' > ')}` : 'directly';
+  const time = Object.values(durations).reduce((sum, each) => sum + each, 0);
+  writeSync(2, `socksify: ${destination} ${path}: ${result} after ${Math.round(time)} ms\n`);
+}
