@@ -1,10 +1,10 @@
 // The environment in which a Node process, its workers and its children are preloaded.
 
 // Not imported: an import reads every export of a module of Node, and some of them load much.
-const { join } = process.getBuiltinModule('node:path');
+const path = process.getBuiltinModule('node:path');
 
 /** This code lies one folder below the package, in src or in dist. */
-export const PRELOAD: string = join(import.meta.dirname, '../dist/preload.cjs');
+export const PRELOAD: string = path.join(import.meta.dirname, '../dist/preload.cjs');
 
 /** Variables that decide where traffic goes. */
 const NAMES: ReadonlySet<string> = new Set(
