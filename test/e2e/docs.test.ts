@@ -30,6 +30,9 @@ import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import { listen } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { InteropServer } from './interop/server.ts';
+import { SERVERS } from './interop/servers.ts';
+import { torNetwork } from './interop/servers/tor-network.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const HOMEPAGE = 'https://github.com/socksify/socksify/';
@@ -348,6 +351,50 @@ function slugOf(heading: string): string {
     .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
     .replaceAll(/\s/g, '-');
 }
+
+describe('docs/servers.md says of real servers what the tests say of them', () => {
+  /** The rows of its tables, cell by cell, by the name of the server in the first cell. */
+  const rows = [...read('docs/servers.md').matchAll(/^\| ([\w, `-]+?)(?: \([\d.]+\))? \| (.*) \|$/gm)].map(
+    ([, name = '', cells = '']): [string, string[]] => [name, cells.split('|').map((cell) => cell.trim())],
+  );
+  const cellsOf = (name: string, columns: number): string[] =>
+    rows.find(([first, cells]) => first === name && cells.length === columns)?.[1] ?? [];
+  const codes = (found: readonly unknown[]): string[] =>
+    [...new Set(found.flat().map((outcome) => String(outcome).replace('ERR_SOCKS_', '')))]
+      .filter((outcome) => outcome !== 'undefined')
+      .toSorted();
+  const codesIn = (cell = ''): string[] =>
+    codes(cell.includes('the tunnel opens') ? ['ended'] : (cell.match(/(?<=`)[A-Z_]+(?=`)/g) ?? []));
+
+  const named = (pattern: RegExp): InteropServer[] => SERVERS.filter(({ name }) => pattern.test(name));
+  const LISTED: readonly [string, readonly InteropServer[]][] = [
+    ['dante', named(/^dante/)],
+    ['microsocks', named(/^microsocks/)],
+    ['OpenSSH, `ssh -D`', named(/^OpenSSH/)],
+    ['tor', [torNetwork]],
+    ['tor without a network', named(/^tor/)],
+    ['shadowsocks, `ss-local`', named(/^ss-local/)],
+    ['v2ray', named(/^v2ray/)],
+  ];
+
+  test.each(LISTED)('%s', (name, servers) => {
+    expect(servers.length).toBeGreaterThan(0);
+    if (name !== 'tor without a network') {
+      const [socks4, socks4a, socks5, password] = cellsOf(name, 6);
+      const supports = ([4, '4a', 5, 'userpass'] as const).map((what) =>
+        servers.some((server) => server.supports[what]) ? 'yes' : 'no',
+      );
+      expect([socks4, socks4a, socks5, password?.replace(/:.*/, '')]).toEqual(supports);
+    }
+    const traits = servers.map((server) => server.traits);
+    expect(cellsOf(name, 4).map((cell) => codesIn(cell))).toEqual([
+      codes(traits.flatMap(({ refused }) => Object.values(refused))),
+      codes(traits.flatMap(({ unknownName }) => Object.values(unknownName))),
+      codes(traits.map(({ badPassword }) => badPassword)),
+      codes(traits.map(({ noAcceptableMethod }) => noAcceptableMethod)),
+    ]);
+  });
+});
 
 test('docs/recipes.md has the versions that the examples use', () => {
   const rows = [...read('docs/recipes.md').matchAll(/^\| ([\w@/-]+) \| (\d+) \|/gm)];
