@@ -15,7 +15,6 @@ import type { SocksProxy } from '../proxy.ts';
 import { Attempt } from './attempt.ts';
 import { negotiateChain, requestTunnel } from './chain.ts';
 import type { Negotiated } from './chain.ts';
-import type { ClientState } from './connect.ts';
 import { StreamClosed } from './connection.ts';
 import type { Opened } from './hops.ts';
 import { Progress, SILENCE_HINTS } from './progress.ts';
@@ -37,6 +36,13 @@ export interface Trial {
   negotiated?: Negotiated;
   /** The negotiated connection waits, because a request is under way on another one. */
   waits?: boolean;
+}
+
+/** What the client adds to its attempts. */
+interface ClientState {
+  /** The attempts in progress. */
+  readonly attempts: Set<Attempt>;
+  readonly standby?: Standby | undefined;
 }
 
 export interface Found extends Opened {
@@ -69,8 +75,7 @@ export async function openAlternative(
 async function greet(member: Member, stagger: number, by: Attempt, client?: ClientState): Promise<void> {
   const began = member.now();
   const options = { ...by.options, signal: undefined, pipeline: false, timeout: stagger };
-  const attempt = new Attempt(options, undefined, true).begin();
-  client?.attempts.add(attempt);
+  const attempt = new Attempt(options, undefined, true).begin(client?.attempts);
   try {
     // The destination is not needed, and negotiation does not depend on it.
     await negotiateChain(member.chain, { host: '0.0.0.0', port: 0 }, attempt);
@@ -81,7 +86,6 @@ async function greet(member: Member, stagger: number, by: Attempt, client?: Clie
   }
   attempt.end();
   attempt.stop(new Error('the proxy was greeted'));
-  client?.attempts.delete(attempt);
 }
 
 class Opening {

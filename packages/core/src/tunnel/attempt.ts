@@ -25,6 +25,8 @@ export class Attempt {
   #timer: NodeJS.Timeout | undefined;
   #reason: { readonly value: unknown } | undefined;
   #over = false;
+  /** The attempts in progress, of which this is one. */
+  #attempts: Set<Attempt> | undefined;
 
   constructor(options: ConnectOptions, progress: Progress = new Progress(), background = false) {
     this.options = options;
@@ -33,7 +35,8 @@ export class Attempt {
   }
 
   /** Starts the time limit, listens to the signal, and takes over the socket that was handed in. */
-  begin(): this {
+  begin(attempts?: Set<Attempt>): this {
+    this.#attempts = attempts?.add(this);
     const { signal, socket, timeout = DEFAULT_TIMEOUT } = this.options;
     if (socket) this.existing = new Connection(socket).belongTo(this);
     if (signal?.aborted) this.stop(signal.reason);
@@ -87,6 +90,7 @@ export class Attempt {
   /** The attempt is over: no timer and no listener stays behind. */
   end(): void {
     this.#over = true;
+    this.#attempts?.delete(this);
     clearTimeout(this.#timer);
     this.#forgetSignal?.();
   }

@@ -1,18 +1,68 @@
-// SocksClient: a route, its options, and the attempts in progress, so that close() can end them.
+// Opens tunnels for a route. One attempt holds the time limit, the signal and all that is opened for a tunnel, so that
+// any failure closes all of it. A client holds its attempts, so that close() can end them.
 
-import { parseDestination, printAddress } from '../destination.ts';
+import type { Socket } from 'node:net';
+import type { Chain } from '../chain.ts';
+import { isOnion, parseDestination } from '../destination.ts';
 import type { Destination, DestinationLike } from '../destination.ts';
-import { SocksError } from '../errors.ts';
+import { invalidOption } from '../errors.ts';
 import { withoutUndefined } from '../given.ts';
+import { Alternatives, firstChain } from '../group/group.ts';
 import { checkOptions } from '../options.ts';
 import type { ConnectOptions, SocksOptions } from '../options.ts';
+import { hopError } from '../protocol/step.ts';
+import type { Bound } from '../protocol/step.ts';
 import { checkRoute, isPromise, selectChain } from '../route.ts';
 import type { CheckedRoute, ProxyRoute, Selection } from '../route.ts';
+import { openAlternative } from './alternatives.ts';
+import type { Trial } from './alternatives.ts';
 import { Attempt } from './attempt.ts';
-import { destroySocket, open } from './connect.ts';
-import type { Tunnel } from './connect.ts';
+import { negotiateChain, requestTunnel } from './chain.ts';
+import type { Connection } from './connection.ts';
+import { dial } from './dial.ts';
+import type { Opened } from './hops.ts';
 import { Progress } from './progress.ts';
+import { secure, withSecureContext } from './secure.ts';
 import { Standby } from './standby.ts';
+import { trace } from './trace.ts';
+
+export interface Tunnel {
+  /** Open, without a listener of this package. Bytes that came behind the reply of the proxy are still in it. */
+  readonly socket: Socket;
+  /** What the proxy says it is connected from (BND.ADDR, BND.PORT). Information only; often zeros. */
+  readonly bound: Bound;
+  /** The proxies that the tunnel goes through, first hop first; `direct` if a selector chose a direct connection. */
+  readonly chain: Chain;
+}
+
+/**
+ * Opens a tunnel to `destination` through one proxy, a chain of proxies (first hop first), or the route that a selector
+ * chooses.
+ *
+ * Rejects with a {@link SocksError}, except for these: an abort rejects with `signal.reason`; what a selector or
+ * `prepare` throws, and what Node throws for TLS or TCP options that it refuses, is passed on; so are errors of the
+ * destination itself, which are those of its TLS or of a direct connection that a selector chose. Some servers report
+ * success before they connect; the failure is then the socket's own error or end.
+ *
+ * @throws TypeError `ERR_INVALID_ARG_VALUE` (as a rejection), for options that are not valid
+ * @example
+ * const { socket } = await connect('socks5://127.0.0.1:1080', { host: 'example.com', port: 80 });
+ * socket.write('HEAD / HTTP/1.0\r\n\r\n');
+ */
+export async function connect(
+  route: ProxyRoute,
+  destination: DestinationLike,
+  options: ConnectOptions = {},
+): Promise<Tunnel> {
+  let client: SocksClient;
+  try {
+    client = new SocksClient(route);
+  } catch (error) {
+    destroySocket(options);
+    throw error;
+  }
+  return client.connect(destination, options);
+}
 
 export interface ClientOptions extends SocksOptions {
   /**
@@ -67,13 +117,13 @@ export class SocksClient {
     destination: Destination,
     signal?: AbortSignal,
   ): Promise<Selection> {
-    const attempt = new Attempt({ ...this.#options, signal }, new Progress(destination)).begin();
-    this.#attempts.add(attempt);
+    const attempt = new Attempt({ ...this.#options, signal }, new Progress(destination)).begin(
+      this.#attempts,
+    );
     try {
       return await attempt.race(selection);
     } finally {
       attempt.end();
-      this.#attempts.delete(attempt);
     }
   }
 
@@ -81,20 +131,76 @@ export class SocksClient {
   async connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Tunnel> {
     try {
       const given = checkOptions(options);
-      if (this.#closed) {
-        const printed = printAddress(parseDestination(destination));
-        throw new SocksError('ERR_SOCKS_CLOSED', { phase: 'input', destination: printed });
-      }
-      const tcp = given.tcp && withoutUndefined(given.tcp);
+      const parsed = parseDestination(destination);
+      if (this.#closed) throw hopError({ destination: parsed }, 'ERR_SOCKS_CLOSED', { phase: 'input' });
+      const tcp = withoutUndefined(given.tcp ?? {});
       const settings = { ...this.#options, ...given, tcp: { ...this.#options.tcp, ...tcp } };
       // Standby connections were dialled and authenticated with the options of the client.
       const { lookup, auth, socket } = given;
-      const ordinary = !lookup && !auth && !socket && Object.keys(tcp ?? {}).length === 0;
-      const standby = ordinary ? this.#standby : undefined;
-      return await open(this.#route, destination, settings, { attempts: this.#attempts, standby });
+      const ordinary = !lookup && !auth && !socket && Object.keys(tcp).length === 0;
+      return await this.#open(parsed, settings, ordinary ? this.#standby : undefined);
     } catch (error) {
       destroySocket(options);
       throw error;
+    }
+  }
+
+  async #open(destination: Destination, options: ConnectOptions, standby?: Standby): Promise<Tunnel> {
+    const attempt = new Attempt(options, new Progress(destination)).begin(this.#attempts);
+    const trials: Trial[] = [];
+    let chain: Chain | undefined;
+    try {
+      const { tls } = options;
+      const fixedTls = typeof tls === 'object' ? withSecureContext(tls) : undefined;
+      const selected = options.chain ?? selectChain(this.#route, destination);
+      const selection = isPromise(selected) ? await attempt.race(selected) : selected;
+      attempt.throwIfStopped();
+      chain = selection instanceof Alternatives ? firstChain(selection) : selection;
+      // Options that Node refuses are found before anything is dialled.
+      const firstTls = typeof tls === 'function' ? withSecureContext(tls(chain)) : fixedTls;
+      const expected = chain;
+      const secureTunnel = async ({ connection }: Opened, of: Chain, progress: Progress): Promise<void> => {
+        const secureOptions =
+          typeof tls === 'function' && of !== expected ? withSecureContext(tls(of)) : firstTls;
+        if (secureOptions === undefined) return;
+        progress.enter('destination-tls');
+        await secure(connection, destination, secureOptions);
+      };
+      attempt.progress.enter('dial');
+      trace('start', chain, destination, attempt.progress);
+      let opened: Opened;
+      if (selection instanceof Alternatives) {
+        const found = await openAlternative(selection, destination, attempt, secureTunnel, trials, {
+          attempts: this.#attempts,
+          standby,
+        });
+        chain = found.chain;
+        opened = found;
+      } else {
+        opened = await (selection === 'direct'
+          ? openDirectly(destination, attempt)
+          : requestTunnel(await negotiateChain(selection, destination, attempt, standby), attempt, standby));
+        await secureTunnel(opened, selection, attempt.progress);
+      }
+      const { connection, bound } = opened;
+      options.prepare?.(connection.stream);
+      const tunnel = { socket: release(connection, chain, attempt), bound, chain };
+      trace('end', chain, destination, attempt.progress, { bound }, trials);
+      return tunnel;
+    } catch (error) {
+      attempt.stop(error);
+      if (chain)
+        trace(
+          'error',
+          trials.at(-1)?.member.chain ?? chain,
+          destination,
+          attempt.progress,
+          { error },
+          trials,
+        );
+      throw error;
+    } finally {
+      attempt.end();
     }
   }
 
@@ -108,4 +214,40 @@ export class SocksClient {
     this.#standby?.close();
     return Promise.resolve();
   }
+}
+
+/** Destroys the socket that was handed in. This is needed for failures that come before an attempt owns it. */
+export function destroySocket(options: ConnectOptions): void {
+  const socket = options?.socket;
+  if (typeof socket?.destroy !== 'function') return;
+  // A socket that is destroyed already gets the listener too: its error may still come.
+  socket.on?.('error', () => {});
+  if (!socket.destroyed) socket.destroy();
+}
+
+/**
+ * @throws SocksError `ERR_SOCKS_PROXY_CLOSED` when the tunnel failed after the reply; with TLS or a direct connection,
+ * the error itself
+ */
+function release(connection: Connection, chain: Chain, attempt: Attempt): Socket {
+  try {
+    return connection.release();
+  } catch (cause) {
+    attempt.throwIfStopped();
+    if (chain === 'direct' || attempt.options.tls) throw cause;
+    throw attempt.progress.error('ERR_SOCKS_PROXY_CLOSED', { cause });
+  }
+}
+
+async function openDirectly(destination: Destination, attempt: Attempt): Promise<Opened> {
+  if (attempt.existing) {
+    throw invalidOption('socket is a connection to a proxy, and the route is a direct connection');
+  }
+  if (isOnion(destination.host)) {
+    const detail = 'an onion name is never dialled directly: choose a tor proxy for it';
+    throw hopError({ destination }, 'ERR_SOCKS_INVALID_DESTINATION', { phase: 'input', detail });
+  }
+  const connection = await dial(destination, attempt);
+  const { localAddress = '', localPort = 0 } = connection.stream;
+  return { connection, bound: { host: localAddress, port: localPort } };
 }
