@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
@@ -81,7 +82,7 @@ describe('prints', () => {
       status: 1,
       stdout:
         'socks5://127.0.0.1:9: not usable\n' +
-        '  reach: ERR_SOCKS_PROXY_UNREACHABLE in dial: nothing listens on this port: start the proxy, or check the port\n',
+        '  dial: ERR_SOCKS_PROXY_UNREACHABLE in dial: nothing listens on this port: start the proxy, or check the port\n',
     });
   });
 
@@ -129,7 +130,7 @@ describe('takes the proxy', () => {
 });
 
 describe('refuses with status 2, and says what to write', () => {
-  test.each([
+  test.concurrent.each([
     ['no proxy', [], 'write its URL, or set SOCKS_PROXY=socks5://host:1080'],
     ['an HTTP proxy', ['http://u:hunter2@h'], 'use socks5, socks4a, socks4 or socks5s'],
     ['a proxy without a scheme', ['127.0.0.1:1080'], 'write socks5:// in front of the host'],
@@ -151,6 +152,16 @@ describe('refuses with status 2, and says what to write', () => {
     expect(ended.stderr).toMatch(/^socksify check: [^\n]+\n$/);
     expect(ended.stderr).toContain(words);
   });
+});
+
+test('is loaded by the command and by checkProxy() when it is used, and by the preload never', () => {
+  const code = (name: string): string => readFileSync(new URL(`../dist/${name}.js`, import.meta.url), 'utf8');
+  const loads = (name: string): (string | undefined)[] =>
+    [...code(name).matchAll(/(?:from|import) ?"\.\/([\w-]+)\.js"/g)].map(([, file]) => file);
+  const all = new Set(['index', 'command', 'register']);
+  for (const name of all) for (const file of loads(name)) all.add(file ?? '');
+  expect(all).toContain('install');
+  expect([...all].filter((name) => name.startsWith('check'))).toEqual([]);
 });
 
 describe('as a process', () => {

@@ -12,7 +12,7 @@ Says what a proxy is, what it can do, and what is wrong with it. Status 0: usabl
 
   URL                 socks5://user:password@host:1080; - reads it from the first line of stdin
                       (default: SOCKS_PROXY)
-  --target HOST:PORT  what to reach through the proxy; without it, nothing beyond the proxy is contacted
+  --target HOST:PORT  what to connect to through the proxy; without it, nothing beyond the proxy is contacted
   --timeout MS        for each probe (default 5000)
   --idle SECONDS      also watch for how long the proxy keeps an idle connection
   --json              print JSON

@@ -11,7 +11,7 @@ import type { Certificate, CheckReport } from './report.ts';
 import { Wire } from './wire.ts';
 
 export interface CheckOptions {
-  /** What to reach through the proxy. Without it, nothing beyond the proxy is contacted. */
+  /** What to connect to through the proxy. Without it, nothing beyond the proxy is contacted. */
   readonly target?: Target | undefined;
   /** Milliseconds for each probe. Default 5000. All of them together take at most ten times that. */
   readonly timeout?: number | undefined;
@@ -32,6 +32,7 @@ export async function check(given: ProxyLike, options: CheckOptions = {}): Promi
   const ended = new AbortController();
   const signal = outer ? AbortSignal.any([outer, ended.signal]) : ended.signal;
   const report = draft(printProxy(proxy));
+  if (idle !== undefined) report.idle = null;
   const censor = createCensor(proxy.credentials);
   const wires: Wire[] = [];
   const context: Context = {

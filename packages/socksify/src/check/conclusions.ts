@@ -98,7 +98,7 @@ function isUsable({ proxy, report, habits, target }: Context): boolean {
 }
 
 /** Probes whose errors concern what the URL says. */
-const MAIN: ReadonlySet<string> = new Set(['reach', 'authentication', 'names']);
+const MAIN: ReadonlySet<string> = new Set(['dial', 'authentication', 'names']);
 
 function looksLike(context: Context): string | null {
   return context.report.versions.socks5 ? bySocks5(context) : byOther(context);

@@ -68,7 +68,7 @@ export interface Probe {
 }
 
 export const PROBES: readonly Probe[] = [
-  { name: 'reach', stage: 1, run: reach },
+  { name: 'dial', stage: 1, run: dial },
   { name: 'methods', stage: 2, when: isOpen, run: methods },
   { name: 'preference', stage: 3, when: acceptsBoth, run: preference },
   { name: 'authentication', stage: 3, when: canLogIn, run: authentication },
@@ -169,7 +169,7 @@ function authOf({ report, proxy }: Context): AuthPolicy | undefined {
 }
 
 /** Dials, and speaks TLS to the proxy. Nothing is sent. */
-async function reach({ report, open }: Context): Promise<void> {
+async function dial({ report, open }: Context): Promise<void> {
   report.reachable = true;
   try {
     const wire = await open({ onCertificate: (certificate) => (report.tls = certificate) });
@@ -340,7 +340,7 @@ async function socks4a(context: Context): Promise<void> {
   const { habits, target: given } = context;
   const destination = !given || isIPv4(given.host) || isIPv6(given.host) ? NAME : given;
   const steps = handshake(as4(context), destination);
-  const outcome = await request(context, given && isIPv4(given.host) ? asName(steps, given) : steps);
+  const outcome = await request(context, given && isIPv4(given.host) ? asName(steps, given, context) : steps);
   habits.socks4a = outcome;
   if (isRefused4(outcome.error)) habits.readsSocks4a = await waitsForEnd(context, NAME);
   if (context.proxy.version === 4 && context.proxy.dns === 'remote')
@@ -357,10 +357,11 @@ function throwUnless({ error }: Outcome, reads: boolean | undefined): void {
  *     | 04 | 01 | DSTPORT | 0.0.0.1 | USERID | 00 | NAME | 00 |     address as an address. Here it stands in the
  *     +----+----+---------+-------+--------+----+------+----+     place of the name.
  */
-function* asName(steps: Steps<Bound>, { host, port }: Target): Steps<Bound> {
+function* asName(steps: Steps<Bound>, { host, port }: Target, context: Context): Steps<Bound> {
   steps.next(NOTHING);
+  const user = Buffer.from(as4(context).credentials?.username ?? '');
   const name = Buffer.from(host, 'latin1');
-  yield { write: Uint8Array.of(0x04, 0x01, port >> 8, port & 0xff, 0, 0, 0, 1, 0, ...name, 0) };
+  yield { write: Uint8Array.of(0x04, 0x01, port >> 8, port & 0xff, 0, 0, 0, 1, ...user, 0, ...name, 0) };
   return yield* resumed(steps);
 }
 

@@ -106,7 +106,12 @@ export class Wire {
       Object.entries({ key, passphrase, pfx }).filter(([, value]) => value !== undefined),
     );
     const below = this.#release();
-    const options = { ...(isIP(host) === 0 && { servername: host }), host, ...tls, ...secrets };
+    const options = {
+      ...(isIP(host) === 0 && { servername: host.replace(/\.$/, '') }),
+      host,
+      ...tls,
+      ...secrets,
+    };
     // The certificate is judged below, so that it can be told whatever it is.
     const open = (): Socket => connect({ ...options, rejectUnauthorized: false, socket: below });
     await this.#connect(open, 'proxy-tls');
