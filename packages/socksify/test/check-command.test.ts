@@ -134,7 +134,12 @@ describe('refuses with status 2, and says what to write', () => {
     ['no proxy', [], 'write its URL, or set SOCKS_PROXY=socks5://host:1080'],
     ['an HTTP proxy', ['http://u:hunter2@h'], 'use socks5, socks4a, socks4 or socks5s'],
     ['a proxy without a scheme', ['127.0.0.1:1080'], 'write socks5:// in front of the host'],
-    ['two proxies', ['socks5://u:hunter2@a', 'socks5://b'], 'check each proxy of a chain by itself'],
+    ['two proxies', ['socks5://u:hunter2@a', 'socks5://b'], 'check each proxy of a chain or list by itself'],
+    [
+      'a list of proxies',
+      ['socks5://u:hunter2@a, socks5://b'],
+      'check each proxy of a chain or list by itself',
+    ],
     ['a target without a port', ['socks5://h', '--target', 'hunter2'], '--target as host:port'],
     ['a target with a bare IPv6 address', ['socks5://h', '--target', '::1:80'], '[2001:db8::1]:443'],
     ['a target with port 0', ['socks5://h', '--target', 'a:0'], '--target as host:port'],

@@ -302,18 +302,21 @@ for (const each of ALL.filter((entry) => !isSlow(entry))) {
   GROUPS.at(-1)?.push(each);
 }
 
-describe.each(GROUPS.map((group) => ({ group })))('a server that', ({ group }) => {
-  test.concurrent.each(group)('%s, is described as it is', async (name, { client, script }) => {
-    const server = await startScript(script);
-    const report = await checkProxy(`${client}127.0.0.1:${server.port}`, { timeout: 1000 });
-    // Refusals of a name that does not exist are in order, whatever their form; so are early grants.
-    const [usable, errors, like = null] = SAID[name] ?? [true, GREETING_ONLY];
-    expectShape(report);
-    expect([report.usable, codesOf(report), report.looksLike]).toEqual([usable, errors, like]);
-    if (name in BROKEN_TUNNELS) expect(report.early).toBe(true);
-    await server.close();
-  });
-});
+describe.each(GROUPS.map((group, i) => ({ group, timeout: i === 0 ? 1500 : 1000 })))(
+  'a server that',
+  ({ group, timeout }) => {
+    test.concurrent.each(group)('%s, is described as it is', async (name, { client, script }) => {
+      const server = await startScript(script);
+      const report = await checkProxy(`${client}127.0.0.1:${server.port}`, { timeout });
+      // Refusals of a name that does not exist are in order, whatever their form; so are early grants.
+      const [usable, errors, like = null] = SAID[name] ?? [true, GREETING_ONLY];
+      expectShape(report);
+      expect([report.usable, codesOf(report), report.looksLike]).toEqual([usable, errors, like]);
+      if (name in BROKEN_TUNNELS) expect(report.early).toBe(true);
+      await server.close();
+    });
+  },
+);
 
 describe('the time', () => {
   const hostile: Readonly<Record<string, (socket: Socket, read: Read) => unknown>> = {
@@ -369,6 +372,17 @@ describe('the time', () => {
       await server.close();
     },
   );
+
+  test('is not up while the process is too busy to look at its sockets', async () => {
+    const server = await startServer();
+    server.once('received', () => {
+      const end = performance.now() + 500;
+      while (performance.now() < end);
+    });
+    const checked = checkProxy(server.url('socks5'), { timeout: 400 });
+    expect(await checked).toMatchObject({ usable: true, errors: [] });
+    await server.close();
+  });
 
   test('ends with the signal, and nothing is left open', async () => {
     const server = await startRawServer(() => {});

@@ -22,6 +22,8 @@ A password in URL can be read in the list of processes: set SOCKS_PROXY, or writ
 `;
 
 const OPTIONS: ReadonlySet<string> = new Set(['target', 'timeout', 'idle']);
+const ONE = 'a check is about one proxy: give one URL, and check each proxy of a chain or list by itself';
+
 const FLAGS: ReadonlySet<string> = new Set(['json', 'help']);
 
 interface Arguments {
@@ -44,6 +46,8 @@ export async function run(
     if ('help' in options) return void process.stdout.write(USAGE);
     const given = url === '-' ? readLine() : (url ?? (env['socks_proxy'] || env['SOCKS_PROXY']));
     if (!given) throw new Error('no proxy is given: write its URL, or set SOCKS_PROXY=socks5://host:1080');
+    // A variable can hold a list of proxies with commas between them.
+    if (/[,\s]\s*[a-z][a-z\d+.-]*:\/\//i.test(given.trim())) throw new Error(ONE);
     if (url !== undefined) process.title = 'socksify';
     const { target, timeout, idle } = options;
     const destination = target === undefined ? undefined : parseTarget(target);
@@ -79,8 +83,7 @@ function parse(args: readonly string[]): Arguments {
       throw new Error(`unknown option --${name.slice(0, 20)}; socksify check --help says which there are`);
   }
   const [url] = urls;
-  if (urls.length > 1)
-    throw new Error('a check is about one proxy: give one URL, and check each proxy of a chain by itself');
+  if (urls.length > 1) throw new Error(ONE);
   return url === undefined ? { options } : { url, options };
 }
 

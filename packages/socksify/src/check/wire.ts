@@ -37,6 +37,8 @@ export interface WireOptions {
 /** Bytes that a probe keeps at most; the rest of a flood stays with the system. */
 const MOST = 16_384;
 const NOTHING = new Uint8Array();
+/** Milliseconds. A timer that fires later than this shows that the process was busy. */
+const BUSY = 20;
 
 const CLOSED: Readonly<Partial<Record<SocksPhase, string>>> = {
   'proxy-tls': 'a proxy without TLS closes like this: try socks5://',
@@ -56,7 +58,8 @@ const SILENT: Readonly<Partial<Record<SocksPhase, string>>> = {
 export class Wire {
   readonly times: Partial<Record<SocksPhase, PhaseTime>> = {};
   readonly #proxy: SocksProxy;
-  readonly #timer: NodeJS.Timeout;
+  readonly #limit: number;
+  #timer: NodeJS.Timeout;
   readonly #signal: AbortSignal;
   #phase: SocksPhase = 'dial';
   #socket: Socket | undefined;
@@ -64,16 +67,15 @@ export class Wire {
   #received = 0;
   #ended = false;
   #failure: Error | undefined;
+  #over = false;
   /** Resolves the present wait for bytes, the end or the failure. */
   #wake: () => void = () => {};
 
   private constructor(proxy: SocksProxy, { timeout, signal }: WireOptions) {
     this.#proxy = proxy;
     this.#signal = signal;
-    this.#timer = setTimeout(
-      () => this.#fail(this.#error('ERR_SOCKS_TIMEOUT', SILENT, `${timeout} ms`)),
-      timeout,
-    );
+    this.#limit = timeout;
+    this.#timer = this.#startTimer(timeout, timeout);
     signal.addEventListener('abort', this.#abort, { once: true });
     if (signal.aborted) this.#abort();
   }
@@ -95,6 +97,21 @@ export class Wire {
       wire.close();
       throw error;
     }
+  }
+
+  /**
+   * Node runs timers before it looks at sockets. When the process was too busy to look at its sockets in time, the wire
+   * gets back the time that it lost, once.
+   *
+   * @param spare milliseconds that it gets back at most
+   */
+  #startTimer(milliseconds: number, spare: number): NodeJS.Timeout {
+    const due = performance.now() + milliseconds;
+    return setTimeout(() => {
+      const late = performance.now() - due;
+      if (late > BUSY && spare > 0) this.#timer = this.#startTimer(Math.min(late, spare), 0);
+      else setImmediate(() => this.#fail(this.#error('ERR_SOCKS_TIMEOUT', SILENT, `${this.#limit} ms`)));
+    }, milliseconds);
   }
 
   async #secure(tls: ConnectionOptions, onCertificate?: WireOptions['onCertificate']): Promise<void> {
@@ -185,6 +202,7 @@ export class Wire {
   readonly #abort = (): void => this.#fail(this.#signal.reason as Error);
 
   #fail(error: Error): void {
+    if (this.#over) return;
     this.#failure ??= error;
     this.#socket?.destroy();
     this.#wake();
@@ -328,6 +346,7 @@ export class Wire {
   }
 
   close(): void {
+    this.#over = true;
     clearTimeout(this.#timer);
     this.#signal.removeEventListener('abort', this.#abort);
     this.#socket?.destroy();
