@@ -1,5 +1,6 @@
 // All properties, in the order in which they are run.
 
+import { BRIDGE } from './bridge.ts';
 import { CLIENT } from './client.ts';
 import { CONFIGURATION } from './configuration.ts';
 import { CONVERSATION } from './conversation.ts';
@@ -13,6 +14,7 @@ export const PROPERTIES: readonly Property[] = [
   ...CLIENT,
   ...CONFIGURATION,
   ...SERVER,
+  ...BRIDGE,
   ...CONVERSATION,
   ...OPTIONS,
   ...SOCKETS,

@@ -10,11 +10,18 @@ export interface Property {
   /** Synchronous or asynchronous; of any arguments. */
   readonly check: IRawProperty<unknown>;
   readonly ends: Ends;
+  /** How many runs the suite makes: fewer of those that open sockets. */
+  readonly runs: number;
 }
 
 /** Forgets the type of the arguments, which nobody but fast-check sees. */
-export function defineProperty<T>(name: string, check: IRawProperty<T>, ends: Ends = {}): Property {
-  return { name, check, ends };
+export function defineProperty<T>(
+  name: string,
+  check: IRawProperty<T>,
+  ends: Ends = {},
+  runs: number = 2000,
+): Property {
+  return { name, check, ends, runs };
 }
 
 /** Counts an end. */

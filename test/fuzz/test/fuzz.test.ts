@@ -8,8 +8,8 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
 // An unhandled rejection or exception fails the test too.
-test.each(PROPERTIES)('$name', async ({ check, ends }) => {
-  await fc.assert(check, { numRuns: 2000 });
+test.each(PROPERTIES)('$name', async ({ check, ends, runs }) => {
+  await fc.assert(check, { numRuns: runs });
   // No kind of end was left out by the generators.
   for (const [end, times] of Object.entries(ends)) expect([end, times > 20]).toEqual([end, true]);
 });
