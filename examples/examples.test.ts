@@ -14,7 +14,7 @@ import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { startSite, TLS } from '@socksify/support';
+import { freePort, startSite, TLS } from '@socksify/support';
 import type { Site } from '@socksify/support';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -80,6 +80,53 @@ test('tor-isolation.js', async () => {
   expect(first).toMatch(/^[0-9a-f-]{36}$/);
   expect(second).toMatch(/^[0-9a-f-]{36}$/);
   expect(first).not.toBe(second);
+});
+
+/** A proxy that knows the same names, for the examples with several. */
+async function startSecond(): Promise<SocksServer & AsyncDisposable> {
+  const second = await startServer({
+    names: { 'origin.test': '127.0.0.1' },
+    users: 'any',
+    allowAnonymous: true,
+  });
+  return Object.assign(second, { [Symbol.asyncDispose]: () => second.close() });
+}
+
+test('rotate.js', async () => {
+  await using second = await startSecond();
+  const dead = `socks5://127.0.0.1:${await freePort()}`;
+  const output = await run('rotate.js', [http, proxy, dead, second.url('socks5')]);
+  expect(output.split('\n')).toEqual([
+    ...Array.from({ length: 6 }, () => '200 hello'),
+    `${proxy} ready `,
+    `${dead} resting ERR_SOCKS_PROXY_UNREACHABLE`,
+    `${second.url('socks5')} ready `,
+    '',
+  ]);
+  // Connections are kept, so that a proxy can have fewer of them than requests.
+  expect(server.log.length).toBeGreaterThan(0);
+  expect(second.log.length).toBeGreaterThan(0);
+});
+
+test('failover.js', async () => {
+  const dead = `socks5://127.0.0.1:${await freePort()}`;
+  expect(await run('failover.js', [http, dead, proxy])).toBe('hello');
+  expect(requested()).toEqual([NAME]);
+  const [one = '', ...others] = (await run('failover.js', [http, dead, dead])).split('\n');
+  expect(one).toBe(`${dead}: ERR_SOCKS_PROXY_UNREACHABLE in dial`);
+  expect(others[1]).toContain('connecting to the proxy failed');
+});
+
+test('sticky-accounts.js', async () => {
+  await using second = await startSecond();
+  const output = await run('sticky-accounts.js', [http, proxy, second.url('socks5')]);
+  expect(output).toBe('alice hello\nbob hello\nalice hello\nbob hello\n');
+});
+
+test('tor-per-request.js', async () => {
+  const output = await run('tor-per-request.js', [`127.0.0.1:${server.port}`, http]);
+  expect(output).toBe('200 hello\n200 hello\n200 hello\n');
+  expect(new Set(server.log.map(({ user }) => user)).size).toBe(3);
 });
 
 test('websocket-ws.js', async () => {
