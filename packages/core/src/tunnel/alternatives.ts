@@ -65,10 +65,39 @@ export async function openAlternative(
     throw invalidOption('socket is a connection to one proxy, and the route is a group');
   }
   const { members, stagger } = Alternatives.contentOf(alternatives);
+  const [only, ...more] = members;
+  if (only && more.length === 0) return openOnly(only, destination, attempt, secure, trials, client);
   const order = inOrder(members);
   const due = order.find((member, i) => i > 0 && member.startGreeting());
   if (due) void greet(due, stagger, attempt, client);
   return new Opening(order, stagger, destination, attempt, secure, trials, client).open();
+}
+
+/** A group of one costs what its chain costs: there is nothing to race. */
+async function openOnly(
+  member: Member,
+  destination: Destination,
+  attempt: Attempt,
+  secure: Secure,
+  trials: Trial[],
+  client?: ClientState,
+): Promise<Found> {
+  const { chain } = member;
+  const trial: Trial = { member, attempt, began: member.now(), outcome: 'error' };
+  trials.push(trial);
+  try {
+    const negotiated = await negotiateChain(chain, destination, attempt, client?.standby);
+    member.succeeded();
+    const opened = await requestTunnel(negotiated, attempt, client?.standby);
+    await secure(opened, chain, attempt.progress);
+    trial.outcome = 'tunnel';
+    return { connection: opened.connection, bound: opened.bound, chain };
+  } catch (error) {
+    trial.error = error;
+    const isAbort = attempt.stopped && error === attempt.options.signal?.reason;
+    if (!isAbort && blameOf(error) === 'proxy') member.failed(trial.began, error);
+    throw error;
+  }
 }
 
 /** Finds out, in the background, whether a member whose rest is over answers in time. */
@@ -119,7 +148,7 @@ class Opening {
     this.#destination = destination;
     this.#attempt = attempt;
     // A pipelined handshake sends the request before the proxy has answered, and a second one when no answer comes.
-    this.#options = order.length > 1 ? { ...attempt.options, pipeline: false } : attempt.options;
+    this.#options = { ...attempt.options, pipeline: false };
     this.#secure = secure;
     this.#trials = trials;
     this.#standby = client?.standby;

@@ -78,7 +78,8 @@ export function trace(
   }
 }
 
-function toMessage({ member, outcome, durations = {}, error }: Trial): AttemptMessage {
+function toMessage({ member, attempt, outcome, error, ...trial }: Trial): AttemptMessage {
+  const durations = trial.durations ?? { ...attempt.progress.durations };
   const proxies = member.chain.map(printProxy);
   return { proxies, outcome, durations, ...(error !== undefined && { error }) };
 }
