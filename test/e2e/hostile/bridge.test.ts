@@ -66,7 +66,7 @@ async function closedBy(socket: Socket): Promise<void> {
   while (!socket.closed) await once(socket, 'close').catch(() => {});
 }
 
-const nothingIsLeft = (): Promise<void> =>
+const expectNothingLeft = (): Promise<void> =>
   expect.poll(countSockets, { interval: 20, timeout: 10_000 }).toBe(before);
 
 describe.each([...NAMES, 'a request in absolute-form'])('%s', (name) => {
@@ -88,7 +88,7 @@ describe.each([...NAMES, 'a request in absolute-form'])('%s', (name) => {
         await closedBy(socket);
       }),
     );
-    await nothingIsLeft();
+    await expectNothingLeft();
   });
 });
 
@@ -105,7 +105,7 @@ describe.each(NAMES)('%s', (name) => {
     socket.write('last words');
     await expect.poll(() => received).toMatch(/last words$/);
     socket.destroy();
-    await nothingIsLeft();
+    await expectNothingLeft();
   });
 });
 
@@ -117,7 +117,7 @@ test('what is no request is answered or closed at once', async () => {
       '\r\n\r\n\r\n',
       ' ',
       'GET',
-      `${'A'.repeat(70_000)}`,
+      'A'.repeat(70_000),
       'SSH-2.0-x\r\n',
       '\x16\x03\x01\x00\xa5\x01',
     ].map(text),
@@ -134,7 +134,7 @@ test('what is no request is answered or closed at once', async () => {
       await closedBy(socket);
     }),
   );
-  await nothingIsLeft();
+  await expectNothingLeft();
 });
 
 test('clients that fall silent are closed after their ten seconds, and are no hindrance meanwhile', async () => {
@@ -160,5 +160,5 @@ test('clients that fall silent are closed after their ten seconds, and are no hi
     expect(milliseconds).toBeGreaterThan(9_000);
     expect(milliseconds).toBeLessThan(14_000);
   }
-  await nothingIsLeft();
+  await expectNothingLeft();
 }, 30_000);
