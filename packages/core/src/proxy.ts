@@ -112,7 +112,7 @@ export const isChecked = (value: object): value is SocksProxy => checked.has(val
 
 /** Text or object to a checked, frozen {@link SocksProxy}. */
 export function toProxy(value: ProxyLike): SocksProxy {
-  if (typeof value === 'string') return parseProxy(value);
+  if (typeof value === 'string') return parseOnce(value);
   const given = describe(value);
   check(
     given === 'object',
@@ -143,6 +143,21 @@ export function toProxy(value: ProxyLike): SocksProxy {
     }),
   );
   checked.add(proxy);
+  return proxy;
+}
+
+/** The proxies of the texts that were used last. */
+const recent = new Map<string, SocksProxy>();
+const MAX_PARSED = 100;
+
+/** A selector gives the same few texts for every request, and parsing costs more than the request itself. */
+function parseOnce(text: string): SocksProxy {
+  const proxy = recent.get(text) ?? parseProxy(text);
+  // The texts are in the order of their last use, so the first one is dropped.
+  recent.delete(text);
+  recent.set(text, proxy);
+  const [first] = recent.keys();
+  if (recent.size > MAX_PARSED && first !== undefined) recent.delete(first);
   return proxy;
 }
 

@@ -163,6 +163,29 @@ test('select() returns no promise when the selector returns none', () => {
   expect(client.select({ host: 'h', port: 1 })).toMatchObject([{ host: 'proxy.test' }]);
 });
 
+test('a text that a selector gives again is not parsed again, while it is one of the last hundred', () => {
+  let text = 'socks5://alice:secret@proxy.test';
+  const client = new SocksClient(() => text);
+  const selected = (): unknown => {
+    const [proxy] = client.select({ host: 'h', port: 1 }) as readonly unknown[];
+    return proxy;
+  };
+  const first = selected();
+  for (let account = 0; account < 99; account++) {
+    text = `socks5://account-${account}@proxy.test`;
+    selected();
+  }
+  text = 'socks5://alice:secret@proxy.test';
+  expect(selected()).toBe(first);
+  for (let account = 0; account < 100; account++) {
+    text = `socks5://account-${account}@proxy.test`;
+    selected();
+  }
+  text = 'socks5://alice:secret@proxy.test';
+  expect(selected()).not.toBe(first);
+  expect(selected()).toEqual(first);
+});
+
 test('a selector cannot change the destination, which has been checked', async () => {
   const route: ProxyRoute = (given) => {
     expect(Object.isFrozen(given)).toBe(true);
