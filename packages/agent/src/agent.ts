@@ -116,7 +116,8 @@ export class SocksAgent extends Agent {
   readonly #queued = new WeakMap<NodeRequest, Queued>();
   readonly #sessions: SessionCache;
   /**
-   * Given to each selection, for its signal. Replaced only after a selector that returned a promise: no other uses it.
+   * Its signal is for the next selection. It is replaced only after a selector that returned a promise, because no other
+   * selection uses the signal.
    */
   #unusedAbort: AbortController | undefined;
   /** This agent, with the parts that @types/node does not declare. */
@@ -126,7 +127,7 @@ export class SocksAgent extends Agent {
 
   constructor(proxy: ProxyRoute, options: SocksAgentOptions = {}) {
     if (typeof options !== 'object' || options === null) {
-      throw Object.assign(new TypeError('options are an object'), { code: 'ERR_INVALID_ARG_VALUE' });
+      throw Object.assign(new TypeError('options must be an object'), { code: 'ERR_INVALID_ARG_VALUE' });
     }
     const given = withoutUndefined(options);
     const { connectTimeout, lookup, tcp, auth, pipeline, standby, ...agentOptions } = given;
@@ -167,9 +168,9 @@ export class SocksAgent extends Agent {
     if (#protocol in this) this.#protocol = protocol;
   }
 
-  // 0 in an agent for http and https: code that builds URLs takes it for the default port of the protocol.
-  // `ClientRequest` would take 0 for port 80, so it gets PORT_UNSET. It is recognised by its reads: `protocol`, and
-  // then, once, `defaultPort`.
+  // In an agent for http and https this is 0, which code that builds URLs reads as the default port of the protocol.
+  // `ClientRequest` would read 0 as port 80, so it gets PORT_UNSET. It is recognised by what it reads: first `protocol`,
+  // then `defaultPort`, once.
   override get defaultPort(): number {
     const unset = this.#constructing ? PORT_UNSET : 0;
     this.#constructing = false;
@@ -286,7 +287,7 @@ export class SocksAgent extends Agent {
     });
   }
 
-  /** @param place the options that name the pool in which the socket counts */
+  /** @param place the options that name the pool in which the socket is counted */
   #open(
     req: NodeRequest,
     options: RequestOptions,

@@ -4,8 +4,9 @@ import { rewriteHead } from './node-http.ts';
 import type { ModuleOptions, NodeRequest } from './node-http.ts';
 
 /**
- * `ClientRequest` takes a missing port from its agent before the agent learns the protocol. This value stands for "none
- * given": it is truthy, so that Node keeps it, and equals itself, so that no port gets into the Host header.
+ * `ClientRequest` takes a missing port from its agent before the agent learns the protocol. This value means that no port
+ * was given. It is truthy, so that Node keeps it. Node writes a port into the Host header only if it differs from the
+ * default port of the agent, which is this value too.
  */
 export const PORT_UNSET: number = Number.POSITIVE_INFINITY;
 

@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream';
 
 export type Created = (error: Error | null, socket?: Duplex) => void;
 
-/** Methods and tables of `http.Agent` that @types/node does not declare, or declares in another way. */
+/** Methods and tables of `http.Agent` that @types/node does not declare, or declares differently. */
 export interface NodeAgent {
   addRequest(req: NodeRequest, options: object): void;
   createSocket(req: NodeRequest, options: object, created: Created): void;
@@ -74,8 +74,8 @@ export interface ModuleOptions {
 }
 
 /**
- * The protocol of the module that made the request. Only `https.request` names its default agent in the options, and the
- * global agent that stands there may be one for both protocols.
+ * The protocol of the module that made the request. Only `https.request` names its default agent in the options. This
+ * default agent may be one for both protocols.
  */
 export function moduleProtocol({ _defaultAgent: agent }: ModuleOptions): string | undefined {
   return agent && (agent.protocol ?? 'https:');

@@ -23,7 +23,7 @@ export class PendingSocket extends Duplex {
   }
 
   async #construct(done: Done): Promise<void> {
-    let failure: Error | null = null;
+    let reason: Error | null = null;
     try {
       const socket = (this.#socket = await this.#opened);
       this.connecting = false;
@@ -35,9 +35,9 @@ export class PendingSocket extends Duplex {
         .on('close', () => void (socket.readableEnded || this.destroy()));
       process.nextTick(() => this.destroyed || this.emit('connect'));
     } catch (error) {
-      if (!this.destroyed) failure = error as Error;
+      if (!this.destroyed) reason = error as Error;
     }
-    done(failure);
+    done(reason);
   }
 
   override _read(): void {

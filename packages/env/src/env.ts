@@ -10,8 +10,8 @@ import { parseNoProxy } from './no-proxy.ts';
  * protocol of the request (`ws:` counts as `http:`, `wss:` as `https:`); `ALL_PROXY`. Of each, the lower-case name
  * comes first, and an empty value counts as none. A value may be a list of URLs with commas between them: a group, of
  * which the first proxy that answers is used. `NO_PROXY` lists destinations of direct connections. `HTTP_PROXY` in
- * upper case is ignored where `REQUEST_METHOD` is set: there it may be a request's own `Proxy:` header (CVE-2016-5385).
- * Windows does not distinguish case in these names, so `http_proxy` is ignored with it there.
+ * upper case is ignored if `REQUEST_METHOD` is set, because a CGI server makes it from the `Proxy:` header of a request
+ * (CVE-2016-5385). Windows does not distinguish case in these names, so on Windows `http_proxy` is ignored too.
  *
  * The environment is read once, now. A value that is no SOCKS URL, such as one of white space only, throws when it
  * would be used, and names its variable; it never turns into a direct connection.
@@ -61,8 +61,8 @@ interface Variable {
 }
 
 /**
- * The spellings that count: lower case, upper case, and on Windows any other. There `process.env` finds any spelling,
- * but a copy of it does not.
+ * The spellings that count: lower case, upper case, and on Windows any other. On Windows `process.env` finds any
+ * spelling, but a copy of it does not.
  */
 function spellings(env: NodeJS.ProcessEnv, name: string, windows: boolean): string[] {
   const others = windows ? Object.keys(env).filter((key) => key.toLowerCase() === name) : [];

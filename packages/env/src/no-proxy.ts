@@ -59,7 +59,7 @@ function parseHostRule(text: string): Rule {
   return (name) => name.endsWith(`.${domain}`) || (!subdomainsOnly && name === domain);
 }
 
-/** The parts before and behind the first separator, if there is one. */
+/** The parts before and after the first separator, if the text has one. */
 function split(text: string, separator: string): [string, string?] {
   const place = text.indexOf(separator);
   return place < 0 ? [text] : [text.slice(0, place), text.slice(place + 1)];

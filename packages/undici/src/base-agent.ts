@@ -81,14 +81,14 @@ function findAgent(value: unknown, depth = 0): AgentClass | undefined {
   return undefined;
 }
 
-/** These classes of undici dispatch too, but past the connector that they are given. */
+/** These classes of undici dispatch too, but do not use the connector that they are given. */
 const NO_AGENT = /^(?:EnvHttpProxy|Proxy|Socks5Proxy|Mock|Snapshot|Retry)Agent$/;
 
 /**
  * Finds out the generation of an Agent, by the error method that it calls, and whether it takes these options, which
  * undici checks at the first request only. A throw-away Agent gets a request whose path cannot be read, so that undici
- * fails the request before it publishes it or connects. An object that is only like an Agent may not fail this request;
- * then it gets one after its end.
+ * fails the request before it publishes it or connects. What is only similar to an Agent may not fail this request;
+ * it gets the request again after it was destroyed.
  *
  * @throws TypeError `ERR_INVALID_ARG_TYPE` for what is no Agent of undici; undici's InvalidArgumentError,
  * `UND_ERR_INVALID_ARG`, for the options

@@ -70,7 +70,7 @@ export function socksConnector(proxy: ProxyRoute, options: SocksConnectorOptions
  */
 export function socksClient(proxy: ProxyRoute, options: AdapterOptions, caller: Function): SocksClient {
   if (typeof options !== 'object' || options === null) {
-    throw withCode(new TypeError('options are an object'), 'ERR_INVALID_ARG_VALUE');
+    throw withCode(new TypeError('options must be an object'), 'ERR_INVALID_ARG_VALUE');
   }
   const { connectTimeout, lookup, tcp, auth, pipeline, standby } = options;
   try {

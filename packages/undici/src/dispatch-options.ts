@@ -7,7 +7,8 @@ import type { DispatchOptions } from './undici-shapes.ts';
 
 /** Options that every Agent takes: the same object, if nothing has to change. */
 export function cleanOptions(options: DispatchOptions): DispatchOptions {
-  if (isForm(options.body)) return cleanOptions({ ...options, ...writeForm(options.body, options.headers) });
+  if (options.body && isForm(options.body))
+    return cleanOptions({ ...options, ...writeForm(options.body, options.headers) });
   const headers = collapseContentLength(options.headers);
   if (options.dispatcher === undefined && headers === options.headers) return options;
   // undici 8 throws when it finds a dispatcher in them.

@@ -215,9 +215,10 @@ export class SocksDispatcher extends EventEmitter {
     let dispatch: Dispatch = (options, handler) => this.dispatch(options, handler);
     for (const interceptor of interceptors.flat()) {
       if (interceptor === null || interceptor === undefined) continue;
-      if (typeof interceptor !== 'function') throw new TypeError('an interceptor is a function');
+      if (typeof interceptor !== 'function') throw new TypeError('an interceptor must be a function');
       dispatch = interceptor(dispatch);
-      if (typeof dispatch !== 'function') throw new TypeError('an interceptor returns a dispatch function');
+      if (typeof dispatch !== 'function')
+        throw new TypeError('an interceptor must return a dispatch function');
     }
     const composed: Dispatch = (options, handler) =>
       generationOf(handler)

@@ -105,7 +105,7 @@ function checkFetch({ fetch, Headers, Response }: typeof globalThis): void {
     // No fetch sends anything for this URL, which is its own content.
     Promise.resolve(fetch('data:,', options)).catch(() => {});
   } catch {
-    // A fetch that throws is another one, unless it has read the option.
+    // A fetch that throws is not undici's, unless it has read the option.
   }
   if (!ofUndici) throw invalidState("fetch, Headers or Response is not Node's or undici's any more");
 }

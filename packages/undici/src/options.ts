@@ -107,13 +107,15 @@ export function divideOptions(options: SocksDispatcherOptions): {
   readonly connector: SocksConnectorOptions;
 } {
   if (typeof options !== 'object' || options === null) {
-    throw withCode(new TypeError('options are an object'), 'ERR_INVALID_ARG_VALUE');
+    throw withCode(new TypeError('options must be an object'), 'ERR_INVALID_ARG_VALUE');
   }
   const given: SocksDispatcherOptions = pick(options);
   const { Agent: _, connect = {}, connectTimeout, standby, lookup, tcp, auth, pipeline, ...pool } = given;
   if (typeof connect !== 'object' || connect === null) {
     throw withCode(
-      new TypeError('connect is an object of TLS options: SocksDispatcher is its own connector'),
+      new TypeError(
+        'connect must be an object of TLS options, not a function: SocksDispatcher is its own connector',
+      ),
       'ERR_INVALID_ARG_TYPE',
     );
   }

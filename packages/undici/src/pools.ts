@@ -3,8 +3,8 @@
 // handshake, no connection.
 //
 // The Agents of undici 5 and 6 and of Node 20 and 22 keep a pool for every origin for ever, and only private symbols
-// lead to it. So whole Agents are closed, when nothing in them can break. This file counts requests and sockets,
-// because all generations have both.
+// lead to it. So whole Agents are closed, when no request can be lost. This file counts requests and sockets, which all
+// generations have.
 
 import type { Socket } from 'node:net';
 import timers from 'node:timers';

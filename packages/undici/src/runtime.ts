@@ -1,4 +1,4 @@
-// Refuses the runtimes that ignore a dispatcher: there every request would leave directly.
+// Refuses the runtimes that ignore a dispatcher, because every request would connect directly on them.
 
 import { withCode } from './errors.ts';
 
