@@ -3,6 +3,7 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import type { AgentOptions as HttpsAgentOptions } from 'node:https';
+import type { ClientRequest } from 'node:http';
 import { isIP } from 'node:net';
 import type { LookupFunction, Socket, TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -12,7 +13,7 @@ import { chainKey, SessionCache, SocksClient, SocksError } from '@socksify/core'
 import type { Chain, ClientOptions, Destination, ProxyRoute, SecureOptions, Selection } from '@socksify/core';
 import { Agent } from 'agent-base';
 import { bindConstructor } from './bound-constructor.ts';
-import { fixPort, PORT_UNSET, STANDARD_PORT } from './default-port.ts';
+import { fixPort, PORT_UNSET, standardPort } from './default-port.ts';
 import type { PortOptions } from './default-port.ts';
 import {
   endRequest,
@@ -23,7 +24,7 @@ import {
   ownCheckMark,
 } from './node-http.ts';
 import type { Created, NodeAgent, NodeRequest } from './node-http.ts';
-import { checkTimeout, Opening } from './opening.ts';
+import { checkTimeouts, Opening } from './opening.ts';
 import { PendingSocket } from './pending-socket.ts';
 
 /** Options of Node's `https.Agent`, and those of a tunnel with the deadline named `connectTimeout`. */
@@ -129,10 +130,9 @@ export class SocksAgent extends Agent {
     if (typeof options !== 'object' || options === null) {
       throw Object.assign(new TypeError('options must be an object'), { code: 'ERR_INVALID_ARG_VALUE' });
     }
-    const given = withoutUndefined(options);
-    const { connectTimeout, lookup, tcp, auth, pipeline, standby, ...agentOptions } = given;
+    const given: SocksAgentOptions & { proxyEnv?: unknown } = withoutUndefined(options);
     // With `proxyEnv`, Node would write request heads for an HTTP proxy, with the credentials of that proxy.
-    delete (agentOptions as { proxyEnv?: unknown }).proxyEnv;
+    const { connectTimeout, lookup, tcp, auth, pipeline, standby, proxyEnv: _, ...agentOptions } = given;
     super(agentOptions);
     const { protocol, defaultPort, maxCachedSessions, keepAlive, keepAliveMsecs = 1000 } = given;
     const clientOptions: ClientOptions = {
@@ -174,8 +174,8 @@ export class SocksAgent extends Agent {
   override get defaultPort(): number {
     const unset = this.#constructing ? PORT_UNSET : 0;
     this.#constructing = false;
-    if (this.#protocol === undefined) return this.#defaultPort ?? unset;
-    return this.#defaultPort ?? STANDARD_PORT[this.#protocol === 'https:' ? 'https:' : 'http:'];
+    if (this.#defaultPort !== undefined) return this.#defaultPort;
+    return this.#protocol === undefined ? unset : standardPort(this.#protocol === 'https:');
   }
 
   override set defaultPort(port: number) {
@@ -199,7 +199,8 @@ export class SocksAgent extends Agent {
     return selected ? `${name}:${chainKey(selected.chain)}` : name;
   }
 
-  addRequest(req: NodeRequest, given: RequestOptions | string, port?: number, localAddress?: string): void {
+  addRequest(request: ClientRequest, given: object | string, port?: number, localAddress?: string): void {
+    const req: NodeRequest = request;
     // Old programs call addRequest(req, host, port, localAddress).
     const options: RequestOptions =
       typeof given === 'string'
@@ -268,7 +269,11 @@ export class SocksAgent extends Agent {
     }
   }
 
-  override createSocket(req: NodeRequest, options: RequestOptions, created: Created): void {
+  override createSocket(
+    req: ClientRequest,
+    options: object,
+    created: (error: Error | null, socket?: Duplex) => void,
+  ): void {
     if (this.#adding === req) this.#adding = undefined;
     const queued = this.#queued.get(req);
     if (queued === undefined) {
@@ -331,11 +336,8 @@ export class SocksAgent extends Agent {
     }
   }
 
-  /**
-   * Opens a tunnel for these options, which are those of a request. Node itself gets the socket by the callback. Any
-   * other caller gets a stream at once, for https a `TLSSocket`; the callback gets the same stream when it is
-   * connected.
-   */
+  // Opens a tunnel for these options, which are those of a request. Node itself gets the socket by the callback. Any other
+  // caller gets a stream at once, for https a `TLSSocket`; the callback gets the same stream when it is connected.
   override createConnection(
     given: object = {},
     created?: (error: Error | null, stream: Duplex) => void,
@@ -364,8 +366,10 @@ export class SocksAgent extends Agent {
     return socket;
   }
 
-  /** Opens the tunnel, and TLS in it for https. */
-  override async connect(req: NodeRequest | undefined, options: RequestOptions): Promise<Socket> {
+  // Opens the tunnel, and TLS in it for https.
+  override async connect(request: ClientRequest | undefined, given: object): Promise<Socket> {
+    const req: NodeRequest | undefined = request;
+    const options: RequestOptions = given;
     const { [OPENING]: opening, [SELECTED]: selected } = options;
     const secure = this.isSecureEndpoint(options);
     const destination = toDestination(options, secure);
@@ -412,11 +416,7 @@ export class SocksAgent extends Agent {
   }
 
   static {
-    Object.defineProperty(this.prototype, 'keepSocketAlive', {
-      value: nodeHttpsAgent.keepSocketAlive,
-      writable: true,
-      configurable: true,
-    });
+    Object.assign(this.prototype, { keepSocketAlive: nodeHttpsAgent.keepSocketAlive });
   }
 }
 
@@ -433,12 +433,11 @@ function newClient(proxy: ProxyRoute, options: ClientOptions): SocksClient {
 
 function toDestination({ host, port }: RequestOptions, secure: boolean): Destination {
   const protocol = secure ? 'https:' : 'http:';
-  const isGiven = Boolean(port) || port === 0;
-  return { host: host || 'localhost', port: isGiven ? Number(port) : STANDARD_PORT[protocol], protocol };
-}
-
-function checkTimeouts(...timeouts: (number | undefined)[]): void {
-  for (const milliseconds of timeouts) if (milliseconds) checkTimeout(milliseconds);
+  return {
+    host: host || 'localhost',
+    port: Number(port || port === 0 ? port : standardPort(secure)),
+    protocol,
+  };
 }
 
 function secureStream(

@@ -10,7 +10,9 @@ import type { ModuleOptions, NodeRequest } from './node-http.ts';
  */
 export const PORT_UNSET: number = Number.POSITIVE_INFINITY;
 
-export const STANDARD_PORT = { 'http:': 80, 'https:': 443 } as const;
+export function standardPort(secure: boolean): number {
+  return secure ? 443 : 80;
+}
 
 /** The options that say which protocol and which port a request means. */
 export interface PortOptions extends ModuleOptions {
@@ -24,7 +26,7 @@ export interface PortOptions extends ModuleOptions {
 
 /** Puts in the default port, and takes it out of a Host header that Node wrote, as Node does for its own agents. */
 export function fixPort(req: NodeRequest, options: PortOptions, secure: boolean): void {
-  const standard = STANDARD_PORT[secure ? 'https:' : 'http:'];
+  const standard = standardPort(secure);
   if (options.port === PORT_UNSET) {
     options.port = standard;
     return;

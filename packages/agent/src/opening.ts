@@ -105,9 +105,12 @@ export class Opening extends EventEmitter {
   }
 }
 
-/** Throws what Node throws when it gives a socket this timeout. */
-export function checkTimeout(milliseconds: number): void {
-  if (!Number.isFinite(milliseconds) || milliseconds < 0) new Socket().setTimeout(milliseconds);
+/** Throws what Node throws when it gives a socket one of these timeouts. */
+export function checkTimeouts(...timeouts: (number | undefined)[]): void {
+  for (const milliseconds of timeouts) {
+    if (milliseconds && !(Number.isFinite(milliseconds) && milliseconds > 0))
+      new Socket().setTimeout(milliseconds);
+  }
 }
 
 /** @param original its methods are looked up at each call, because other code may replace them later */
