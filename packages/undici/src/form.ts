@@ -2,8 +2,6 @@
 // and 8 accept the FormData class of their own copy alone: they would send a form of another copy as the text "[object
 // FormData]".
 
-import { randomUUID } from 'node:crypto';
-
 interface Blobby {
   readonly size: number;
   readonly type: string;
@@ -28,6 +26,8 @@ export function writeForm(
   form: Form,
   given: unknown,
 ): { readonly headers: unknown[]; readonly body: AsyncIterable<Uint8Array> } {
+  // Loaded here, because the module is slow to load and most programs send no form.
+  const { randomUUID } = process.getBuiltinModule('node:crypto');
   const boundary = `----formdata-${randomUUID()}`;
   const parts = partsOf(form, boundary);
   const length = parts.reduce((sum, part) => sum + (part instanceof Uint8Array ? part.length : part.size), 0);
