@@ -3,11 +3,11 @@
 import { createServer } from 'node:http';
 import { checkProxy } from 'socksify';
 import type { CheckReport } from 'socksify';
-import { freePort, listen, startEcho, startSite } from '@socksify/support';
+import { listen, startEcho, startSite } from '@socksify/support';
 import type { Site, TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mustSkip, SERVERS } from '../../../test/e2e/interop/servers.ts';
-import type { RunningServer } from '../../../test/e2e/interop/servers.ts';
+import type { InteropServer, RunningServer } from '../../../test/e2e/interop/servers.ts';
 import { openssh } from '../../../test/e2e/interop/servers/openssh.ts';
 import { shadowsocks } from '../../../test/e2e/interop/servers/shadowsocks.ts';
 
@@ -104,12 +104,20 @@ const FACTS: Readonly<Record<string, Facts>> = {
 };
 
 let echo: TcpDestination;
-let closedPort: number;
+// Below all ports that freePort() gives to the servers.
+const CLOSED = 9;
 beforeAll(async () => {
   echo = await startEcho();
-  closedPort = await freePort();
 });
 afterAll(() => echo.close());
+
+let started: Promise<unknown> = Promise.resolve();
+/** One server after the other: a port that is free for one must not be given to another before it listens. */
+function inTurn({ start }: InteropServer): Promise<RunningServer> {
+  const server = started.then(start, start);
+  started = server;
+  return server;
+}
 
 type Given = Parameters<typeof checkProxy>[0];
 
@@ -131,11 +139,12 @@ describe('check of a real server', () => {
 
   it.concurrent.each(SERVERS.filter((server) => !mustSkip(server)))(
     'tells the truth about $name',
-    async ({ name, start }) => {
+    async (interop) => {
+      const { name } = interop;
       const facts = FACTS[name];
       if (facts === undefined) throw new Error('no facts');
       const { versions, methods, pipelining, early, looksLike, names } = facts;
-      const server = await start();
+      const server = await inTurn(interop);
       try {
         const proxy = toProxy(server, server.credentials);
         const authentication = server.credentials ? true : null;
@@ -166,7 +175,7 @@ describe('check of a real server', () => {
           expect(report).toMatchObject({ ...common, ...result, ipv6: reaches ? true : null });
         };
         const closed = async (): Promise<void> => {
-          const report = await checkProxy(proxy, { target: { host: '127.0.0.1', port: closedPort } });
+          const report = await checkProxy(proxy, { target: { host: '127.0.0.1', port: CLOSED } });
           expect(report).toMatchObject({ ...common, usable: facts.blames, target: false });
           expect(report.errors.find(({ probe }) => probe === 'target')).toMatchObject({
             hint: expect.stringMatching(/./) as string,
@@ -241,7 +250,7 @@ describe('check of a port that is no SOCKS proxy', () => {
   it.skipIf(mustSkip(shadowsocks)).concurrent(
     'names the server of shadowsocks, which never answers',
     async () => {
-      const server = await shadowsocks.start();
+      const server = await inTurn(shadowsocks);
       try {
         const port = Number(/listening at 127\.0\.0\.1:(\d+)/.exec(server.log())?.[1]);
         const report = await checkProxy(`socks5://127.0.0.1:${port}`, options);
@@ -253,7 +262,7 @@ describe('check of a port that is no SOCKS proxy', () => {
   );
 
   it.skipIf(mustSkip(openssh)).concurrent('names an SSH server', async () => {
-    const server = await openssh.start();
+    const server = await inTurn(openssh);
     try {
       const port = Number(/Server listening on 127\.0\.0\.1 port (\d+)/.exec(server.log())?.[1]);
       const report = await checkProxy(`socks5://127.0.0.1:${port}`, options);
@@ -265,7 +274,7 @@ describe('check of a port that is no SOCKS proxy', () => {
   });
 
   it.concurrent('says that nothing listens on a closed port', async () => {
-    const report = await checkProxy(`socks5://127.0.0.1:${closedPort}`, options);
+    const report = await checkProxy(`socks5://127.0.0.1:${CLOSED}`, options);
     expect(report).toMatchObject({ usable: false, reachable: false, looksLike: null });
     expect(report.errors).toEqual([
       {
