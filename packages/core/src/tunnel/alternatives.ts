@@ -34,7 +34,7 @@ export interface Trial {
   /** Set when it is over. */
   durations?: Progress['durations'];
   negotiated?: Negotiated;
-  /** The negotiated connection waits, because a request is under way on another one. */
+  /** The negotiated connection waits, because a request is in progress on another one. */
   waits?: boolean;
 }
 
