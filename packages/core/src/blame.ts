@@ -2,6 +2,7 @@
 // proxy may succeed.
 
 import type { SocksErrorCode, SocksPhase } from './errors.ts';
+import { isObject } from './given.ts';
 
 /**
  * - `proxy`: another proxy may succeed.
@@ -61,7 +62,8 @@ export function blameFor(code: SocksErrorCode, phase: SocksPhase, cause: unknown
 
 /** An AggregateError is the error of a dial to several addresses. */
 function isLocal(cause: unknown): boolean {
-  const { code, errors } = (cause ?? {}) as { code?: unknown; errors?: unknown };
+  if (!isObject(cause)) return false;
+  const { code, errors } = cause;
   return LOCAL.has(code) || (Array.isArray(errors) && errors.some(isLocal));
 }
 

@@ -1,6 +1,7 @@
 // A chain of proxies, first hop first.
 
 import { check } from './errors.ts';
+import { isList } from './given.ts';
 import { toProxy } from './proxy.ts';
 import type { ProxyLike, SocksProxy } from './proxy.ts';
 
@@ -10,8 +11,7 @@ export type Chain = readonly SocksProxy[] | 'direct';
 /** @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS` */
 export function toChain(value: ProxyLike | readonly ProxyLike[]): readonly SocksProxy[] {
   // Array.from() also visits the holes of a sparse array.
-  const proxies = Array.isArray(value) ? Array.from(value as readonly ProxyLike[]) : [value as ProxyLike];
-  const chain = proxies.map(toProxy);
+  const chain = isList(value) ? Array.from(value, toProxy) : [toProxy(value)];
   check(chain.length > 0, 'PROXY', 'a chain has at least one proxy');
   const later = chain.slice(1);
   const isTcp = later.every(({ path }) => path === undefined);

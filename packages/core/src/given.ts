@@ -19,6 +19,18 @@ export function isFunction(value: unknown): value is (...values: never[]) => unk
   return typeof value === 'function';
 }
 
+/** `Array.isArray` for arrays that may not be changed. */
+export function isList<T>(value: T | readonly T[]): value is readonly T[] {
+  return Array.isArray(value);
+}
+
+/** The element at this index, which the caller knows to exist. A negative index counts from the end. */
+export function at<T>(list: readonly T[], index: number): T {
+  const element = list.at(index);
+  if (element === undefined) throw new RangeError(`there is no element ${index}`);
+  return element;
+}
+
 /** The code of a system error, such as `ECONNRESET`. */
 export function codeOf(error: unknown): string | undefined {
   const code = isObject(error) ? error['code'] : undefined;

@@ -3,6 +3,7 @@
 import { toChain } from '../chain.ts';
 import type { Destination } from '../destination.ts';
 import { check, invalid, invalidOption } from '../errors.ts';
+import { at } from '../given.ts';
 import { printProxy } from '../proxy.ts';
 import type { ProxyLike, SocksProxy } from '../proxy.ts';
 import { Member } from './member.ts';
@@ -77,8 +78,7 @@ export interface AlternativesContent {
 
 /** The chain that is tried first when all members are ready. */
 export function firstChain(alternatives: Alternatives): readonly SocksProxy[] {
-  const [first] = Alternatives.contentOf(alternatives).members;
-  return (first as Member).chain;
+  return at(Alternatives.contentOf(alternatives).members, 0).chain;
 }
 
 const MAX_MILLISECONDS = 2 ** 31 - 1;
@@ -128,7 +128,7 @@ export function proxyGroup(
   };
 
   const select = (key?: string): Alternatives => {
-    if (key === undefined) return turns[order === 'rotate' ? nextTurn() : 0] as Alternatives;
+    if (key === undefined) return at(turns, order === 'rotate' ? nextTurn() : 0);
     if (typeof key !== 'string') throw invalidOption('a key is a string, such as the name of an account');
     const known = keyed.get(key) ?? new Alternatives({ members: byKey(members, key), key, stagger });
     keyed.delete(key);

@@ -6,6 +6,7 @@
 // connections.
 
 import type { Blame } from '../blame.ts';
+import { at } from '../given.ts';
 
 /** How many members can have a connection at a time. */
 export const AT_ONCE = 8;
@@ -99,7 +100,7 @@ export class Race {
 
   /** Members that began a stagger before this one, and have not negotiated. */
   overtakenBy(member: number): number[] {
-    const { began } = this.#runners[member] as Runner;
+    const { began } = at(this.#runners, member);
     return this.running.filter((other) => other < member && this.isLate(other, began));
   }
 

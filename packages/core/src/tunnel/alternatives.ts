@@ -5,6 +5,7 @@ import { clearTimeout, setImmediate, setTimeout } from 'node:timers';
 import { blameOf } from '../blame.ts';
 import type { Destination } from '../destination.ts';
 import { invalidOption, SocksError } from '../errors.ts';
+import { at } from '../given.ts';
 import { Alternatives } from '../group/group.ts';
 import { inOrder } from '../group/member.ts';
 import type { Member } from '../group/member.ts';
@@ -183,14 +184,15 @@ class Opening {
         this.#reject(withErrors(this.#last, [...this.#errors.slice(0, -1), this.#last]));
         return;
       }
-      const trial = this.#trials[action.member] as Trial;
+      // The trial is made by #negotiate().
       if (action.type === 'begin') void this.#negotiate(action.member);
-      else if (action.type === 'request') void this.#request(action.member, trial);
-      else this.#end(trial, timeoutOf(trial, 'its share of the deadline'));
+      const trial = at(this.#trials, action.member);
+      if (action.type === 'request') void this.#request(action.member, trial);
+      if (action.type === 'give up') this.#end(trial, timeoutOf(trial, 'its share of the deadline'));
     }
     // The error of the deadline names the oldest attempt.
     const [oldest] = this.#race.running;
-    if (oldest !== undefined) this.#attempt.progress = (this.#trials[oldest] as Trial).attempt.progress;
+    if (oldest !== undefined) this.#attempt.progress = at(this.#trials, oldest).attempt.progress;
     this.#setTimer();
   }
 
@@ -204,7 +206,7 @@ class Opening {
   }
 
   async #negotiate(index: number): Promise<void> {
-    const member = this.#order[index] as Member;
+    const member = at(this.#order, index);
     const attempt = this.#attempt.part(new Progress(this.#destination), this.#options);
     const trial: Trial = { member, attempt, began: member.now(), outcome: 'unused' };
     this.#trials.push(trial);
@@ -235,7 +237,7 @@ class Opening {
       if (this.#over) return;
       this.#over = true;
       for (const slow of this.#race.overtakenBy(index)) {
-        const { member: overtaken, began } = this.#trials[slow] as Trial;
+        const { member: overtaken, began } = at(this.#trials, slow);
         overtaken.failed(began);
       }
       this.#race.granted();
@@ -279,7 +281,7 @@ class Opening {
     if (error.code === 'ERR_SOCKS_TIMEOUT') {
       const now = performance.now();
       for (const [i, index] of this.#race.running.entries()) {
-        const trial = this.#trials[index] as Trial;
+        const trial = at(this.#trials, index);
         // The error of the deadline is that of the oldest attempt already.
         const late = i === 0 ? error : timeoutOf(trial, error.detail);
         trial.error = late;

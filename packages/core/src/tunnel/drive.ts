@@ -18,6 +18,7 @@ export async function drive<Result>(
   connection: Connection,
   attempt?: Attempt,
 ): Promise<Result> {
+  const generator: Steps<unknown> = steps;
   try {
     let step = steps.next(NOTHING);
     while (!step.done) {
@@ -53,7 +54,7 @@ export async function drive<Result>(
   } finally {
     try {
       // A generator that was left in the middle runs its `finally` blocks. One that has ended does nothing.
-      (steps as Steps<unknown>).return(undefined);
+      generator.return(undefined);
     } catch {
       // The attempt ends with its first error; this later one is dropped.
     }

@@ -2,6 +2,7 @@
 // the request for the next hop. Only the last request depends on the destination.
 
 import type { Destination } from '../destination.ts';
+import { at } from '../given.ts';
 import { negotiate, request } from '../protocol/handshake.ts';
 import type { Bound, Hop, Steps } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
@@ -20,12 +21,6 @@ export interface Opened {
 /** Each proxy with what is requested of it: the next proxy, or of the last one the destination. */
 export function toHops(chain: readonly SocksProxy[], destination: Destination): readonly Hop[] {
   return chain.map((proxy, i) => ({ proxy, destination: chain[i + 1] ?? destination }));
-}
-
-export function lastOf(hops: readonly Hop[]): Hop {
-  const last = hops.at(-1);
-  if (!last) throw new RangeError('a chain has at least one hop');
-  return last;
 }
 
 /** Connects to the last proxy of the chain, with negotiation done at every hop, or at every hop but the last. */
@@ -54,7 +49,7 @@ export async function requestLast(
   attempt: Attempt,
   toSteps: (hop: Hop) => Steps<Bound> = request,
 ): Promise<Opened> {
-  const hop = lastOf(hops);
+  const hop = at(hops, -1);
   attempt.progress.enter('request', hop);
   return { connection, bound: await drive(toSteps(hop), connection, attempt) };
 }

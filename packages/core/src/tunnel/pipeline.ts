@@ -4,6 +4,7 @@
 
 import { clearTimeout, setTimeout } from 'node:timers';
 import { SocksError } from '../errors.ts';
+import { at } from '../given.ts';
 import type { SocksOptions } from '../options.ts';
 import { canPipeline } from '../protocol/handshake.ts';
 import { pipelined5 } from '../protocol/socks5.ts';
@@ -12,7 +13,7 @@ import { printProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
-import { lastOf, negotiateHops, requestLast } from './hops.ts';
+import { negotiateHops, requestLast } from './hops.ts';
 import type { Opened } from './hops.ts';
 
 /**
@@ -60,7 +61,7 @@ export async function requestPipelined(
   if (attempt.existing) return opening;
 
   // In one segment, one method is offered. Message by message, `auto` may offer a second one.
-  const { proxy } = lastOf(hops);
+  const { proxy } = at(hops, -1);
   const otherMethods = proxy.credentials !== undefined && attempt.options.auth !== 'required';
   const first = outcomeOf(opening, pipelined, otherMethods);
   const early = await within(Math.max(ALONE.least, ALONE.dials * took), first);
