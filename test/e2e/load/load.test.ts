@@ -12,3 +12,11 @@ test('a small load loses, hangs and leaks nothing', { timeout: 120_000 }, async 
   expect(stderr).toBe('');
   expect(stdout.trim().split('\n').at(-1)).toBe('0 lost bytes, 0 hangs, 0 leaked descriptors');
 });
+
+test('a small load on a bridge loses and leaks nothing', { timeout: 120_000 }, async () => {
+  const script = fileURLToPath(new URL('bridge.js', import.meta.url));
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [script]);
+  console.log(stdout.trim());
+  expect(stderr).toBe('');
+  expect(stdout.trim().split('\n').at(-1)).toBe('0 failures');
+});
