@@ -1,47 +1,44 @@
 // Every example, run as its first line says, against the reference server. Names exist for the proxy only.
 
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import { createSecureServer } from 'node:http2';
 import { createServer } from 'node:net';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { bytes, CERTIFICATE_FILE, freePort, listen, runProgram, startSite, TLS } from '@socksify/support';
+import type { Site } from '@socksify/support';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { freePort, startSite, TLS } from '@socksify/support';
-import type { Site } from '@socksify/support';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
-const CA = here('../test/support/certificate/cert.pem');
 
-let web: Site;
+let site: Site;
 let server: SocksServer;
 let proxy: string;
 let http: string;
 let https: string;
 
 beforeEach(async () => {
-  web = await startSite();
+  site = await startSite();
   server = await startServer({ names: { 'origin.test': '127.0.0.1' }, users: 'any', allowAnonymous: true });
   proxy = server.url('socks5');
-  http = `http://origin.test:${web.http}/`;
-  https = `https://origin.test:${web.https}/`;
+  http = `http://origin.test:${site.http}/`;
+  https = `https://origin.test:${site.https}/`;
 });
 afterEach(async () => {
   await server.close();
-  await web.close();
+  await site.close();
 });
 
 async function run(name: string, args: readonly string[], env: Record<string, string> = {}): Promise<string> {
-  const options = { env: { ...process.env, NODE_EXTRA_CA_CERTS: CA, ...env }, timeout: 10_000 };
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, [here(name), ...args], options);
-  expect(stderr).toBe('');
+  const options = { env: { ...process.env, NODE_EXTRA_CA_CERTS: CERTIFICATE_FILE, ...env }, timeout: 10_000 };
+  const { stdout, ...ending } = await runProgram(process.execPath, [here(name), ...args], options);
+  expect(ending).toEqual({ stderr: '', status: 0, signal: null });
   return stdout;
 }
 
@@ -52,7 +49,7 @@ function requested(): string[] {
 
 const NAME = '5 name origin.test';
 
-test('http-agent.js', async () => {
+test('http-agent.js prints what it should', async () => {
   const output = await run('http-agent.js', [proxy, http, https]);
   expect(output).toContain(`${http} 200`);
   expect(output).toContain(`${https} 200`);
@@ -60,21 +57,21 @@ test('http-agent.js', async () => {
 });
 
 test.each(['fetch-dispatcher.js', 'fetch-global.js', 'axios.js', 'got.js', 'node-fetch.js', 'superagent.js'])(
-  '%s',
+  '%s prints what it should',
   async (name) => {
     for (const url of [http, https]) expect(await run(name, [proxy, url])).toBe('200 hello\n');
     expect(requested()).toEqual([NAME, NAME]);
   },
 );
 
-test('environment.js', async () => {
+test('environment.js prints what it should', async () => {
   expect(await run('environment.js', [https], { SOCKS_PROXY: server.url('socks4a') })).toMatch(
     /hello\s*hello/,
   );
   expect(requested()).toEqual(['4a name origin.test', '4a name origin.test']);
 });
 
-test('tor-isolation.js', async () => {
+test('tor-isolation.js prints what it should', async () => {
   expect(await run('tor-isolation.js', [`127.0.0.1:${server.port}`, http])).toBe('200 hello\n200 hello\n');
   const [first, second] = server.log.map(({ user }) => user);
   expect(first).toMatch(/^[0-9a-f-]{36}$/);
@@ -92,7 +89,7 @@ async function startSecond(): Promise<SocksServer & AsyncDisposable> {
   return Object.assign(second, { [Symbol.asyncDispose]: () => second.close() });
 }
 
-test('rotate.js', async () => {
+test('rotate.js prints what it should', async () => {
   await using second = await startSecond();
   const dead = `socks5://127.0.0.1:${await freePort()}`;
   const output = await run('rotate.js', [http, proxy, dead, second.url('socks5')]);
@@ -108,7 +105,7 @@ test('rotate.js', async () => {
   expect(second.log.length).toBeGreaterThan(0);
 });
 
-test('failover.js', async () => {
+test('failover.js prints what it should', async () => {
   const dead = `socks5://127.0.0.1:${await freePort()}`;
   expect(await run('failover.js', [http, dead, proxy])).toBe('hello');
   expect(requested()).toEqual([NAME]);
@@ -117,19 +114,19 @@ test('failover.js', async () => {
   expect(others[1]).toContain('connecting to the proxy failed');
 });
 
-test('sticky-accounts.js', async () => {
+test('sticky-accounts.js prints what it should', async () => {
   await using second = await startSecond();
   const output = await run('sticky-accounts.js', [http, proxy, second.url('socks5')]);
   expect(output).toBe('alice hello\nbob hello\nalice hello\nbob hello\n');
 });
 
-test('tor-per-request.js', async () => {
+test('tor-per-request.js prints what it should', async () => {
   const output = await run('tor-per-request.js', [`127.0.0.1:${server.port}`, http]);
   expect(output).toBe('200 hello\n200 hello\n200 hello\n');
   expect(new Set(server.log.map(({ user }) => user)).size).toBe(3);
 });
 
-test('websocket-ws.js', async () => {
+test('websocket-ws.js prints what it should', async () => {
   const sockets = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   sockets.on('connection', (socket) =>
     socket.on('message', (data: Buffer) => socket.send(`${data.toString()} yourself`)),
@@ -140,37 +137,37 @@ test('websocket-ws.js', async () => {
   sockets.close();
 });
 
-test('raw-tunnel.js', async () => {
-  expect(await run('raw-tunnel.js', [proxy, 'origin.test', String(web.http)])).toContain('hello');
+test('raw-tunnel.js prints what it should', async () => {
+  expect(await run('raw-tunnel.js', [proxy, 'origin.test', String(site.http)])).toContain('hello');
   expect(requested()).toEqual([NAME]);
 });
 
-test('http2.js', async () => {
+test('http2.js prints what it should', async () => {
   const secure = createSecureServer(TLS, (_, response) => response.end('hello'));
-  await using origin = await listen(secure);
-  const url = `https://origin.test:${origin.port}/`;
+  await using destination = await startTcp(secure);
+  const url = `https://origin.test:${destination.port}/`;
   expect(await run('http2.js', [proxy, url])).toBe('h2 200\nhello\n');
   expect(requested()).toEqual([NAME]);
 });
 
-test('own-transport.js', async () => {
+test('own-transport.js prints what it should', async () => {
   expect(await run('own-transport.js', [])).toContain('the proxy is bound to');
 });
 
-test('openai.js', async () => {
+test('openai.js prints what it should', async () => {
   const paths: unknown[] = [];
   const api = createHttpServer((request, response) => {
     paths.push(request.url, request.headers.authorization);
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify({ choices: [{ message: { role: 'assistant', content: 'hello' } }] }));
   });
-  await using origin = await listen(api);
-  expect(await run('openai.js', [proxy, `http://origin.test:${origin.port}/v1`, 'key'])).toBe('hello\n');
+  await using destination = await startTcp(api);
+  expect(await run('openai.js', [proxy, `http://origin.test:${destination.port}/v1`, 'key'])).toBe('hello\n');
   expect(paths).toEqual(['/v1/chat/completions', 'Bearer key']);
   expect(requested()).toEqual([NAME]);
 });
 
-test('aws-s3.js', async () => {
+test('aws-s3.js prints what it should', async () => {
   // The SDK announces the end of its support for older versions of Node.
   const env = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret', NODE_NO_WARNINGS: '1' };
   for (const url of [http, https])
@@ -178,7 +175,7 @@ test('aws-s3.js', async () => {
   expect(requested()).toEqual([NAME, NAME]);
 });
 
-test('nodemailer.js', async () => {
+test('nodemailer.js prints what it should', async () => {
   const said: string[] = [];
   const smtp = createServer((socket) => {
     let inData = false;
@@ -192,14 +189,14 @@ test('nodemailer.js', async () => {
       inData = line === 'DATA';
     });
   });
-  await using origin = await listen(smtp);
-  const args = [proxy, 'origin.test', String(origin.port), 'me@origin.test', 'you@origin.test'];
+  await using destination = await startTcp(smtp);
+  const args = [proxy, 'origin.test', String(destination.port), 'me@origin.test', 'you@origin.test'];
   expect(await run('nodemailer.js', args)).toBe('250 taken\n');
   expect(said.slice(0, 5)).toEqual(['EHLO', 'MAIL', 'RCPT', 'DATA', '.']);
   expect(requested()).toEqual([NAME]);
 });
 
-test('pg.js', async () => {
+test('pg.js prints what it should', async () => {
   const message = (type: string, body: Buffer): Buffer => {
     const head = Buffer.alloc(5);
     head.write(type);
@@ -208,11 +205,8 @@ test('pg.js', async () => {
   };
   const ready = message('Z', Buffer.from('I'));
   // One column, "one", of type int4, as text; one row, "1".
-  const column = Buffer.from(
-    '0001 6f6e6500 00000000 0000 00000017 0004 ffffffff 0000'.replaceAll(' ', ''),
-    'hex',
-  );
-  const row = Buffer.from('0001 00000001 31'.replaceAll(' ', ''), 'hex');
+  const column = bytes('0001 6f6e6500 00000000 0000 00000017 0004 ffffffff 0000');
+  const row = bytes('0001 00000001 31');
   const database = createServer((socket) => {
     socket.once('data', () => {
       socket.write(Buffer.concat([message('R', Buffer.alloc(4)), ready]));
@@ -226,12 +220,12 @@ test('pg.js', async () => {
       });
     });
   });
-  await using origin = await listen(database);
-  expect(await run('pg.js', [proxy, 'origin.test', String(origin.port), 'me'])).toBe('[ { one: 1 } ]\n');
+  await using destination = await startTcp(database);
+  expect(await run('pg.js', [proxy, 'origin.test', String(destination.port), 'me'])).toBe('[ { one: 1 } ]\n');
   expect(requested()).toEqual([NAME]);
 });
 
-test('ioredis.js', async () => {
+test('ioredis.js prints what it should', async () => {
   const redis = createServer((socket) => {
     socket.on('data', (data: Buffer) => {
       for (const [, command = ''] of data.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g)) {
@@ -245,18 +239,17 @@ test('ioredis.js', async () => {
     });
     socket.on('error', () => {});
   });
-  await using origin = await listen(redis);
-  expect(await run('ioredis.js', [proxy, 'origin.test', String(origin.port)])).toBe('PONG\n');
+  await using destination = await startTcp(redis);
+  expect(await run('ioredis.js', [proxy, 'origin.test', String(destination.port)])).toBe('PONG\n');
   expect(requested()).toEqual([NAME]);
 });
 
-async function listen(listener: Server): Promise<AsyncDisposable & { readonly port: number }> {
+/** Lets the server listen until the end of the scope. */
+async function startTcp(listener: Server): Promise<AsyncDisposable & { readonly port: number }> {
   const sockets: Socket[] = [];
   listener.on('connection', (socket: Socket) => sockets.push(socket));
-  listener.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
   return {
-    port: (listener.address() as AddressInfo).port,
+    port: await listen(listener),
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       listener.close();

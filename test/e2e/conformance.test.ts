@@ -10,9 +10,9 @@ import { startServer } from '@socksify/server';
 import type { SocksProxy } from '@socksify/core';
 import { CLIENTS, codeOf } from './clients.ts';
 import type { Client } from './clients.ts';
-import { freePort, mustSkip, SERVERS } from './interop/servers.ts';
+import { mustSkip, SERVERS } from './interop/servers.ts';
 import type { Dialect, InteropServer, Outcomes, RunningServer } from './interop/servers.ts';
-import { startSite } from '@socksify/support';
+import { freePort, startSite } from '@socksify/support';
 import type { Site } from '@socksify/support';
 
 const NAMES = { 'origin.test': '127.0.0.1', 'ip6.test': '::1', 'dual.test': ['::1', '127.0.0.1'] };
@@ -35,7 +35,7 @@ function reference(name: string, users?: Record<string, string>): InteropServer 
     binaries: [],
     supports,
     traits: {
-      reaches: true,
+      connects: true,
       refused,
       unknownName: { '4a': 'ERR_SOCKS_REJECTED', 5: 'ERR_SOCKS_HOST_UNREACHABLE' },
       ...(users && { badPassword: 'ERR_SOCKS_AUTH_FAILED' }),
@@ -64,13 +64,13 @@ const servers = [
   ...SERVERS.filter((server) => !mustSkip(server)),
 ];
 
-let web: Site;
+let site: Site;
 let closedPort: number;
 beforeAll(async () => {
-  web = await startSite();
+  site = await startSite();
   closedPort = await freePort();
 });
-afterAll(() => web.close());
+afterAll(() => site.close());
 
 test('only the servers can resolve the names', async () => {
   await expect(lookup('origin.test')).rejects.toThrow();
@@ -105,11 +105,11 @@ describe.each(servers)('$name', ({ start, supports, traits }) => {
   // Side by side, because tor takes seconds to refuse.
   describe.concurrent.each(CLIENTS)('$name', (client) => {
     const urls = (host: string) =>
-      client.protocols.map((protocol) => `${protocol}://${host}:${web[protocol]}/`);
+      client.protocols.map((protocol) => `${protocol}://${host}:${site[protocol]}/`);
     const name = (dialect: Dialect) => (dialect === 4 ? '127.0.0.1' : 'origin.test');
 
-    if (traits.reaches) {
-      test.each(dialects)('reaches the origin over SOCKS%s', async (dialect) => {
+    if (traits.connects) {
+      test.each(dialects)('gets a page over SOCKS%s', async (dialect) => {
         for (const url of urls(name(dialect))) {
           const reply = await client.request(proxy(dialect), url);
           expect(reply).toMatchObject({ status: 200, host: new URL(url).host });
@@ -117,7 +117,7 @@ describe.each(servers)('$name', ({ start, supports, traits }) => {
         }
       });
 
-      test('carries a body of 300 kB both ways', async () => {
+      test('carries a body of 300 kB in both directions', async () => {
         const body = randomBytes(300_000);
         const dialect = dialects.at(-1) ?? 5;
         for (const url of urls(name(dialect))) {
@@ -126,14 +126,14 @@ describe.each(servers)('$name', ({ start, supports, traits }) => {
         }
       });
 
-      test.each(dialects.filter((dialect) => dialect === 5))('reaches IPv6 over SOCKS%s', async () => {
+      test.each(dialects.filter((dialect) => dialect === 5))('connects to IPv6 over SOCKS%s', async () => {
         const byAddress = urls('[::1]').filter((url) => VERIFIES_IPV6 || !url.startsWith('https:'));
         for (const url of [...urls('ip6.test'), ...byAddress]) {
           expect(await client.request(proxy(5), url)).toMatchObject({ status: 200, host: new URL(url).host });
         }
       });
 
-      test('reaches an IPv4 address', async () => {
+      test('connects to an IPv4 address', async () => {
         const dialect = dialects[0] ?? 5;
         for (const url of urls('127.0.0.1')) {
           expect(await client.request(proxy(dialect), url)).toMatchObject({ status: 200 });
@@ -142,15 +142,15 @@ describe.each(servers)('$name', ({ start, supports, traits }) => {
     }
 
     test.each(dialects.filter((dialect) => traits.refused[dialect]))(
-      'is refused over SOCKS%s',
+      'fails with the code of a refused connection over SOCKS%s',
       async (dialect) => {
-        const url = `${client.protocols[0]}://${dialect === 4 || traits.reaches ? '127.0.0.1' : 'origin.test'}:${closedPort}/`;
+        const url = `${client.protocols[0]}://${dialect === 4 || traits.connects ? '127.0.0.1' : 'origin.test'}:${closedPort}/`;
         await expectOutcome(client, proxy(dialect), url, traits.refused[dialect]);
       },
     );
 
     test.each(dialects.filter((dialect) => dialect !== 4 && traits.unknownName[dialect]))(
-      'asks for a name that nobody knows over SOCKS%s',
+      'fails with the code of an unknown name over SOCKS%s',
       async (dialect) => {
         const url = `${client.protocols[0]}://nowhere.test:${closedPort}/`;
         await expectOutcome(client, proxy(dialect), url, traits.unknownName[dialect as '4a' | 5]);
@@ -158,9 +158,9 @@ describe.each(servers)('$name', ({ start, supports, traits }) => {
     );
 
     test.each(traits.badPassword ? [traits.badPassword] : [])(
-      'has a wrong password: %s',
+      'fails with a wrong password: %s',
       async (expected) => {
-        const url = `${client.protocols[0]}://origin.test:${web.http}/`;
+        const url = `${client.protocols[0]}://origin.test:${site.http}/`;
         await expectOutcome(client, proxy(5, 'wrong'), url, expected);
       },
     );

@@ -30,7 +30,7 @@ import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import { listen } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { InteropServer } from './interop/server.ts';
+import type { InteropServer } from './interop/server-traits.ts';
 import { SERVERS } from './interop/servers.ts';
 import { torNetwork } from './interop/servers/tor-network.ts';
 

@@ -1,19 +1,19 @@
 // What a tunnel costs in round trips, on real servers behind a relay that delays each direction.
 
 import { setTimeout as wait } from 'node:timers/promises';
+import { startEcho } from '@socksify/support';
+import type { TcpDestination } from '@socksify/support';
 import { startRelay, startServer } from '@socksify/server';
 import { SocksClient } from '@socksify/core';
 import type { ClientOptions, Tunnel } from '@socksify/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startEcho } from './interop/origin.ts';
-import type { Origin } from './interop/origin.ts';
 import { mustSkip } from './interop/servers.ts';
 import type { InteropServer } from './interop/servers.ts';
 import { dante, danteUserpass } from './interop/servers/dante.ts';
 import { microsocks, microsocksUserpass } from './interop/servers/microsocks.ts';
 import { openssh } from './interop/servers/openssh.ts';
 
-/** Milliseconds one way. Much more than anything else here takes. */
+/** Milliseconds in each direction: much more than anything else here takes. */
 const DELAY = 75;
 
 interface Proxy {
@@ -44,11 +44,11 @@ const SERVERS: readonly (Pick<InteropServer, 'name'> & { readonly start: () => P
   },
 ];
 
-let origin: Origin;
+let echo: TcpDestination;
 beforeAll(async () => {
-  origin = await startEcho();
+  echo = await startEcho();
 });
-afterAll(() => origin.close());
+afterAll(() => echo.close());
 
 async function roundTrips(open: () => Promise<Tunnel>): Promise<number> {
   const started = performance.now();
@@ -58,7 +58,7 @@ async function roundTrips(open: () => Promise<Tunnel>): Promise<number> {
   return trips;
 }
 
-describe.each(SERVERS)('$name', ({ name, start }) => {
+describe.each(SERVERS)('a tunnel through $name', ({ name, start }) => {
   let server: Proxy;
   let relay: Awaited<ReturnType<typeof startRelay>>;
   beforeAll(async () => {
@@ -83,7 +83,7 @@ describe.each(SERVERS)('$name', ({ name, start }) => {
       ...(credentials && { credentials }),
     } as const;
     const client = new SocksClient(proxy, options);
-    const destination = { host: '127.0.0.1', port: origin.port };
+    const destination = { host: '127.0.0.1', port: echo.port };
     await run(() => roundTrips(() => client.connect(destination)));
     await client.close();
   }
@@ -99,10 +99,10 @@ describe.each(SERVERS)('$name', ({ name, start }) => {
     expect(least).toBeLessThan(trips + 0.8);
   };
 
-  test(`takes ${lockStep} round trips message by message`, () =>
+  test(`takes ${lockStep} round trips in lock-step`, () =>
     measured({}, (trips) => expectTrips(trips, lockStep)));
 
-  test('takes one from standby', () =>
+  test('takes one round trip from standby', () =>
     measured({ standby: 2 }, async (trips) => {
       await trips();
       await expectTrips(async () => {
@@ -114,12 +114,13 @@ describe.each(SERVERS)('$name', ({ name, start }) => {
     }));
 
   if (name.startsWith('microsocks')) {
-    test('does not survive pipelining, works all the same, and is remembered', () =>
+    test('does not answer pipelining, still gives a tunnel, and is remembered', () =>
       measured({ pipeline: true }, async (trips) => {
         expect(await trips()).toBeGreaterThan(lockStep);
         await expectTrips(trips, lockStep);
       }));
   } else {
-    test('takes one when pipelined', () => measured({ pipeline: true }, (trips) => expectTrips(trips, 1)));
+    test('takes one round trip when pipelined', () =>
+      measured({ pipeline: true }, (trips) => expectTrips(trips, 1)));
   }
 });

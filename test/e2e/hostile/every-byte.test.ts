@@ -14,10 +14,10 @@ const PLACES = Object.entries(CONVERSATIONS).flatMap(([name, conversation]) =>
 /** Enough for a slow machine to say all it has to say, before it stalls. */
 const DEADLINE = 600;
 
-let web: Site;
+let site: Site;
 let before: ReturnType<typeof held>;
 beforeAll(async () => {
-  web = await startSite();
+  site = await startSite();
   before = held();
 });
 afterAll(async () => {
@@ -25,22 +25,22 @@ afterAll(async () => {
     `${ONCE.length} clients, ${PLACES.length} places to close, reset or stall, ${faults.injected} faults injected, ` +
       `descriptors ${before.descriptors} before, ${held().descriptors} after`,
   );
-  await web.close();
+  await site.close();
 });
-afterEach(() => expect(web.hits).toEqual([]));
+afterEach(() => expect(site.hits).toEqual([]));
 
 describe.each(ONCE)('$name', (row) => {
   // All that these tests hold is the origin.
   afterEach(() => expect.poll(held, { interval: 5 }).toEqual(before));
 
   test.each(Object.entries(STOPS))(
-    'a proxy that %s after any byte',
+    'fails without a hang before a proxy that %s after any byte',
     { timeout: 60_000 },
     async (how, last) => {
       const timeout = how === 'stalls' ? DEADLINE : 15_000;
       const all = how === 'stalls' ? PLACES.length : undefined;
       const inject1 = async ({ name, conversation, n }: (typeof PLACES)[number]) => {
-        const { code, attempts } = await inject(row, stopping(conversation, n, last), web, { timeout });
+        const { code, attempts } = await inject(row, stopping(conversation, n, last), site, { timeout });
         return { name, n, code, attempts };
       };
       expect(await together(PLACES, inject1, all)).toEqual(
@@ -49,10 +49,10 @@ describe.each(ONCE)('$name', (row) => {
     },
   );
 
-  test.each(Object.entries(CONVERSATIONS))('one byte at a time, over %s', async (_, conversation) => {
+  test.each(Object.entries(CONVERSATIONS))('reads one byte at a time over %s', async (_, conversation) => {
     const { client, script } = slowly(conversation);
     // The tunnel is there: its end is no fault of the handshake.
-    const { code, attempts } = await inject(row, { client, script: [...script, { close: true }] }, web);
+    const { code, attempts } = await inject(row, { client, script: [...script, { close: true }] }, site);
     expect(code).not.toMatch(/^ERR_SOCKS_|^an answer$/);
     expect(attempts).toBe(1);
   });

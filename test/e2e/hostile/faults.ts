@@ -1,10 +1,9 @@
-// One fault before one client, and all that came of it: what the client said, in how many attempts, and whether the
-// proxy's socket was closed. Counts faults and descriptors. Knows no misbehaviour by name.
+// Puts one fault before one client, and reports the outcome, the number of attempts, and whether the proxy's socket was
+// closed. Counts faults and descriptors.
 
-import { existsSync, readdirSync } from 'node:fs';
-import { setTimeout as wait } from 'node:timers/promises';
 import { startScript } from '@socksify/server';
 import type { Misbehaviour } from '@socksify/server';
+import { countDescriptors, countSockets, within as withinTime } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { CLIENTS, codeOf } from '../clients.ts';
 import type { Client, Reply, RequestOptions } from '../clients.ts';
@@ -45,31 +44,22 @@ export interface Ending extends Outcome {
   readonly attempts: number;
 }
 
-/** No machine is as slow as this. Shorter than the deadline of a test, so that what hangs is named. */
+/** No machine is as slow as this. It is shorter than the time limit of a test, so that the error names what hangs. */
 const HANG = 10_000;
 
 /** @throws Error that says what hangs */
-export async function within<Value>(promise: Promise<Value>, what: string): Promise<Value> {
-  const alarm = new AbortController();
-  const hang = wait(HANG, undefined, { signal: alarm.signal }).then(() => {
-    throw new Error(`hangs: ${what}`);
-  });
-  try {
-    return await Promise.race([promise, hang]);
-  } finally {
-    alarm.abort();
-    hang.catch(() => {});
-  }
+export function within<Value>(promise: Promise<Value>, what: string): Promise<Value> {
+  return withinTime(promise, what, HANG);
 }
 
-/** Sends one request. The origin is within reach of this process: a client that goes direct gets an answer. */
+/** Sends one request. This process can connect to the site itself, so a client that connects directly gets an answer. */
 export function request(
   { name, client, protocol }: Row,
   proxy: string,
-  web: Site,
+  site: Site,
   options: RequestOptions = {},
 ): Promise<Outcome> {
-  const sent = client.request(proxy, `${protocol}://127.0.0.1:${web[protocol]}/`, options).then(
+  const sent = client.request(proxy, `${protocol}://127.0.0.1:${site[protocol]}/`, options).then(
     (reply): Outcome => ({ reply, code: 'an answer' }),
     (error: Error): Outcome => ({
       error,
@@ -86,13 +76,13 @@ export const faults = { injected: 0 };
 export async function inject(
   row: Row,
   { client, script }: Misbehaviour,
-  web: Site,
+  site: Site,
   options?: RequestOptions,
 ): Promise<Ending> {
   faults.injected++;
   const server = await startScript(script);
   try {
-    const outcome = await request(row, `${client}127.0.0.1:${server.port}`, web, options);
+    const outcome = await request(row, `${client}127.0.0.1:${server.port}`, site, options);
     const connection = await within(server.connection(), 'a connection');
     // Whom the server has reset, it cannot hear any more.
     if (!script.some((step) => 'reset' in step)) {
@@ -124,8 +114,5 @@ export async function together<Task, Result>(
 
 /** What this process holds, the servers in it included. */
 export function held(): { readonly descriptors: number; readonly sockets: number } {
-  return {
-    descriptors: existsSync('/proc/self/fd') ? readdirSync('/proc/self/fd').length : 0,
-    sockets: process.getActiveResourcesInfo().filter((kind) => /^(?:TCP|TLS|Pipe)/.test(kind)).length,
-  };
+  return { descriptors: countDescriptors(), sockets: countSockets() };
 }

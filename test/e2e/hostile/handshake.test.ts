@@ -1,15 +1,14 @@
 // The catalogue of proxies that let no tunnel come about, before every client: the right code, in time, one attempt,
-// the proxy's socket closed, and never a request that goes direct. Rules 6, 7, 18, 20, 23 and 24.
+// the proxy's socket closed, and never a direct request.
 
 import { proxyFromEnv } from '@socksify/env';
 import type { ProxyRoute } from '@socksify/core';
-import { startSite } from '@socksify/support';
+import { freePort, startSite } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { MISBEHAVIOURS, refusal, startScript } from '@socksify/server';
 import type { Misbehaviour } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { codeOf } from '../clients.ts';
-import { freePort } from '../interop/servers.ts';
 import { ALL, faults, held, inject, request, together, within } from './faults.ts';
 import type { Row } from './faults.ts';
 
@@ -53,8 +52,8 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'refuses the credentials with 05': 'AUTH_FAILED',
   'answers the credentials with VER 02': 'PROTOCOL',
   'rejects over SOCKS4': 'REJECTED',
-  'reaches no identd': 'IDENTD_UNREACHABLE',
-  'hears another name from identd': 'IDENTD_MISMATCH',
+  'cannot connect to identd': 'IDENTD_UNREACHABLE',
+  'gets another name from identd': 'IDENTD_MISMATCH',
   'grants SOCKS4 with an unknown CD': 'UNASSIGNED_REPLY',
   'dante, unknown name': 'HOST_UNREACHABLE',
   'dante, bad password': 'AUTH_FAILED',
@@ -95,10 +94,10 @@ const SILENT_IN_THE_REPLY: Misbehaviour['script'] = [
   { stall: true },
 ];
 
-let web: Site;
+let site: Site;
 let before: ReturnType<typeof held>;
 beforeAll(async () => {
-  web = await startSite();
+  site = await startSite();
   before = held();
 });
 afterAll(async () => {
@@ -107,9 +106,9 @@ afterAll(async () => {
     `${clients} clients, ${Object.keys(MISBEHAVIOURS).length} misbehaviours and 255 refusals, ` +
       `${faults.injected} faults injected, descriptors ${before.descriptors} before, ${held().descriptors} after`,
   );
-  await web.close();
+  await site.close();
 });
-afterEach(() => expect(web.hits).toEqual([]));
+afterEach(() => expect(site.hits).toEqual([]));
 
 test('every misbehaviour of the catalogue has its code here', () => {
   expect(Object.keys(EXPECTED)).toEqual(Object.keys(MISBEHAVIOURS));
@@ -122,10 +121,10 @@ describe.each(ALL)('$name', (row) => {
   });
   afterEach(() => expect.poll(held, { interval: 5 }).toEqual(held0));
 
-  test('the catalogue', async () => {
+  test('fails with the right code before each proxy of the catalogue', async () => {
     const endings = await together(Object.entries(MISBEHAVIOURS), async ([name, misbehaviour]) => {
       const timeout = EXPECTED[name] === 'TIMEOUT' ? 200 : 15_000;
-      const { code, attempts } = await inject(row, misbehaviour, web, { timeout });
+      const { code, attempts } = await inject(row, misbehaviour, site, { timeout });
       return [name, { code, attempts }];
     });
     expect(Object.fromEntries(endings)).toEqual(
@@ -135,10 +134,10 @@ describe.each(ALL)('$name', (row) => {
     );
   });
 
-  test('every REP from 01 to FF', async () => {
+  test('rule 23: has the code of every REP from 01 to FF', async () => {
     const reps = Array.from({ length: 0xff }, (_, i) => i + 1);
     const endings = await together(reps, async (rep) => {
-      const { error, code, attempts } = await inject(row, refusal(rep), web);
+      const { error, code, attempts } = await inject(row, refusal(rep), site);
       return { rep, code, reply: replyOf(error), attempts };
     });
     expect(endings).toEqual(
@@ -154,11 +153,11 @@ describe.each(ALL)('$name', (row) => {
   test.each([
     ['before the METHOD reply', SILENT],
     ['inside the reply', SILENT_IN_THE_REPLY],
-  ])('an abort reaches a proxy that hangs %s', async (_, script) => {
+  ])('closes its connection to a proxy that hangs %s when it is aborted', async (_, script) => {
     const server = await startScript(script);
     try {
       const abort = new AbortController();
-      const ended = request(row, server.url('socks5'), web, { signal: abort.signal });
+      const ended = request(row, server.url('socks5'), site, { signal: abort.signal });
       const connection = await server.connection();
       await connection.ran;
       abort.abort();
@@ -170,17 +169,17 @@ describe.each(ALL)('$name', (row) => {
     }
   });
 
-  test('a proxy that is not there', async () => {
-    const { code } = await request(row, `socks5://127.0.0.1:${await freePort()}`, web);
+  test('fails when nothing listens on the port of the proxy', async () => {
+    const { code } = await request(row, `socks5://127.0.0.1:${await freePort()}`, site);
     expect(code).toBe('ERR_SOCKS_PROXY_UNREACHABLE');
   });
 
-  test('a deadline that passes before anything was answered', async () => {
+  test('fails at a deadline that passes before the proxy has answered', async () => {
     const delayed: Misbehaviour = {
       client: 'socks5://',
       script: [{ read: 3 }, { delay: 600 }, { send: '05 00' }],
     };
-    expect(await inject(row, delayed, web, { timeout: 200 })).toMatchObject({
+    expect(await inject(row, delayed, site, { timeout: 200 })).toMatchObject({
       code: 'ERR_SOCKS_TIMEOUT',
       attempts: 1,
     });
@@ -196,12 +195,12 @@ describe.each(ALL)('$name', (row) => {
     ['a selector without an answer', () => null as unknown as undefined],
     ['an environment with an HTTP proxy', proxyFromEnv({ ALL_PROXY: 'http://127.0.0.1:3128' })],
     ['an environment with nonsense', proxyFromEnv({ SOCKS_PROXY: 'nonsense' })],
-  ])('%s fails', async (_, route) => {
+  ])('fails with %s', async (_, route) => {
     expect(await rejected(row, route)).toBeInstanceOf(Error);
   });
 
   test.each(['', 'http://127.0.0.1', '127.0.0.1:1080', 'socks6://h'])(
-    'the proxy %j throws before any IO',
+    'throws for the proxy %j before any IO',
     async (url) => {
       expect(codeOf(await rejected(row, url))).toBe('ERR_SOCKS_INVALID_PROXY');
     },
@@ -209,7 +208,7 @@ describe.each(ALL)('$name', (row) => {
 });
 
 async function rejected({ client, protocol }: Row, route: ProxyRoute): Promise<unknown> {
-  const url = `${protocol}://127.0.0.1:${web[protocol]}/`;
+  const url = `${protocol}://127.0.0.1:${site[protocol]}/`;
   return within(
     client.request(route, url).then(
       () => 'an answer',

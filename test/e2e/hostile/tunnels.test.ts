@@ -11,11 +11,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ALL, faults, held, inject, request, together, within } from './faults.ts';
 import type { Row } from './faults.ts';
 
-let web: Site;
+let site: Site;
 let server: SocksServer;
 let before: ReturnType<typeof held>;
 beforeAll(async () => {
-  web = await startSite();
+  site = await startSite();
   server = await startServer();
   before = held();
 });
@@ -27,7 +27,7 @@ afterAll(async () => {
       `descriptors ${before.descriptors} before, ${held().descriptors} after`,
   );
   await server.close();
-  await web.close();
+  await site.close();
 });
 
 /** What an API says of a connection that ended too early; `ended` is how the tests' own reader of sockets says it. */
@@ -60,11 +60,11 @@ describe.each(ALL)('$name', (row) => {
   // The origin keeps no connection either.
   afterEach(() => expect.poll(held, { interval: 5 }).toEqual(before));
 
-  test('a proxy that grants and then does not', async () => {
-    const hits = web.hits.length;
+  test('fails with the right error when the proxy breaks a tunnel that it granted', async () => {
+    const hits = site.hits.length;
     const cases = Object.entries(BROKEN_TUNNELS);
     const endings = await together(cases, async ([name, misbehaviour]) => {
-      const { code, attempts } = await inject(row, misbehaviour, web);
+      const { code, attempts } = await inject(row, misbehaviour, site);
       return [name, { code, attempts }];
     });
     expect(Object.fromEntries(endings)).toEqual(
@@ -75,21 +75,21 @@ describe.each(ALL)('$name', (row) => {
         }),
       ),
     );
-    expect(web.hits.length).toBe(hits);
+    expect(site.hits.length).toBe(hits);
   });
 
-  test('an answer in the segment of the reply', async () => {
+  test('reads an answer in the segment of the reply', async () => {
     const early = 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nearly';
     const { reply, code } = await inject(
       row,
       granting(Buffer.from(early).toString('hex'), { close: true }),
-      web,
+      site,
     );
     if (row.protocol === 'http') expect(reply?.body.toString()).toBe('early');
     else expect(code).toMatch(JUNK);
   });
 
-  test.each(LOSSES)('%s', async (_, lose) => {
+  test.each(LOSSES)('fails when the link is lost by a %s', async (_, lose) => {
     // A tunnel of the core is a socket, to be watched by whoever has it.
     if (row.client.name === 'core connect' && lose.how === 'silence') {
       await silenceOf(row, lose);
@@ -99,7 +99,7 @@ describe.each(ALL)('$name', (row) => {
       faults.injected++;
       const abort = new AbortController();
       if (lose.how === 'silence') relay.once('lost', () => abort.abort());
-      const { code, reply } = await request(row, `socks5://127.0.0.1:${relay.port}`, web, {
+      const { code, reply } = await request(row, `socks5://127.0.0.1:${relay.port}`, site, {
         body: BODY,
         signal: abort.signal,
       });
@@ -112,36 +112,39 @@ describe.each(ALL)('$name', (row) => {
     });
   });
 
-  test.each(['close', 'reset', 'silence'] as const)('%s of every link, and back again', async (how) => {
-    await over({}, async (relay) => {
-      const proxy = `socks5://127.0.0.1:${relay.port}`;
-      relay.cut(how);
-      faults.injected++;
-      const { code } = await request(row, proxy, web, { timeout: how === 'silence' ? 200 : 15_000 });
-      const gone = /^ERR_SOCKS_PROXY_(?:CLOSED|UNREACHABLE)$/;
-      expect(code).toMatch(how === 'silence' ? /^ERR_SOCKS_TIMEOUT$/ : gone);
-      expect(relay.accepted).toBe(1);
-      relay.restore();
-      expect((await request(row, proxy, web, { body: BODY })).reply?.body.equals(BODY)).toBe(true);
-    });
-  });
+  test.each(['close', 'reset', 'silence'] as const)(
+    'fails during the %s of every link, and works again afterwards',
+    async (how) => {
+      await over({}, async (relay) => {
+        const proxy = `socks5://127.0.0.1:${relay.port}`;
+        relay.cut(how);
+        faults.injected++;
+        const { code } = await request(row, proxy, site, { timeout: how === 'silence' ? 200 : 15_000 });
+        const gone = /^ERR_SOCKS_PROXY_(?:CLOSED|UNREACHABLE)$/;
+        expect(code).toMatch(how === 'silence' ? /^ERR_SOCKS_TIMEOUT$/ : gone);
+        expect(relay.accepted).toBe(1);
+        relay.restore();
+        expect((await request(row, proxy, site, { body: BODY })).reply?.body.equals(BODY)).toBe(true);
+      });
+    },
+  );
 
   test.each([
     { up: 2_000, down: 0 },
     { up: 0, down: 2_000 },
-  ])('a deadline shorter than the way, $up ms up and $down ms down', async (delay) => {
+  ])('fails at a deadline shorter than the delay of $up ms up and $down ms down', async (delay) => {
     await over({ delay }, async (relay) => {
       faults.injected++;
-      const { code } = await request(row, `socks5://127.0.0.1:${relay.port}`, web, { timeout: 200 });
+      const { code } = await request(row, `socks5://127.0.0.1:${relay.port}`, site, { timeout: 200 });
       expect(code).toBe('ERR_SOCKS_TIMEOUT');
       await ended(relay);
     });
   });
 
-  test('a long way, and no hurry', async () => {
+  test('works over a slow link without a deadline', async () => {
     await over({ delay: { up: 20, down: 5 } }, async (relay) => {
       const started = performance.now();
-      const { reply } = await request(row, `socks5://127.0.0.1:${relay.port}`, web, { body: BODY });
+      const { reply } = await request(row, `socks5://127.0.0.1:${relay.port}`, site, { body: BODY });
       expect(reply?.body.equals(BODY)).toBe(true);
       // Greeting, request, HTTP.
       expect(performance.now() - started).toBeGreaterThan(3 * 25 - 5);
@@ -149,12 +152,12 @@ describe.each(ALL)('$name', (row) => {
   });
 });
 
-test('no client has gone past a proxy', () => {
+test('no client has connected directly', () => {
   const through = new Set(server.log.map(({ outgoingPort }) => outgoingPort));
-  expect(web.hits.filter((port) => !through.has(port))).toEqual([]);
+  expect(site.hits.filter((port) => !through.has(port))).toEqual([]);
 });
 
-describe('in one segment', () => {
+describe('a pipelined request', () => {
   const [microsocks, tor, dante] = [
     'microsocks, pipelined',
     'tor, pipelined',
@@ -178,16 +181,16 @@ describe('in one segment', () => {
   const tunnel = (proxy: string) =>
     new SocksClient(proxy, { pipeline: true }).connect({ host: '127.0.0.1', port: 80 });
 
-  test('a proxy that drops what comes with the greeting is asked again, message by message', async () => {
+  test('is sent again in lock-step when the proxy drops what comes with the greeting', async () => {
     const attempts = await pipelined(microsocks, async (proxy) => (await tunnel(proxy)).socket.destroy());
     expect(attempts).toBe(2);
   });
 
-  test('a proxy that leaves out 05 02 grants', async () => {
+  test('is granted by a proxy that leaves out 05 02', async () => {
     expect(await pipelined(tor, async (proxy) => (await tunnel(proxy)).socket.destroy())).toBe(1);
   });
 
-  test('a banner behind the replies is the first that the application reads', async () => {
+  test('leaves a banner behind the replies to the application', async () => {
     const attempts = await pipelined(dante, async (proxy) => {
       const { socket } = await tunnel(proxy);
       const [banner] = (await once(socket, 'data')) as [Buffer];
@@ -219,7 +222,7 @@ async function silenceOf({ protocol }: Row, lose: NonNullable<RelayOptions['lose
     faults.injected++;
     const { socket } = await connect(`socks5://127.0.0.1:${relay.port}`, {
       host: '127.0.0.1',
-      port: web[protocol],
+      port: site[protocol],
     });
     socket.write(`POST / HTTP/1.1\r\nhost: a\r\ncontent-length: ${BODY.length}\r\n\r\n`);
     socket.resume().setTimeout(200).write(BODY);

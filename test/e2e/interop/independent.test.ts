@@ -1,14 +1,13 @@
-// The reference server, asked by clients that others wrote. Each row types what came back and what the server noted,
-// so that it shows who looked the name up: `client.test` is known to the client alone, `proxy.test` to the server.
+// Clients that others wrote, on the reference server. Each row has the result and what the server logged, so that it
+// shows who looked the name up: the client alone knows `client.test`, the server alone knows `proxy.test`.
 
-import { startSite } from '@socksify/support';
+import { freePort, startSite } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { ServerOptions, SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { mustSkipProgram, openDesk, PROGRAMS } from './programs.ts';
-import type { Desk, Outcome, Way } from './programs.ts';
-import { freePort } from './stage.ts';
+import { mustSkipProgram, openProgramFolder, PROGRAMS } from './programs.ts';
+import type { ProgramFolder, Outcome, Scheme } from './programs.ts';
 
 const NAMES = { 'proxy.test': '127.0.0.1', 'proxy.onion': '127.0.0.1' };
 const HOSTS = '127.0.0.1 client.test\n::1 client6.test\n';
@@ -20,12 +19,12 @@ const POLICIES = {
 } as const satisfies Record<string, ServerOptions>;
 
 /**
- * The way of asking; the destination, where `:closed` is a port on which nobody listens; the login; what came back,
- * `ok` or the exit code and what standard error says; what the server noted.
+ * The scheme; the destination, where `:closed` is a port on which nobody listens; the policy of the server; the login;
+ * the result, which is `ok` or the exit code and the text on standard error; and what the server logged.
  */
 type Row = readonly [
-  way: Way,
-  to: string,
+  scheme: Scheme,
+  address: string,
   policy: keyof typeof POLICIES,
   login: string,
   answer: 'ok' | readonly [code: number, stderr: RegExp],
@@ -126,7 +125,7 @@ const NETCAT: readonly Row[] = [
   ['5h', 'proxy.test', 'users', '', [1, /negotiation failed/], 'turned away with 05ff'],
 ];
 
-// Of a name it asks the proxy by tor's own RESOLVE first, unless it ends in .onion. An address goes in letters.
+// torsocks sends RESOLVE for a name first, unless the name ends in .onion. It sends an address as a name.
 const TORSOCKS: readonly Row[] = [
   ['5h', 'proxy.onion', 'open', '', 'ok', '5 name proxy.onion method=0 -> 0'],
   ['5h', 'client.onion', 'open', '', [1, /Host unreachable/], '5 name client.onion method=0 -> 4'],
@@ -153,20 +152,20 @@ const COLUMNS = ['4', '4a', '5', '5h', '5 + password', 'refused port', 'unknown 
 type Column = (typeof COLUMNS)[number];
 
 const cells = new Map<string, Map<Column, string>>();
-let web: Site;
+let site: Site;
 let closed: number;
-let desk: Desk;
+let folder: ProgramFolder;
 let server: SocksServer | undefined;
 
 beforeAll(async () => {
-  web = await startSite();
+  site = await startSite();
   closed = await freePort();
-  desk = openDesk(HOSTS);
+  folder = openProgramFolder(HOSTS);
 });
 afterEach(() => server?.close());
 afterAll(async () => {
-  desk.clear();
-  await web.close();
+  folder.remove();
+  await site.close();
   console.log(printTable());
 });
 
@@ -174,37 +173,40 @@ describe.each(PROGRAMS.filter((program) => !mustSkipProgram(program)))('$name', 
   const rows = ROWS[program.name] ?? [];
   cells.set(program.name, new Map());
 
-  test('is asked in every way that it offers', () => {
-    expect([...new Set(rows.map(([way]) => way))].toSorted()).toEqual(program.ways);
+  test('has rows for every scheme that it supports', () => {
+    expect([...new Set(rows.map(([scheme]) => scheme))].toSorted()).toEqual(program.schemes);
   });
 
-  test.each(rows)('%s to %s, %s, login "%s"', async (way, to, policy, login, answer, noted) => {
-    server = await startServer({ names: NAMES, ...POLICIES[policy] });
-    const host = to.replace(':closed', '');
-    const port = host === to ? web.http : closed;
-    const before = web.hits.length;
-    const outcome = await desk.send(program, {
-      way,
-      proxy: server.port,
-      login: login || undefined,
-      host,
-      port,
-    });
-    expect([noteOf(server, port), outcome.stderr]).toEqual([noted, expect.anything()]);
-    const hits = web.hits.slice(before);
-    if (answer === 'ok') {
-      expect(outcome).toMatchObject({ code: 0, stdout: expect.stringMatching(/hello$/) as string });
-      // The one connection that the origin saw was the server's.
-      expect(hits).toEqual([server.log[0]?.outgoingPort]);
-    } else {
-      const [code, stderr] = answer;
-      expect(outcome).toEqual({ code, stdout: '', stderr: expect.stringMatching(stderr) as string });
-      expect(hits).toEqual([]);
-    }
-    const column = columnOf(way, to, policy, login);
-    const row = cells.get(program.name);
-    if (column && row?.get(column) !== 'ok') row?.set(column, printCell(outcome, program.meaning));
-  });
+  test.each(rows)(
+    'connects or fails as expected with scheme %s to %s, policy %s, login "%s"',
+    async (scheme, address, policy, login, answer, noted) => {
+      server = await startServer({ names: NAMES, ...POLICIES[policy] });
+      const host = address.replace(':closed', '');
+      const port = host === address ? site.http : closed;
+      const before = site.hits.length;
+      const outcome = await folder.send(program, {
+        scheme,
+        proxy: server.port,
+        login: login || undefined,
+        host,
+        port,
+      });
+      expect([noteOf(server, port), outcome.stderr]).toEqual([noted, expect.anything()]);
+      const hits = site.hits.slice(before);
+      if (answer === 'ok') {
+        expect(outcome).toMatchObject({ code: 0, stdout: expect.stringMatching(/hello$/) as string });
+        // The site accepted one connection, from the server.
+        expect(hits).toEqual([server.log[0]?.outgoingPort]);
+      } else {
+        const [code, stderr] = answer;
+        expect(outcome).toEqual({ code, stdout: '', stderr: expect.stringMatching(stderr) as string });
+        expect(hits).toEqual([]);
+      }
+      const column = columnOf(scheme, address, policy, login);
+      const row = cells.get(program.name);
+      if (column && row?.get(column) !== 'ok') row?.set(column, printCell(outcome, program.meaning));
+    },
+  );
 });
 
 /** All that the server has in its books, which is one client or none. The port of a CONNECT is checked here. */
@@ -219,19 +221,19 @@ function noteOf({ log, refusals }: SocksServer, port: number): string {
 }
 
 /** The cell of the table that a row fills, if any. Of several for one cell, the one that went well stays. */
-function columnOf(way: Way, to: string, policy: string, login: string): Column | undefined {
-  const remote = way === '4a' || way === '5h';
+function columnOf(scheme: Scheme, to: string, policy: string, login: string): Column | undefined {
+  const remote = scheme === '4a' || scheme === '5h';
   if (policy === 'users' && login === 'alice:secret') return '5 + password';
   if (policy !== 'open' || login !== '') return undefined;
   if (to.endsWith(':closed')) return 'refused port';
   if (remote && to.startsWith('client.')) return 'unknown name';
-  return to === 'client.test' || /^proxy\.(?:test|onion)$/.test(to) ? firstOk(way, to) : undefined;
+  return to === 'client.test' || /^proxy\.(?:test|onion)$/.test(to) ? firstOk(scheme, to) : undefined;
 }
 
-// Who looks names up itself is asked for the client's name, and the proxy otherwise.
-function firstOk(way: Way, to: string): Column | undefined {
-  const own = way === '4' || way === '5' ? ['client.test'] : ['proxy.test', 'proxy.onion'];
-  return own.includes(to) ? way : undefined;
+// A client that looks names up itself gets the name of the client, any other the name of the proxy.
+function firstOk(scheme: Scheme, to: string): Column | undefined {
+  const own = scheme === '4' || scheme === '5' ? ['client.test'] : ['proxy.test', 'proxy.onion'];
+  return own.includes(to) ? scheme : undefined;
 }
 
 function printCell(outcome: Outcome, meaning: (outcome: Outcome) => string): string {

@@ -1,14 +1,14 @@
-// A name server on the loopback for who asks one instead of the hosts file: it knows the names of names.ts, and
-// notes what it was asked for.
+// A name server on the loopback, for programs that do not read the hosts file. It has the names of machine.ts, and
+// records the queries.
 
 import { createSocket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
-import { HOSTS } from './names.ts';
+import { HOSTS } from './machine.ts';
 
 export interface NameServer {
   readonly port: number;
-  /** Every name asked for, in lower case, in the order of the questions. */
-  readonly asked: readonly string[];
+  /** Every name queried for, in lower case, in the order of the questions. */
+  readonly queried: readonly string[];
   readonly close: () => Promise<void>;
 }
 
@@ -27,18 +27,18 @@ const TTL = 60;
 const ADDRESSES = parseHosts(HOSTS);
 
 export async function startNameServer(): Promise<NameServer> {
-  const asked: string[] = [];
+  const queried: string[] = [];
   const socket = createSocket('udp4');
   socket.on('message', (query, { port, address }) => {
     const { name, type, end } = readQuestion(query);
-    asked.push(name);
+    queried.push(name);
     socket.send(encodeAnswer(query.subarray(0, end), type, ADDRESSES.get(name)), port, address);
   });
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject).bind(0, '127.0.0.1', resolve);
   });
   const { port } = socket.address();
-  return { port, asked, close: () => new Promise((resolve) => socket.close(() => resolve())) };
+  return { port, queried, close: () => new Promise((resolve) => socket.close(() => resolve())) };
 }
 
 function parseHosts(hosts: string): Map<string, string[]> {

@@ -1,17 +1,17 @@
-// SOCKS clients that others wrote: how each is asked for one HTTP request, and what it says when it fails. Knows which
-// of the four ways of asking each offers, and what has to be installed; nothing of the server they talk to.
+// SOCKS clients that others wrote: the command line for one HTTP request, which of the four schemes each supports, what
+// its exit codes mean, and what has to be installed.
 
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isIsolated, locate } from './stage.ts';
+import { isIsolated, locate } from './server-process.ts';
 
 /** `4` and `5` leave the look-up to the client, `4a` and `5h` to the proxy. */
-export type Way = '4' | '4a' | '5' | '5h';
+export type Scheme = '4' | '4a' | '5' | '5h';
 
-export interface Errand {
-  readonly way: Way;
+export interface ProgramRequest {
+  readonly scheme: Scheme;
   /** The proxy's port on 127.0.0.1. */
   readonly proxy: number;
   /** `user` or `user:password`. */
@@ -34,12 +34,12 @@ interface Command {
 
 export interface Program {
   readonly name: string;
-  readonly ways: readonly Way[];
+  readonly schemes: readonly Scheme[];
   /** SOCKS5 with user and password. */
   readonly logsIn: boolean;
   /** What an exit that is not 0 means. */
   readonly meaning: (outcome: Outcome) => string;
-  readonly command: (errand: Errand, folder: string) => Command;
+  readonly command: (request: ProgramRequest, folder: string) => Command;
   /** What is missing here, if anything. */
   readonly lacks: () => string | undefined;
 }
@@ -62,10 +62,10 @@ const CURL_OPTIONS = { 4: '--socks4', '4a': '--socks4a', 5: '--socks5', '5h': '-
 function defineCurl(name: string, login: 'option' | 'basic'): Program {
   return {
     name,
-    ways: login === 'basic' ? ['5', '5h'] : ['4', '4a', '5', '5h'],
+    schemes: login === 'basic' ? ['5', '5h'] : ['4', '4a', '5', '5h'],
     logsIn: true,
     meaning: ({ code }) => CURL_EXITS[code] ?? '?',
-    command: ({ way, proxy, login: given, host, port }) => ({
+    command: ({ scheme, proxy, login: given, host, port }) => ({
       argv: [
         'curl',
         '-q',
@@ -75,7 +75,7 @@ function defineCurl(name: string, login: 'option' | 'basic'): Program {
         '--max-time',
         '8',
         ...(login === 'basic' ? ['--socks5-basic'] : []),
-        CURL_OPTIONS[way],
+        CURL_OPTIONS[scheme],
         `${given === undefined ? '' : `${given}@`}127.0.0.1:${proxy}`,
         `http://${bracketed(host)}:${port}/`,
       ],
@@ -86,10 +86,10 @@ function defineCurl(name: string, login: 'option' | 'basic'): Program {
 
 const PYSOCKS = `
 import socks, sys
-way, proxy, user, password, host, port = sys.argv[1:]
+scheme, proxy, user, password, host, port = sys.argv[1:]
 s = socks.socksocket()
 s.settimeout(8)
-s.set_proxy(socks.SOCKS4 if way[0] == '4' else socks.SOCKS5, '127.0.0.1', int(proxy), way in ('4a', '5h'),
+s.set_proxy(socks.SOCKS4 if scheme[0] == '4' else socks.SOCKS5, '127.0.0.1', int(proxy), scheme in ('4a', '5h'),
             user or None, password or None)
 s.connect((host, int(port)))
 s.sendall(${JSON.stringify(REQUEST)}.encode())
@@ -115,13 +115,13 @@ function lacksPython(module?: string): string | undefined {
 
 const pysocks: Program = {
   name: 'PySocks',
-  ways: ['4', '4a', '5', '5h'],
+  schemes: ['4', '4a', '5', '5h'],
   logsIn: true,
   meaning: ({ stderr }) => /^(?:socks|socket)\.(\w+)/m.exec(stderr)?.[1] ?? '?',
-  command: ({ way, proxy, login = '', host, port }) => {
+  command: ({ scheme, proxy, login = '', host, port }) => {
     const [user = '', password = ''] = login.split(':');
     return {
-      argv: [systemPython('socks') ?? '', '-c', PYSOCKS, way, `${proxy}`, user, password, host, `${port}`],
+      argv: [systemPython('socks') ?? '', '-c', PYSOCKS, scheme, `${proxy}`, user, password, host, `${port}`],
     };
   },
   lacks: () => lacksPython('socks'),
@@ -129,11 +129,11 @@ const pysocks: Program = {
 
 const netcat: Program = {
   name: 'nc (OpenBSD)',
-  ways: ['4', '5h'],
+  schemes: ['4', '5h'],
   logsIn: false,
   meaning: ({ stderr }) => /([^:]+)$/.exec(stderr.trim())?.[1]?.trim() ?? '?',
-  command: ({ way, proxy, host, port }) => ({
-    argv: ['nc', '-w', '8', '-X', way.slice(0, 1), '-x', `127.0.0.1:${proxy}`, host, `${port}`],
+  command: ({ scheme, proxy, host, port }) => ({
+    argv: ['nc', '-w', '8', '-X', scheme.slice(0, 1), '-x', `127.0.0.1:${proxy}`, host, `${port}`],
     stdin: REQUEST,
   }),
   // Other programs of that name have no -X.
@@ -160,7 +160,7 @@ sys.stdout.write(s.makefile().read())
 // Below it runs a program that knows nothing of proxies.
 const torsocks: Program = {
   name: 'torsocks',
-  ways: ['5h'],
+  schemes: ['5h'],
   logsIn: true,
   meaning: ({ stderr }) => /^(?:socket\.)?(\w+(?:Error|error)\b.*)$/m.exec(stderr)?.[1] ?? '?',
   command: ({ proxy, login, host, port }, folder) => {
@@ -209,19 +209,19 @@ export function mustSkipProgram({ name, lacks: problem }: Program): boolean {
 const WITH_NAMES =
   'cd "$0" && mount --bind hosts /etc/hosts && mount --bind nsswitch.conf /etc/nsswitch.conf && exec "$@"';
 
-/** A desk from which programs are sent: on it they know the names of `hosts`, and no others. */
-export interface Desk {
-  readonly send: (program: Program, errand: Errand) => Promise<Outcome>;
-  readonly clear: () => void;
+/** A folder in which programs run. The programs know the names of `hosts`, and no others. */
+export interface ProgramFolder {
+  readonly send: (program: Program, request: ProgramRequest) => Promise<Outcome>;
+  readonly remove: () => void;
 }
 
-export function openDesk(hosts: string): Desk {
+export function openProgramFolder(hosts: string): ProgramFolder {
   const folder = mkdtempSync(join(tmpdir(), 'programs-'));
   writeFileSync(join(folder, 'hosts'), hosts);
   writeFileSync(join(folder, 'nsswitch.conf'), 'hosts: files\n');
-  const send: Desk['send'] = (program, errand) =>
+  const send: ProgramFolder['send'] = (program, request) =>
     new Promise((resolve) => {
-      const { argv, stdin = '', env } = program.command(errand, folder);
+      const { argv, stdin = '', env } = program.command(request, folder);
       const child = execFile(
         'unshare',
         ['--mount', 'sh', '-c', WITH_NAMES, folder, ...argv],
@@ -232,5 +232,5 @@ export function openDesk(hosts: string): Desk {
       );
       child.stdin?.on('error', () => undefined).end(stdin);
     });
-  return { send, clear: () => rmSync(folder, { recursive: true, force: true }) };
+  return { send, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }

@@ -1,14 +1,13 @@
-// Every real server comes up, speaks as its traits say, and is gone after stop(). Bytes typed by hand, no client.
+// Every real server starts, speaks as its traits say, and is gone after stop(). The tests send typed bytes.
 
 import { lookup } from 'node:dns/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startEcho } from './origin.ts';
-import type { Origin } from './origin.ts';
-import { freePort, isIsolated, mustSkip, SERVERS } from './servers.ts';
+import { freePort, portHex, startEcho } from '@socksify/support';
+import type { RawClient, TcpDestination } from '@socksify/support';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { isIsolated, mustSkip, SERVERS } from './servers.ts';
 import type { Dialect, Outcome, Outcomes, RunningServer } from './servers.ts';
-import { signalGroup } from './stage.ts';
-import { dial } from './wire.ts';
-import type { Wire } from './wire.ts';
+import { dialServer } from './server-client.ts';
+import { signalGroup } from './server-process.ts';
 
 type Bytes = { readonly [outcome in Outcome]?: string };
 
@@ -36,28 +35,28 @@ const REPLY = { 4: REPLY4, '4a': REPLY4, 5: REPLY5 } as const;
 const GRANTED = { 4: '005a', '4a': '005a', 5: '0500' } as const;
 
 // SOCKS4 to 127.0.0.1, the others to origin.test.
-const TO_ORIGIN = {
-  4: (port: number) => `04 01 ${hex(port)} 7f000001 00`,
-  '4a': (port: number) => `04 01 ${hex(port)} 00000001 00 6f726967696e2e74657374 00`,
-  5: (port: number) => `05 01 00 03 0b 6f726967696e2e74657374 ${hex(port)}`,
+const TO_ECHO = {
+  4: (port: number) => `04 01 ${portHex(port)} 7f000001 00`,
+  '4a': (port: number) => `04 01 ${portHex(port)} 00000001 00 6f726967696e2e74657374 00`,
+  5: (port: number) => `05 01 00 03 0b 6f726967696e2e74657374 ${portHex(port)}`,
 };
 const TO_NOWHERE = {
-  '4a': (port: number) => `04 01 ${hex(port)} 00000001 00 6e6f77686572652e74657374 00`,
-  5: (port: number) => `05 01 00 03 0c 6e6f77686572652e74657374 ${hex(port)}`,
+  '4a': (port: number) => `04 01 ${portHex(port)} 00000001 00 6e6f77686572652e74657374 00`,
+  5: (port: number) => `05 01 00 03 0c 6e6f77686572652e74657374 ${portHex(port)}`,
 };
-const TO_IP6 = (port: number): string => `05 01 00 03 08 6970362e74657374 ${hex(port)}`;
+const TO_IP6 = (port: number): string => `05 01 00 03 08 6970362e74657374 ${portHex(port)}`;
 const HELLO = '68656c6c6f';
 
-let origin: Origin;
+let echo: TcpDestination;
 let closed: number;
 beforeAll(async () => {
-  origin = await startEcho();
+  echo = await startEcho();
   closed = await freePort();
 });
-afterAll(() => origin.close());
+afterAll(() => echo.close());
 
 describe.skipIf(!isIsolated())('this process', () => {
-  it.each(['origin.test', 'ip6.test', 'dual.test'])('cannot resolve %s', async (name) => {
+  test.each(['origin.test', 'ip6.test', 'dual.test'])('cannot resolve %s', async (name) => {
     await expect(lookup(name)).rejects.toMatchObject({ syscall: 'getaddrinfo' });
   });
 });
@@ -65,8 +64,8 @@ describe.skipIf(!isIsolated())('this process', () => {
 describe.each(SERVERS.filter((server) => !mustSkip(server)))('$name', ({ start, supports, traits }) => {
   const dialects = [4, '4a', 5] as const;
   const supported = dialects.filter((dialect) => supports[dialect]);
-  const reached = traits.reaches ? supported : [];
-  const wires: Wire[] = [];
+  const connecting = traits.connects ? supported : [];
+  const clients: RawClient[] = [];
   let server: RunningServer;
 
   beforeAll(async () => {
@@ -74,134 +73,138 @@ describe.each(SERVERS.filter((server) => !mustSkip(server)))('$name', ({ start, 
   });
 
   afterAll(async () => {
-    for (const wire of wires) wire.close();
+    for (const client of clients) client.stream.destroy();
     await server.stop();
   });
 
-  it.concurrent('is gone after stop(), with a connection open', async () => {
+  test.concurrent('is gone after stop(), with a connection open', async () => {
     const another = await start();
-    const wire = await dial(another);
+    const client = await dialServer(another);
     expect(another.pids.length).toBeGreaterThan(0);
     expect(another.pids.filter(isAlive)).toEqual(another.pids);
     await another.stop();
     expect(another.pids.filter(isAlive)).toEqual([]);
-    await expect(dial(another)).rejects.toMatchObject({ code: another.path ? 'ENOENT' : 'ECONNREFUSED' });
-    wire.close();
+    await expect(dialServer(another)).rejects.toMatchObject({
+      code: another.path ? 'ENOENT' : 'ECONNREFUSED',
+    });
+    client.stream.destroy();
   });
 
-  const open = async (): Promise<Wire> => {
-    const wire = await dial(server);
-    wires.push(wire);
-    return wire;
+  const open = async (): Promise<RawClient> => {
+    const client = await dialServer(server);
+    clients.push(client);
+    return client;
   };
 
   /** A connection on which only the request is missing. */
-  const openFor = async (dialect: Dialect): Promise<Wire> => {
-    const wire = await open();
-    if (dialect !== 5) return wire;
+  const openFor = async (dialect: Dialect): Promise<RawClient> => {
+    const client = await open();
+    if (dialect !== 5) return client;
     const method = server.credentials ? '02' : '00';
-    await say(wire, `05 01 ${method}`, `05${method}`);
-    if (server.credentials) await say(wire, '01 05 616c696365 06 736563726574', '0100');
-    return wire;
+    await say(client, `05 01 ${method}`, `05${method}`);
+    if (server.credentials) await say(client, '01 05 616c696365 06 736563726574', '0100');
+    return client;
   };
 
-  it.concurrent.each(reached)('carries bytes to origin.test over SOCKS%s', async (dialect) => {
-    const wire = await openFor(dialect);
-    wire.send(TO_ORIGIN[dialect](origin.port));
-    expect(await readReply(wire, dialect)).toBe(GRANTED[dialect]);
-    wire.send(HELLO);
-    expect(await wire.read(5)).toBe(HELLO);
+  test.concurrent.each(connecting)('carries bytes to origin.test over SOCKS%s', async (dialect) => {
+    const client = await openFor(dialect);
+    client.send(TO_ECHO[dialect](echo.port));
+    expect(await readReply(client, dialect)).toBe(GRANTED[dialect]);
+    client.send(HELLO);
+    expect(await client.receiveUpTo(5)).toBe(HELLO);
   });
 
-  it.concurrent.each(reached.filter((dialect) => dialect === 5))(
+  test.concurrent.each(connecting.filter((dialect) => dialect === 5))(
     'carries bytes to ip6.test over SOCKS%s',
     async (dialect) => {
-      const wire = await openFor(dialect);
-      wire.send(TO_IP6(origin.port));
-      expect(await readReply(wire, dialect)).toBe(GRANTED[dialect]);
-      wire.send(HELLO);
-      expect(await wire.read(5)).toBe(HELLO);
+      const client = await openFor(dialect);
+      client.send(TO_IP6(echo.port));
+      expect(await readReply(client, dialect)).toBe(GRANTED[dialect]);
+      client.send(HELLO);
+      expect(await client.receiveUpTo(5)).toBe(HELLO);
     },
   );
 
-  it.concurrent.each(supported)('refuses a closed port over SOCKS%s', async (dialect) => {
-    const wire = await openFor(dialect);
-    wire.send(TO_ORIGIN[dialect](closed));
-    expect(await readReply(wire, dialect)).toBeOneOf(eachOf(traits.refused[dialect], REPLY[dialect]));
-    expect(await wire.read(1)).toBe('');
+  test.concurrent.each(supported)('refuses a closed port over SOCKS%s', async (dialect) => {
+    const client = await openFor(dialect);
+    client.send(TO_ECHO[dialect](closed));
+    expect(await readReply(client, dialect)).toBeOneOf(eachOf(traits.refused[dialect], REPLY[dialect]));
+    expect(await client.receiveUpTo(1)).toBe('');
   });
 
-  it.concurrent.each(supported.filter((dialect) => dialect !== 4))(
+  test.concurrent.each(supported.filter((dialect) => dialect !== 4))(
     'refuses an unknown name over SOCKS%s',
     async (dialect) => {
-      const wire = await openFor(dialect);
-      wire.send(TO_NOWHERE[dialect](origin.port));
-      expect(await readReply(wire, dialect)).toBeOneOf(eachOf(traits.unknownName[dialect], REPLY[dialect]));
-      expect(await wire.read(1)).toBe('');
+      const client = await openFor(dialect);
+      client.send(TO_NOWHERE[dialect](echo.port));
+      expect(await readReply(client, dialect)).toBeOneOf(eachOf(traits.unknownName[dialect], REPLY[dialect]));
+      expect(await client.receiveUpTo(1)).toBe('');
     },
   );
 
-  it.concurrent.each(dialects.filter((dialect) => !supports[dialect]))(
+  test.concurrent.each(dialects.filter((dialect) => !supports[dialect]))(
     'does not speak SOCKS%s',
     async (dialect) => {
-      const wire = await openFor(dialect);
-      wire.send(TO_ORIGIN[dialect](origin.port));
-      expect(await readReply(wire, dialect)).toBe(bytesOf(traits.unsupported[dialect], REPLY[dialect]));
-      expect(await wire.read(1)).toBe('');
+      const client = await openFor(dialect);
+      client.send(TO_ECHO[dialect](echo.port));
+      expect(await readReply(client, dialect)).toBe(bytesOf(traits.unsupported[dialect], REPLY[dialect]));
+      expect(await client.receiveUpTo(1)).toBe('');
     },
   );
 
-  it.concurrent.each(traits.forbidden ? [traits.forbidden] : [])(
+  test.concurrent.each(traits.forbidden ? [traits.forbidden] : [])(
     'refuses $host, which its rules forbid',
     async ({ host, outcome }) => {
       expect(host).toBe('127.0.0.66');
-      const wire = await openFor(5);
-      wire.send(`05 01 00 01 7f000042 ${hex(origin.port)}`);
-      expect(await readReply(wire, 5)).toBe(bytesOf(outcome, REPLY5));
+      const client = await openFor(5);
+      client.send(`05 01 00 01 7f000042 ${portHex(echo.port)}`);
+      expect(await readReply(client, 5)).toBe(bytesOf(outcome, REPLY5));
     },
   );
 
-  it.concurrent('accepts none of the methods that it does not know', async () => {
+  test.concurrent('accepts none of the methods that it does not know', async () => {
     // 80 is for private methods: nobody's. Who demands credentials does not do without.
     const offers = ['80'];
     if (server.credentials) offers.push('00');
     if (!supports.userpass) offers.push('02');
     const no = bytesOf(traits.noAcceptableMethod, METHOD);
     for (const method of offers) {
-      const wire = await open();
-      wire.send(`05 01 ${method}`);
-      expect([method, await wire.read(Infinity)]).toEqual([method, no]);
+      const client = await open();
+      client.send(`05 01 ${method}`);
+      expect([method, await client.receiveUpTo(Infinity)]).toEqual([method, no]);
     }
   });
 
-  it.concurrent('chooses a method', async () => {
-    const wire = await open();
-    wire.send('05 02 00 02');
-    expect(await wire.read(2)).toBe(supports.userpass ? '0502' : '0500');
+  test.concurrent('chooses user and password when it supports them', async () => {
+    const client = await open();
+    client.send('05 02 00 02');
+    expect(await client.receiveUpTo(2)).toBe(supports.userpass ? '0502' : '0500');
   });
 
-  it.concurrent.each(supports.userpass ? [traits.badPassword] : [])(
-    'judges a wrong password: %s',
+  test.concurrent.each(supports.userpass ? [traits.badPassword] : [])(
+    'answers a wrong password with %s',
     async (outcome) => {
-      const wire = await open();
-      await say(wire, '05 01 02', '0502');
-      wire.send('01 05 616c696365 03 626164');
-      expect(await wire.read(2)).toMatch(outcome === 'ERR_SOCKS_AUTH_FAILED' ? /^01(?!00)/ : /^0100$/);
+      const client = await open();
+      await say(client, '05 01 02', '0502');
+      client.send('01 05 616c696365 03 626164');
+      expect(await client.receiveUpTo(2)).toMatch(
+        outcome === 'ERR_SOCKS_AUTH_FAILED' ? /^01(?!00)/ : /^0100$/,
+      );
     },
   );
 });
 
-async function say(wire: Wire, hexadecimal: string, answer: string): Promise<void> {
-  wire.send(hexadecimal);
-  expect(await wire.read(answer.length / 2)).toBe(answer);
+async function say(client: RawClient, hexadecimal: string, answer: string): Promise<void> {
+  client.send(hexadecimal);
+  expect(await client.receiveUpTo(answer.length / 2)).toBe(answer);
 }
 
-/** The first two bytes of a reply. The rest of it is read too, but nothing behind it. */
-async function readReply(wire: Wire, dialect: Dialect): Promise<string> {
-  const reply = await wire.read(2);
-  if (reply !== GRANTED[dialect]) await wire.read(Infinity);
-  else if (dialect !== 5) await wire.read(6);
-  else await wire.read((await wire.read(2)) === '0001' ? 6 : 18);
+/** The first two bytes of a reply. The rest of it is read too, but nothing behind test. */
+async function readReply(client: RawClient, dialect: Dialect): Promise<string> {
+  const reply = await client.receiveUpTo(2);
+  if (reply !== GRANTED[dialect]) await client.receiveUpTo(Infinity);
+  else if (dialect !== 5) await client.receiveUpTo(6);
+  else await client.receiveUpTo((await client.receiveUpTo(2)) === '0001' ? 6 : 18);
   return reply;
 }
 
@@ -213,10 +216,6 @@ function bytesOf(outcome: Outcome | undefined, table: Bytes): string {
   const bytes = outcome && table[outcome];
   if (bytes === undefined) throw new Error(`no bytes mean ${outcome}`);
   return bytes;
-}
-
-function hex(port: number): string {
-  return port.toString(16).padStart(4, '0');
 }
 
 function isAlive(pid: number): boolean {

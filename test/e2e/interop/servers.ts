@@ -1,6 +1,6 @@
 // All real servers that the interop tests know, and which of them cannot run here.
 
-import type { InteropServer } from './server.ts';
+import type { InteropServer } from './server-traits.ts';
 import { dante, danteUserpass } from './servers/dante.ts';
 import { microsocks, microsocksUserpass } from './servers/microsocks.ts';
 import { openssh } from './servers/openssh.ts';
@@ -8,10 +8,18 @@ import { shadowsocks } from './servers/shadowsocks.ts';
 import { stunnel } from './servers/stunnel.ts';
 import { tor, torUnix } from './servers/tor.ts';
 import { v2ray, v2rayUserpass } from './servers/v2ray.ts';
-import { isIsolated, locate } from './stage.ts';
+import { isIsolated, locate } from './server-process.ts';
 
-export type { Dialect, InteropServer, Outcome, Outcomes, RunningServer, Supports, Traits } from './server.ts';
-export { freePort, isIsolated } from './stage.ts';
+export type {
+  Dialect,
+  InteropServer,
+  Outcome,
+  Outcomes,
+  RunningServer,
+  Supports,
+  Traits,
+} from './server-traits.ts';
+export { isIsolated } from './server-process.ts';
 
 export const SERVERS: readonly InteropServer[] = [
   dante,

@@ -3,19 +3,16 @@
 import { randomBytes } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { connect } from '@socksify/core';
 import type { SocksCredentials, SocksProxy } from '@socksify/core';
-import { startSite } from '@socksify/support';
-import type { Site } from '@socksify/support';
+import { freePort, startDestination, startEcho, startSite } from '@socksify/support';
+import type { Site, TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { CLIENTS, codeOf } from '../clients.ts';
 import type { Client } from '../clients.ts';
-import { startEcho } from './origin.ts';
-import type { Origin } from './origin.ts';
-import type { Dialect } from './server.ts';
-import { freePort, mustSkip } from './servers.ts';
+import type { Dialect } from './server-traits.ts';
+import { mustSkip } from './servers.ts';
 import { torNetwork } from './servers/tor-network.ts';
 import type { TorNetwork } from './servers/tor-network.ts';
 
@@ -28,16 +25,16 @@ const GREETING = '220 origin.test speaks first\r\n';
 
 // A circuit can break at any of its relays, and tor leaves it to the application to ask again.
 describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, retry: 2 }, () => {
-  let web: Site;
-  let echo: Origin;
-  let greeter: Server;
+  let site: Site;
+  let echo: TcpDestination;
+  let greeter: TcpDestination;
   let closed: number;
   let network: TorNetwork;
 
   beforeAll(async () => {
-    web = await startSite();
+    site = await startSite();
     echo = await startEcho();
-    greeter = createServer((socket) => socket.on('error', () => undefined).end(GREETING)).listen(0, '::');
+    greeter = await startDestination((socket) => socket.end(GREETING), '::');
     closed = await freePort();
     const start = performance.now();
     network = await torNetwork.start();
@@ -54,9 +51,9 @@ describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, 
   afterAll(async () => {
     if (failed) console.error(network.log());
     await network?.stop();
-    greeter.close();
+    await greeter.close();
     await echo.close();
-    await web.close();
+    await site.close();
   });
 
   const proxy = (dialect: Dialect, credentials?: SocksCredentials): SocksProxy => ({
@@ -72,16 +69,16 @@ describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, 
 
   test('resolves names that this process cannot', async () => {
     await expect(lookup('origin.test')).rejects.toMatchObject({ syscall: 'getaddrinfo' });
-    const before = network.asked.length;
+    const before = network.queried.length;
     (await tunnel(echo.port, proxy(5, { username: 'names' }))).destroy();
-    expect(network.asked.slice(before)).toContain('origin.test');
+    expect(network.queried.slice(before)).toContain('origin.test');
   });
 
   describe.concurrent.each(CLIENTS)('$name', (client) => {
     const urls = (host: string) =>
-      client.protocols.map((protocol) => `${protocol}://${host}:${web[protocol]}/`);
+      client.protocols.map((protocol) => `${protocol}://${host}:${site[protocol]}/`);
 
-    test.each(BY_NAME)('reaches a name that only the exit knows over SOCKS%s', async (dialect) => {
+    test.each(BY_NAME)('connects to a name that only the exit knows over SOCKS%s', async (dialect) => {
       for (const url of urls('origin.test')) {
         const reply = await client.request(proxy(dialect), url);
         expect(reply).toMatchObject({ status: 200, host: new URL(url).host });
@@ -89,19 +86,19 @@ describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, 
       }
     });
 
-    test.each(DIALECTS)('reaches an address over SOCKS%s', async (dialect) => {
+    test.each(DIALECTS)('connects to an address over SOCKS%s', async (dialect) => {
       for (const url of urls('127.0.0.1')) {
         expect(await client.request(proxy(dialect), url)).toMatchObject({ status: 200 });
       }
     });
 
-    test('reaches IPv6', async () => {
+    test('connects to an IPv6 address', async () => {
       for (const url of urls('ip6.test')) {
         expect(await client.request(proxy(5), url)).toMatchObject({ status: 200 });
       }
     });
 
-    test.each(BY_NAME)('carries a body of 100 kB both ways over SOCKS%s', async (dialect) => {
+    test.each(BY_NAME)('carries a body of 100 kB in both directions over SOCKS%s', async (dialect) => {
       const body = randomBytes(100_000);
       for (const url of urls('origin.test')) {
         const reply = await client.request(proxy(dialect), url, { body });
@@ -109,12 +106,12 @@ describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, 
       }
     });
 
-    test.each(BY_NAME)('asks for a name that nobody knows over SOCKS%s', async (dialect) => {
-      const url = `${client.protocols[0]}://nowhere.test:${web.http}/`;
+    test.each(BY_NAME)('fails with the code of an unknown name over SOCKS%s', async (dialect) => {
+      const url = `${client.protocols[0]}://nowhere.test:${site.http}/`;
       expect(await failure(client, proxy(dialect), url)).toBe(torNetwork.traits.unknownName[dialect]);
     });
 
-    test.each(BY_NAME)('is refused by a closed port over SOCKS%s', async (dialect) => {
+    test.each(BY_NAME)('fails with the code of a refused connection over SOCKS%s', async (dialect) => {
       // A name of its own: tor counts the failures of a name, of all its ports together, and gives up at the third.
       const url = `${client.protocols[0]}://dual.test:${closed}/`;
       expect(await failure(client, proxy(dialect), url)).toBe(torNetwork.traits.refused[dialect]);
@@ -126,7 +123,7 @@ describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, 
       for (const url of urls('origin.test')) {
         expect(await client.request(route, url)).toMatchObject({ status: 200 });
       }
-      const circuits = (await network.ask('circuit-status')).join('\n');
+      const circuits = (await network.getInfo('circuit-status')).join('\n');
       expect(circuits).toContain(`SOCKS_USERNAME="${username}" SOCKS_PASSWORD="any"`);
     });
   });
@@ -134,7 +131,7 @@ describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, 
   test.each(BY_NAME)(
     'an origin that speaks first is heard from its first byte over SOCKS%s',
     async (dialect) => {
-      const { port } = greeter.address() as AddressInfo;
+      const { port } = greeter;
       for (let i = 0; i < 10; i += 1) {
         const socket = await tunnel(port, proxy(dialect));
         let text = '';
@@ -148,35 +145,37 @@ describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, 
     ['password', 5, { username: 'alice', password: 'one' }, { username: 'alice', password: 'two' }],
     ['username', 5, { username: 'bob', password: 'one' }, { username: 'carol', password: 'one' }],
     ['user id', '4a', { username: 'dave' }, { username: 'eve' }],
-  ] as const)('another %s is another circuit over SOCKS%s', async (_, dialect, one, two) => {
+  ] as const)('gives another %s another circuit over SOCKS%s', async (_, dialect, one, two) => {
     const sockets: Socket[] = [];
-    const origin = await startEcho();
+    const other = await startEcho();
     for (const credentials of [one, two]) {
-      const socket = await tunnel(origin.port, proxy(dialect, credentials));
+      const socket = await tunnel(other.port, proxy(dialect, credentials));
       sockets.push(socket);
       socket.write('hello');
       expect(String(await once(socket, 'data'))).toBe('hello');
     }
     // The same credentials need not share one: tor may take a fresh circuit that is at hand.
-    const [first, second] = await circuitsTo(origin.port);
+    const [first, second] = await circuitsTo(other.port);
     expect(second).not.toBe(first);
     const names = await Promise.all([first, second].map(usernameOf));
     expect(names).toEqual([one.username, two.username]);
     for (const socket of sockets) socket.destroy();
-    await origin.close();
+    await other.close();
   });
 
   /** The circuits of the streams to a port, in the order in which these were opened. */
   async function circuitsTo(port: number): Promise<string[]> {
-    const streams = (await network.ask('stream-status')).map((line) => line.split(' '));
+    const streams = (await network.getInfo('stream-status')).map((line) => line.split(' '));
     return streams
-      .filter(([, status, , target]) => status === 'SUCCEEDED' && target?.endsWith(`:${port}`))
+      .filter(([, status, , address]) => status === 'SUCCEEDED' && address?.endsWith(`:${port}`))
       .toSorted(([a], [b]) => Number(a) - Number(b))
       .map(([, , circuit = '']) => circuit);
   }
 
   async function usernameOf(circuit: string | undefined): Promise<string | undefined> {
-    const line = (await network.ask('circuit-status')).find((text) => text.startsWith(`${circuit} BUILT `));
+    const line = (await network.getInfo('circuit-status')).find((text) =>
+      text.startsWith(`${circuit} BUILT `),
+    );
     return /SOCKS_USERNAME="([^"]*)"/.exec(line ?? '')?.[1];
   }
 });

@@ -1,12 +1,11 @@
-// Some seconds of the lives, in a process of their own; and the judge that decides what is wrong, on outcomes that are.
+// Some seconds of random lives, in a process of their own; and the judge of outcomes, on outcomes that are right or wrong.
 
-import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { runProgram } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 
 const lives = fileURLToPath(new URL('lives.js', import.meta.url));
-const run = (...options: string[]) => promisify(execFile)(process.execPath, [lives, ...options]);
+const run = (...options: string[]) => runProgram(process.execPath, [lives, ...options]);
 
 test('every request has its own outcome, and nothing is left open', { timeout: 120_000 }, async () => {
   const { stdout, stderr } = await run('--minutes', '0.1');
@@ -17,8 +16,8 @@ test('every request has its own outcome, and nothing is left open', { timeout: 1
   );
 });
 
-test('options that mean nothing are refused', async () => {
-  await expect(run('--minutes', 'x')).rejects.toMatchObject({ code: 2 });
+test('the command refuses options that are not valid', async () => {
+  expect(await run('--minutes', 'x')).toMatchObject({ status: 2 });
 });
 
 describe('the judge', async () => {
@@ -48,11 +47,7 @@ describe('the judge', async () => {
     ['the error of its route', refused, failed('ERR_SOCKS_NOT_ALLOWED')],
     ['a broken connection, by its site', { ...request, behaviour: 'reset' }, failed('ECONNRESET')],
     ['an abort', { ...request, aborted: true }, failed('ABORT_ERR')],
-    [
-      'an error behind the end of its client',
-      { ...request, lifeEnded: () => true },
-      failed('UND_ERR_CLOSED'),
-    ],
+    ['an error after the end of its client', { ...request, lifeEnded: () => true }, failed('UND_ERR_CLOSED')],
   ])('accepts %s', (_, of, outcome) => {
     expect(judge(of, outcome)).toBeUndefined();
   });
@@ -72,13 +67,13 @@ describe('the judge', async () => {
       { answer: { ...answer, headers: { ...headers, 'x-through': 'direct' } } },
       'came through direct',
     ],
-    ['an answer for which no selector was asked', { ...request, chosen: [] }, { answer }, 'never asked'],
-    ['a selector that was asked twice', { ...request, chosen: [{}, {}] }, { answer }, 'asked 2 times'],
-    ['an answer past a proxy that refuses', refused, { answer }, 'refusing was chosen'],
+    ['an answer for which no selector was called', { ...request, chosen: [] }, { answer }, 'never called'],
+    ['a selector that was called twice', { ...request, chosen: [{}, {}] }, { answer }, 'called 2 times'],
+    ['an answer although the proxy refuses', refused, { answer }, 'refusing was chosen'],
     ['an answer of a site that resets', { ...request, behaviour: 'reset' }, { answer }, 'would reset'],
-    ['a broken connection that nobody broke', request, failed('ECONNRESET'), 'no reason'],
-    ['a time limit that was long', request, failed('ERR_SOCKS_TIMEOUT'), 'no reason'],
-    ['an abort that nobody asked for', request, failed('ABORT_ERR'), 'no reason'],
+    ['a broken connection without a cause', request, failed('ECONNRESET'), 'no reason'],
+    ['a time limit that had not passed', request, failed('ERR_SOCKS_TIMEOUT'), 'no reason'],
+    ['an abort that nobody caused', request, failed('ABORT_ERR'), 'no reason'],
     ['the error of another route', refused, failed('ERR_SOCKS_AUTH_FAILED'), 'no reason'],
     ['events that came twice', { ...request, aborted: true }, failed('TWICE'), 'TWICE'],
   ])('rejects %s', (_, of, outcome, why) => {

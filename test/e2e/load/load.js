@@ -1,17 +1,17 @@
-// Socksify under load: what it holds, loses and leaves behind, in a process of its own, with server and origin in two
-// others. `node --expose-gc test/e2e/load/load.js` runs a small size, `--full` the whole. Exits with 1 when anything
-// was lost, hung or leaked.
+// Socksify under load: what it holds, loses and leaves open. It runs in a process of its own, and server and site run in
+// two others. `node --expose-gc test/e2e/load/load.js` runs the small size, `--full` the full size. Exits with 1 when
+// bytes were lost, or something hung or leaked.
 
 import { fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
-import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
+import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { SocksClient } from '@socksify/core';
-import { chunksOf } from './data.js';
-import { codeOf, WAYS } from './ways.js';
+import { countDescriptors, measureHeap, sha256, within as withinTime } from '@socksify/support';
+import { chunksOf } from './chunks.js';
+import { ADAPTERS, codeOf } from './adapters.js';
 
 const MiB = 1024 * 1024;
 const { values } = parseArgs({ options: { full: { type: 'boolean', default: false } } });
@@ -20,8 +20,8 @@ const SIZE = values.full
   : { tunnels: 256, connects: 3_000, bytes: 64 * MiB, deaths: 3, slow: 64 * MiB, reading: 1_000 };
 /** No single wait takes as long, however slow the machine. */
 const DEADLINE = values.full ? 120_000 : 20_000;
-/** What the kernel and four sockets may hold of one download on its way, and what a client may hold of it. */
-const [ON_THE_WAY, IN_THE_CLIENT] = [40 * MiB, 16 * MiB];
+/** What the kernel and four sockets may hold of one download, and what a client may hold of it. */
+const [IN_TRANSIT, IN_THE_CLIENT] = [40 * MiB, 16 * MiB];
 
 const total = { lost: 0, hangs: 0, leaked: 0, failures: 0 };
 const processes = { proxy: helper('proxy'), origin: helper('origin') };
@@ -62,21 +62,21 @@ async function held(figures) {
   await within('messages', Promise.all(echoed));
   await client.close();
   // The origin answers none before all are there.
-  for (const make of WAYS.slice(1)) {
-    const way = make(proxy);
+  for (const make of ADAPTERS.slice(1)) {
+    const adapter = make(proxy);
     const asked = inBatches(
       SIZE.tunnels,
       async (i) => {
-        const body = Buffer.from(`${way.name} ${i}`);
-        const response = await way.send(url(`/barrier?count=${SIZE.tunnels}`), { body });
+        const body = Buffer.from(`${adapter.name} ${i}`);
+        const response = await adapter.send(url(`/barrier?count=${SIZE.tunnels}`), { body });
         const answer = Buffer.concat(await readAll(response)).toString();
         verify(answer === sha256(body), body.length, figures);
       },
       SIZE.tunnels,
     );
-    await within(`requests of ${way.name}`, asked);
+    await within(`requests of ${adapter.name}`, asked);
     figures.tunnels += SIZE.tunnels;
-    await way.close();
+    await adapter.close();
   }
 }
 
@@ -87,7 +87,7 @@ async function sequence(figures) {
     const { socket } = await client.connect(destination);
     await new Promise((resolve) => socket.once('close', resolve).destroy());
   };
-  const [agent, dispatcher] = WAYS.slice(1).map((make) => make(proxy));
+  const [agent, dispatcher] = ADAPTERS.slice(1).map((make) => make(proxy));
   const parts = [
     [connect, 0.6],
     [() => get(agent), 0.2],
@@ -99,10 +99,10 @@ async function sequence(figures) {
     }
   };
   await half();
-  const middle = await heap();
+  const middle = await measureHeap();
   await half();
   figures.connects = SIZE.connects;
-  const grown = (await heap()) - middle;
+  const grown = (await measureHeap()) - middle;
   figures.grown = mib(grown);
   // Anything that every connect leaves behind comes to more.
   if (grown > Math.max(MiB, 50 * SIZE.connects))
@@ -113,22 +113,22 @@ async function sequence(figures) {
 /** Up and down, hashed at both ends. */
 async function bulk(figures) {
   const over = new AbortController();
-  const victims = WAYS.map(async (make) => {
-    const way = make(`socks5://127.0.0.1:${lossy}`);
+  const victims = ADAPTERS.map(async (make) => {
+    const adapter = make(`socks5://127.0.0.1:${lossy}`);
     while (!over.signal.aborted) {
       const id = nextId++;
       const outcome = await within(
         'a victim',
-        way.send(url(`/download?bytes=${4 * MiB}&id=${id}`)).then(readAll),
+        adapter.send(url(`/download?bytes=${4 * MiB}&id=${id}`)).then(readAll),
       ).then(() => 'whole', codeOf);
-      if (outcome === 'whole') fail(`${way.name} took a part for the whole`);
+      if (outcome === 'whole') fail(`${adapter.name} took a part for the whole`);
       figures.faults = (figures.faults ?? 0) + 1;
       await wait(5);
     }
-    await way.close();
+    await adapter.close();
   });
-  for (const make of WAYS) {
-    const way = make(proxy);
+  for (const make of ADAPTERS) {
+    const adapter = make(proxy);
     const up = createHash('sha256');
     const hashed = function* () {
       for (const chunk of chunksOf(SIZE.bytes, nextId)) {
@@ -136,19 +136,22 @@ async function bulk(figures) {
         yield chunk;
       }
     };
-    const response = await within(`upload by ${way.name}`, way.send(url('/upload'), { body: hashed() }));
+    const response = await within(
+      `upload by ${adapter.name}`,
+      adapter.send(url('/upload'), { body: hashed() }),
+    );
     const answer = Buffer.concat(await readAll(response)).toString();
     verify(answer === up.digest('hex'), SIZE.bytes, figures);
 
     const id = nextId++;
     const down = createHash('sha256');
-    const download = await way.send(url(`/download?bytes=${SIZE.bytes}&id=${id}`));
+    const download = await adapter.send(url(`/download?bytes=${SIZE.bytes}&id=${id}`));
     await within(
-      `download by ${way.name}`,
+      `download by ${adapter.name}`,
       consume(download, (chunk) => void down.update(chunk)),
     );
     verify(down.digest('hex') === (await processes.origin('digest', id)), SIZE.bytes, figures);
-    await way.close();
+    await adapter.close();
   }
   over.abort();
   await Promise.all(victims);
@@ -157,14 +160,15 @@ async function bulk(figures) {
 }
 
 async function restart(figures) {
-  const ways = WAYS.map((make) => make(proxy, { keepAlive: true }));
+  const adapters = ADAPTERS.map((make) => make(proxy, { keepAlive: true }));
   const empty = sha256(Buffer.alloc(0));
   figures.faults = 0;
   for (let death = 0; death < SIZE.deaths; death++) {
-    // Idle sockets in every pool, and a download under way.
-    for (const way of ways) await within('idle', Promise.all(Array.from({ length: 4 }, () => get(way))));
-    const underWay = ways.map(async (way) => {
-      const response = await way.send(url(`/download?bytes=${512 * MiB}&id=${nextId++}`));
+    // Idle sockets in every pool, and a download that has begun.
+    for (const adapter of adapters)
+      await within('idle', Promise.all(Array.from({ length: 4 }, () => get(adapter))));
+    const underWay = adapters.map(async (adapter) => {
+      const response = await adapter.send(url(`/download?bytes=${512 * MiB}&id=${nextId++}`));
       return { ended: readAll(response).then(() => 'whole', codeOf) };
     });
     const downloads = await within('downloads', Promise.all(underWay));
@@ -173,37 +177,38 @@ async function restart(figures) {
       if ((await within('a download that was reset', ended)) === 'whole')
         fail('a part was taken for the whole');
     }
-    for (const way of ways) {
+    for (const adapter of adapters) {
       const code = await within(
         'a dead proxy',
-        get(way).then(() => 'an answer', codeOf),
+        get(adapter).then(() => 'an answer', codeOf),
       );
-      if (code !== 'ERR_SOCKS_PROXY_UNREACHABLE') fail(`${way.name} says ${code} of a proxy that is gone`);
+      if (code !== 'ERR_SOCKS_PROXY_UNREACHABLE')
+        fail(`${adapter.name} says ${code} of a proxy that is gone`);
     }
     await processes.proxy('revive');
-    for (const way of ways) {
+    for (const adapter of adapters) {
       for (let i = 0; i < 10; i++) {
-        verify((await within(`${way.name} again`, get(way))) === empty, empty.length, figures);
+        verify((await within(`${adapter.name} again`, get(adapter))) === empty, empty.length, figures);
       }
     }
   }
-  for (const way of ways) await way.close();
+  for (const adapter of adapters) await adapter.close();
 }
 
 async function slow(figures) {
   const before = outside();
   figures.held = 0;
   let furthest = 0;
-  const readers = WAYS.map(async (make) => {
-    const way = make(proxy);
+  const readers = ADAPTERS.map(async (make) => {
+    const adapter = make(proxy);
     const id = nextId++;
-    const response = await way.send(url(`/download?bytes=${SIZE.slow}&id=${id}`));
+    const response = await adapter.send(url(`/download?bytes=${SIZE.slow}&id=${id}`));
     const hash = createHash('sha256');
     let read = 0;
     let most = 0;
     const until = performance.now() + SIZE.reading;
     await within(
-      `a slow reader by ${way.name}`,
+      `a slow reader by ${adapter.name}`,
       consume(response, async (chunk) => {
         hash.update(chunk);
         read += chunk.length;
@@ -214,10 +219,10 @@ async function slow(figures) {
         if (performance.now() < until) figures.held = Math.max(figures.held, outside() - before);
       }),
     );
-    if (most > ON_THE_WAY) fail(`${way.name}: ${mib(most)} on the way to a slow reader`);
+    if (most > IN_TRANSIT) fail(`${adapter.name}: ${mib(most)} in transit to a slow reader`);
     furthest = Math.max(furthest, most);
     verify(hash.digest('hex') === (await processes.origin('digest', id)), SIZE.slow, figures);
-    await way.close();
+    await adapter.close();
   });
   await Promise.all(readers);
   if (figures.held > IN_THE_CLIENT) fail(`the client held ${mib(figures.held)}`);
@@ -229,7 +234,7 @@ async function slow(figures) {
 async function scenario(name, run) {
   const figures = {};
   const started = performance.now();
-  const [heap0, fds0] = [await heap(), descriptors()];
+  const [heap0, fds0] = [await measureHeap(), countDescriptors()];
   try {
     await run(figures);
   } catch (error) {
@@ -237,8 +242,8 @@ async function scenario(name, run) {
   }
   // Sockets close in their own time; a leak never does.
   const until = performance.now() + 5_000;
-  while (descriptors() > fds0 && performance.now() < until) await wait(20);
-  const [heap1, fds1] = [await heap(), descriptors()];
+  while (countDescriptors() > fds0 && performance.now() < until) await wait(20);
+  const [heap1, fds1] = [await measureHeap(), countDescriptors()];
   total.leaked += Math.max(0, fds1 - fds0);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   const parts = Object.entries(figures).map(([what, value]) => `${what} ${value}`);
@@ -259,17 +264,11 @@ function verify(same, bytes, figures) {
 
 /** @throws Error that counts as a hang */
 async function within(what, promise) {
-  let timer;
-  const alarm = new Promise((_, reject) => {
-    timer = setTimeout(() => {
-      total.hangs++;
-      reject(new Error(`hangs: ${what}`));
-    }, DEADLINE);
-  });
   try {
-    return await Promise.race([promise, alarm]);
-  } finally {
-    clearTimeout(timer);
+    return await withinTime(promise, what, DEADLINE);
+  } catch (error) {
+    if (error.message === `hangs: ${what}`) total.hangs++;
+    throw error;
   }
 }
 
@@ -286,8 +285,8 @@ async function consume(stream, take) {
   for await (const chunk of stream) await take(chunk);
 }
 
-async function get(way) {
-  return Buffer.concat(await readAll(await way.send(url('/')))).toString();
+async function get(adapter) {
+  return Buffer.concat(await readAll(await adapter.send(url('/')))).toString();
 }
 
 async function readAll(stream) {
@@ -296,26 +295,10 @@ async function readAll(stream) {
   return chunks;
 }
 
-function sha256(data) {
-  return createHash('sha256').update(data).digest('hex');
-}
-
-async function heap() {
-  for (let i = 0; i < 3; i++) {
-    await turn();
-    globalThis.gc();
-  }
-  return process.memoryUsage().heapUsed;
-}
-
 /** What buffers take, without those that nobody has any more. */
 function outside() {
   globalThis.gc();
   return process.memoryUsage().external;
-}
-
-function descriptors() {
-  return readdirSync('/proc/self/fd').length;
 }
 
 function mib(bytes) {

@@ -1,13 +1,12 @@
-// The small size of the load, in a fresh process, as part of the suite. The full size: load.js --full.
+// The small size of the load, in a process of its own. `pnpm run load` runs the full size.
 
-import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { runProgram } from '@socksify/support';
 import { expect, test } from 'vitest';
 
 test('a small load loses, hangs and leaks nothing', { timeout: 120_000 }, async () => {
   const script = fileURLToPath(new URL('load.js', import.meta.url));
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--expose-gc', script]);
+  const { stdout, stderr } = await runProgram(process.execPath, ['--expose-gc', script]);
   console.log(stdout.trim());
   expect(stderr).toBe('');
   expect(stdout.trim().split('\n').at(-1)).toBe('0 lost bytes, 0 hangs, 0 leaked descriptors');

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { startRelay, startServer } from '@socksify/server';
-import { chunksOf } from './data.js';
+import { chunksOf } from './chunks.js';
 
 const listen = (server) =>
   new Promise((resolve) =>

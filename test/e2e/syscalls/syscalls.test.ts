@@ -5,12 +5,12 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { startSite } from '@socksify/support';
+import { freePort, startSite } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptedServer, SocksServer } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { freePort, isIsolated } from '../interop/servers.ts';
+import { isIsolated } from '../interop/servers.ts';
 import { isTraceable, MARKER, traceNode } from './trace.ts';
 import type { Section } from './trace.ts';
 

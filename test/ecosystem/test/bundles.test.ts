@@ -11,7 +11,7 @@ import { rollup } from 'rollup';
 import { build as viteBuild } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import webpack from 'webpack';
-import { here, run, startStage } from './stage.ts';
+import { here, run, startProxiedSite } from './proxied-site.ts';
 
 type Format = 'esm' | 'cjs';
 type Bundler = (input: string, output: string, format: Format) => Promise<unknown>;
@@ -73,7 +73,7 @@ const BUNDLERS: Readonly<Record<string, Bundler>> = {
 };
 
 const folder = mkdtempSync(join(tmpdir(), 'socksify-bundles-'));
-const cells = Object.entries(BUNDLERS).flatMap(([name, bundle]) =>
+const rows = Object.entries(BUNDLERS).flatMap(([name, bundle]) =>
   FORMATS.map((format) => ({
     name,
     format,
@@ -83,15 +83,15 @@ const cells = Object.entries(BUNDLERS).flatMap(([name, bundle]) =>
 );
 
 beforeAll(async () => {
-  for (const { bundle, format, file } of cells) {
+  for (const { bundle, format, file } of rows) {
     mkdirSync(join(file, '..'), { recursive: true });
     await bundle(PROGRAM, file, format);
   }
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-describe.each(cells)('$name, $format', ({ file }) => {
-  test('imports no module from outside but those of Node', () => {
+describe.each(rows)('the bundle of $name as $format', ({ file }) => {
+  test('imports modules of Node alone', () => {
     const code = readFileSync(file, 'utf8');
     const named = [...code.matchAll(/(?:\bfrom|\bimport|\brequire\()\s*["'`]([^"'`]+)["'`]/g)].map(
       ([, specifier]) => specifier,
@@ -101,14 +101,14 @@ describe.each(cells)('$name, $format', ({ file }) => {
   });
 
   test.each(NODES)('sends its requests through the proxy on Node %s', async (_, node) => {
-    await using stage = await startStage();
-    const output = await run(node, [file, stage.http], { SOCKS_PROXY: stage.proxy });
+    await using site = await startProxiedSite();
+    const output = await run(node, [file, site.http], { SOCKS_PROXY: site.proxy });
     expect(output.split('\n')).toEqual([
       'agent 200 hello',
       'dispatcher 200 hello',
       'global 200 hello',
       'SocksError ERR_SOCKS_HOST_UNREACHABLE',
     ]);
-    stage.expectProxied('http', 'http', 'http', 'unknown');
+    site.expectProxied('http', 'http', 'http', 'unknown');
   });
 });

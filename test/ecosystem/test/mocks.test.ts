@@ -9,7 +9,7 @@ import { http as mock, HttpResponse, passthrough } from 'msw';
 import { setupServer } from 'msw/node';
 import nock from 'nock';
 import { afterEach, describe, expect, test } from 'vitest';
-import { get, startStage } from './stage.ts';
+import { get, startProxiedSite } from './proxied-site.ts';
 
 interface Mocks {
   /** Answers GET requests of this URL with 200 mocked; all others pass. */
@@ -63,78 +63,78 @@ describe.each(libraries)('%s', (_, mocks) => {
   });
 
   test('mocks a request through a SocksAgent, and the proxy sees nothing', async () => {
-    await using stage = await startStage();
-    mocks.start(`${stage.http}mocked`);
-    const agent = new SocksAgent(stage.proxy);
-    expect(await get(`${stage.http}mocked`, { agent })).toBe('200 mocked');
-    stage.expectProxied();
+    await using site = await startProxiedSite();
+    mocks.start(`${site.http}mocked`);
+    const agent = new SocksAgent(site.proxy);
+    expect(await get(`${site.http}mocked`, { agent })).toBe('200 mocked');
+    site.expectProxied();
   });
 
   test('mocks a request to a URL without a port, through a SocksAgent', async () => {
-    await using stage = await startStage();
-    const agent = new SocksAgent(stage.proxy);
+    await using site = await startProxiedSite();
+    const agent = new SocksAgent(site.proxy);
     for (const url of ['http://origin.test/mocked', 'https://origin.test/mocked']) {
       mocks.start(url);
       expect(await get(url, { agent })).toBe('200 mocked');
     }
-    stage.expectProxied();
+    site.expectProxied();
   });
 
   test('mocks a request that is given by options, through a SocksAgent', async () => {
-    await using stage = await startStage();
+    await using site = await startProxiedSite();
     mocks.start('http://origin.test/mocked');
-    const agent = new SocksAgent(stage.proxy);
+    const agent = new SocksAgent(site.proxy);
     const options = { host: 'origin.test', path: '/mocked', agent };
     const status = await new Promise((resolve, reject) => {
       http.get(options, (response) => resolve(response.resume().statusCode)).on('error', reject);
     });
     expect(status).toBe(200);
-    stage.expectProxied();
+    site.expectProxied();
   });
 
   test('lets http requests pass through a SocksAgent', async () => {
-    await using stage = await startStage();
-    mocks.start(`${stage.http}mocked`);
-    const agent = new SocksAgent(stage.proxy);
-    expect(await get(stage.http, { agent })).toBe('200 hello');
-    stage.expectProxied('http');
+    await using site = await startProxiedSite();
+    mocks.start(`${site.http}mocked`);
+    const agent = new SocksAgent(site.proxy);
+    expect(await get(site.http, { agent })).toBe('200 hello');
+    site.expectProxied('http');
   });
 
   test('lets https requests pass through a SocksAgent', async () => {
-    await using stage = await startStage();
-    mocks.start(`${stage.https}mocked`);
-    const agent = new SocksAgent(stage.proxy, { ca });
-    expect(await get(stage.https, { agent })).toBe('200 hello');
-    stage.expectProxied('https');
+    await using site = await startProxiedSite();
+    mocks.start(`${site.https}mocked`);
+    const agent = new SocksAgent(site.proxy, { ca });
+    expect(await get(site.https, { agent })).toBe('200 hello');
+    site.expectProxied('https');
   });
 
   test('gives the error of the tunnel to a request that it lets pass', async () => {
-    await using stage = await startStage();
-    mocks.start(`${stage.http}mocked`);
-    const agent = new SocksAgent(stage.proxy);
+    await using site = await startProxiedSite();
+    mocks.start(`${site.http}mocked`);
+    const agent = new SocksAgent(site.proxy);
     await expect(get('http://unknown.test/', { agent })).rejects.toMatchObject({
       code: 'ERR_SOCKS_HOST_UNREACHABLE',
     });
-    stage.expectProxied('unknown');
+    site.expectProxied('unknown');
   });
 
   test('mocks a fetch, and lets the others pass to the global dispatcher', async () => {
-    await using stage = await startStage();
-    undo.push(setGlobalDispatcher(new SocksDispatcher(stage.proxy, { connect: { ca } })));
-    mocks.start(`${stage.http}mocked`);
-    expect(await (await fetch(`${stage.http}mocked`)).text()).toBe('mocked');
-    stage.expectProxied();
-    expect(await (await fetch(stage.http)).text()).toBe('hello');
-    expect(await (await fetch(stage.https)).text()).toBe('hello');
-    stage.expectProxied('http', 'https');
+    await using site = await startProxiedSite();
+    undo.push(setGlobalDispatcher(new SocksDispatcher(site.proxy, { connect: { ca } })));
+    mocks.start(`${site.http}mocked`);
+    expect(await (await fetch(`${site.http}mocked`)).text()).toBe('mocked');
+    site.expectProxied();
+    expect(await (await fetch(site.http)).text()).toBe('hello');
+    expect(await (await fetch(site.https)).text()).toBe('hello');
+    site.expectProxied('http', 'https');
   });
 
-  test('a dispatcher can be made while the mocks are in place', async () => {
-    await using stage = await startStage();
-    mocks.start(`${stage.http}mocked`);
-    undo.push(setGlobalDispatcher(new SocksDispatcher(stage.proxy)));
-    expect(await (await fetch(`${stage.http}mocked`)).text()).toBe('mocked');
-    expect(await (await fetch(stage.http)).text()).toBe('hello');
-    stage.expectProxied('http');
+  test('lets a dispatcher be made while the mocks are in place', async () => {
+    await using site = await startProxiedSite();
+    mocks.start(`${site.http}mocked`);
+    undo.push(setGlobalDispatcher(new SocksDispatcher(site.proxy)));
+    expect(await (await fetch(`${site.http}mocked`)).text()).toBe('mocked');
+    expect(await (await fetch(site.http)).text()).toBe('hello');
+    site.expectProxied('http');
   });
 });

@@ -6,7 +6,7 @@ import type { SocksServer } from '@socksify/server';
 import { startSite } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { run } from './stage.ts';
+import { run } from './proxied-site.ts';
 
 const [MAJOR = 0] = process.versions.node.split('.').map(Number);
 

@@ -1,18 +1,18 @@
 // OpenTelemetry's instrumentation of http and undici: one span for each request of the program, and no others.
 
 import { beforeAll, expect, test } from 'vitest';
-import { here, run, startStage } from './stage.ts';
+import { here, run, startProxiedSite } from './proxied-site.ts';
 
 let report: Record<string, string[]>;
 let plain: string;
 let secure: string;
 
 beforeAll(async () => {
-  await using stage = await startStage();
-  ({ http: plain, https: secure } = stage);
+  await using site = await startProxiedSite();
+  ({ http: plain, https: secure } = site);
   const program = here('../programs/traced.cjs');
   const env = { NODE_NO_WARNINGS: '1', OTEL_SEMCONV_STABILITY_OPT_IN: 'http' };
-  const output = await run(process.execPath, [program, stage.proxy, plain, secure], env);
+  const output = await run(process.execPath, [program, site.proxy, plain, secure], env);
   report = JSON.parse(output) as typeof report;
 });
 

@@ -5,8 +5,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runProgram } from '@socksify/support';
+import type { Ended } from '@socksify/support';
 import { expect, test } from 'vitest';
-import { here, run, startStage } from './stage.ts';
+import { here, startProxiedSite } from './proxied-site.ts';
 
 const REALM = here('../programs/realm');
 const JEST = createRequire(import.meta.url).resolve('jest/bin/jest');
@@ -21,28 +23,27 @@ interface Results {
 
 /** Runs these files of the folder; all tests in them have to pass. */
 async function expectPassed(
-  runner: (files: readonly string[], env: Record<string, string>) => Promise<string>,
+  runner: (files: readonly string[], env: Record<string, string>) => Promise<Ended>,
   files: readonly string[],
 ): Promise<void> {
-  await using stage = await startStage();
+  await using site = await startProxiedSite();
   // A runner whose tests fail ends with 1, and says why in what it prints.
-  const output = await runner(files, { PROXY: stage.proxy, SITE: stage.http }).catch(
-    (error: { stdout?: string; stderr?: string }) => error.stdout || `${error.stderr}`,
-  );
+  const { stdout, stderr } = await runner(files, { PROXY: site.proxy, SITE: site.http });
+  const output = stdout || stderr;
   if (!output.startsWith('{')) throw new Error(`the runner itself failed: ${output}`);
   const { testResults } = JSON.parse(output) as Results;
   const tests = testResults.flatMap(({ message, assertionResults }) =>
     assertionResults.length > 0 ? assertionResults.map((each) => each.failureMessages.join('\n')) : message,
   );
   expect(tests, 'why each test failed').toEqual(Array.from({ length: 2 * files.length }, () => ''));
-  stage.expectProxied(...Array.from({ length: 2 * files.length }, () => 'http' as const));
+  site.expectProxied(...Array.from({ length: 2 * files.length }, () => 'http' as const));
 }
 
 async function jest(
   environment: string,
   files: readonly string[],
   env: Record<string, string>,
-): Promise<string> {
+): Promise<Ended> {
   const cache = mkdtempSync(join(tmpdir(), 'socksify-jest-'));
   const config = JSON.stringify({
     rootDir: REALM,
@@ -55,17 +56,17 @@ async function jest(
   const flags = ['--ci', '--json', '--runInBand', '--runTestsByPath'];
   const paths = files.map((file) => join(REALM, file));
   try {
-    return await run(process.execPath, [...options, ...flags, ...paths], env);
+    return await runProgram(process.execPath, [...options, ...flags, ...paths], {
+      env: { ...process.env, ...env },
+    });
   } finally {
     rmSync(cache, { recursive: true, force: true });
   }
 }
 
-const vitest = (pool: string, files: readonly string[], env: Record<string, string>): Promise<string> =>
-  run(process.execPath, [VITEST, 'run', '--config', join(REALM, 'vitest.config.js'), ...files], {
-    ...env,
-    POOL: pool,
-    VITEST: '',
+const vitest = (pool: string, files: readonly string[], env: Record<string, string>): Promise<Ended> =>
+  runProgram(process.execPath, [VITEST, 'run', '--config', join(REALM, 'vitest.config.js'), ...files], {
+    env: { ...process.env, ...env, NO_COLOR: '1', POOL: pool, VITEST: '' },
   });
 
 test.each(['forks', 'threads', 'vmForks', 'vmThreads'])(

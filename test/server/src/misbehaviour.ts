@@ -144,8 +144,8 @@ export const MISBEHAVIOURS: Readonly<Record<string, Misbehaviour>> = {
   'refuses the credentials with 05': greetingWithPassword({ send: '05 01' }, FIN),
   'answers the credentials with VER 02': greetingWithPassword({ send: '02 00' }),
   'rejects over SOCKS4': answeringSocks4('00 5b 0000 00000000', FIN),
-  'reaches no identd': answeringSocks4('00 5c 0000 00000000', FIN),
-  'hears another name from identd': answeringSocks4('00 5d 0000 00000000', FIN),
+  'cannot connect to identd': answeringSocks4('00 5c 0000 00000000', FIN),
+  'gets another name from identd': answeringSocks4('00 5d 0000 00000000', FIN),
   'grants SOCKS4 with an unknown CD': answeringSocks4('00 00 0000 00000000', FIN),
 
   'dante, unknown name': { like: 'dante', ...answering('05 04 00 03 09 6e6f2e73756368 2e74 0050', FIN) },

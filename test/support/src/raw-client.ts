@@ -27,9 +27,14 @@ export class RawClient {
    * @throws Error with the bytes that came, when the other side ends before
    */
   async receive(length: number): Promise<string> {
-    while (this.#received.length < length) {
-      if (this.stream.closed || this.stream.readableEnded)
-        throw new Error(`only ${this.#received.toString('hex')}`);
+    const hex = await this.receiveUpTo(length);
+    if (hex.length < 2 * length) throw new Error(`only ${hex}`);
+    return hex;
+  }
+
+  /** Waits for so many bytes, and returns them in hex; returns fewer, or none, when the other side ends before. */
+  async receiveUpTo(length: number): Promise<string> {
+    while (this.#received.length < length && !this.stream.closed && !this.stream.readableEnded) {
       await new Promise<void>((resolve) => {
         const wake = (): void => {
           this.stream.off('more', wake).off('end', wake).off('close', wake);

@@ -1,9 +1,10 @@
 // Dante. Says exactly what went wrong; its accounts are those of the system.
 
-import { CREDENTIALS } from '../names.ts';
-import type { InteropServer, Traits } from '../server.ts';
-import { defineServer, freePort } from '../stage.ts';
-import type { Entry, Stage } from '../stage.ts';
+import { freePort } from '@socksify/support';
+import { CREDENTIALS } from '../machine.ts';
+import type { InteropServer, Traits } from '../server-traits.ts';
+import { defineServer } from '../server-process.ts';
+import type { Entry, ServerSetup } from '../server-process.ts';
 
 const FORBIDDEN = '127.0.0.66';
 
@@ -33,7 +34,7 @@ socks pass {
 `;
 }
 
-async function setUp({ write, start }: Stage, method: 'none' | 'username'): Promise<Entry> {
+async function setUp({ write, start }: ServerSetup, method: 'none' | 'username'): Promise<Entry> {
   const port = await freePort();
   const file = await write('danted.conf', config(port, method));
   await start({ port }, 'danted', '-f', file);
@@ -41,7 +42,7 @@ async function setUp({ write, start }: Stage, method: 'none' | 'username'): Prom
 }
 
 const TRAITS = {
-  reaches: true,
+  connects: true,
   unknownName: { 5: 'ERR_SOCKS_HOST_UNREACHABLE' },
   noAcceptableMethod: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
   forbidden: { host: FORBIDDEN, outcome: 'ERR_SOCKS_NOT_ALLOWED' },
@@ -56,7 +57,7 @@ export const dante: InteropServer = defineServer({
     refused: { 4: 'ERR_SOCKS_REJECTED', 5: 'ERR_SOCKS_CONNECTION_REFUSED' },
     unsupported: { '4a': 'ERR_SOCKS_REJECTED' },
   } satisfies Traits,
-  setUp: (stage) => setUp(stage, 'none'),
+  setUp: (setup) => setUp(setup, 'none'),
 });
 
 export const danteUserpass: InteropServer = defineServer({
@@ -69,5 +70,5 @@ export const danteUserpass: InteropServer = defineServer({
     badPassword: 'ERR_SOCKS_AUTH_FAILED',
     unsupported: { 4: 'ERR_SOCKS_REJECTED', '4a': 'ERR_SOCKS_REJECTED' },
   } satisfies Traits,
-  setUp: (stage) => setUp(stage, 'username'),
+  setUp: (setup) => setUp(setup, 'username'),
 });

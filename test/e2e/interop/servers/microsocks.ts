@@ -1,11 +1,12 @@
 // microsocks. Answers SOCKS4 as if it were a SOCKS5 greeting without an acceptable method.
 
-import { CREDENTIALS } from '../names.ts';
-import type { InteropServer } from '../server.ts';
-import { defineServer, freePort } from '../stage.ts';
+import { freePort } from '@socksify/support';
+import { CREDENTIALS } from '../machine.ts';
+import type { InteropServer } from '../server-traits.ts';
+import { defineServer } from '../server-process.ts';
 
 const TRAITS = {
-  reaches: true,
+  connects: true,
   refused: { 5: 'ERR_SOCKS_CONNECTION_REFUSED' },
   unknownName: { 5: 'ERR_SOCKS_GENERAL_FAILURE' },
   noAcceptableMethod: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',

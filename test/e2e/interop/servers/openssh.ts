@@ -1,9 +1,10 @@
 // OpenSSH: `ssh -D` before a server of its own. Never says no, only closes.
 
 import { join } from 'node:path';
-import { CREDENTIALS, UID } from '../names.ts';
-import type { InteropServer } from '../server.ts';
-import { defineServer, freePort, locate } from '../stage.ts';
+import { freePort } from '@socksify/support';
+import { CREDENTIALS, UID } from '../machine.ts';
+import type { InteropServer } from '../server-traits.ts';
+import { defineServer, locate } from '../server-process.ts';
 
 function config(port: number, key: string): string {
   return `
@@ -27,7 +28,7 @@ export const openssh: InteropServer = defineServer({
   binaries: ['sshd', 'ssh', 'ssh-keygen'],
   supports: { 4: true, '4a': true, 5: true, userpass: false },
   traits: {
-    reaches: true,
+    connects: true,
     refused: { 4: 'ERR_SOCKS_PROXY_CLOSED', '4a': 'ERR_SOCKS_PROXY_CLOSED', 5: 'ERR_SOCKS_PROXY_CLOSED' },
     unknownName: { '4a': 'ERR_SOCKS_PROXY_CLOSED', 5: 'ERR_SOCKS_PROXY_CLOSED' },
     noAcceptableMethod: 'ERR_SOCKS_PROXY_CLOSED',

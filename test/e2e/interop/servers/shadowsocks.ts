@@ -1,14 +1,15 @@
 // shadowsocks-libev: ss-local, which says yes to everything, before ss-server, which dials.
 
-import type { InteropServer } from '../server.ts';
-import { defineServer, freePort } from '../stage.ts';
+import { freePort } from '@socksify/support';
+import type { InteropServer } from '../server-traits.ts';
+import { defineServer } from '../server-process.ts';
 
 export const shadowsocks: InteropServer = defineServer({
   name: 'ss-local',
   binaries: ['ss-server', 'ss-local'],
   supports: { 4: false, '4a': false, 5: true, userpass: false },
   traits: {
-    reaches: true,
+    connects: true,
     refused: { 5: 'ended' },
     unknownName: { 5: 'ended' },
     noAcceptableMethod: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',

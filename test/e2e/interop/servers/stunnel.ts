@@ -2,9 +2,10 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CREDENTIALS } from '../names.ts';
-import type { InteropServer } from '../server.ts';
-import { defineServer, freePort } from '../stage.ts';
+import { freePort } from '@socksify/support';
+import { CREDENTIALS } from '../machine.ts';
+import type { InteropServer } from '../server-traits.ts';
+import { defineServer } from '../server-process.ts';
 import { microsocksUserpass } from './microsocks.ts';
 
 function config(accept: number, connect: number, cert: string, key: string): string {

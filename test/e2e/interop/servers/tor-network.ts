@@ -5,10 +5,11 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '@socksify/support';
 import { startNameServer } from '../name-server.ts';
-import type { InteropServer, RunningServer } from '../server.ts';
-import { defineServer, freePort } from '../stage.ts';
-import type { Answer, Entry, Stage } from '../stage.ts';
+import type { InteropServer, RunningServer } from '../server-traits.ts';
+import { defineServer } from '../server-process.ts';
+import type { Answer, Entry, ServerSetup } from '../server-process.ts';
 
 /** Milliseconds until the relays are known, and from then until the client must have built a circuit. */
 const DEADLINE = { consensus: 120_000, bootstrap: 50_000 } as const;
@@ -19,9 +20,9 @@ const AUTHORITIES = ['authority0', 'authority1', 'authority2'] as const;
 
 export interface TorNetwork extends RunningServer {
   /** The names that the exit has looked up. */
-  readonly asked: readonly string[];
+  readonly queried: readonly string[];
   /** The lines of the answer to GETINFO on the client's control socket. */
-  readonly ask: (key: string) => Promise<string[]>;
+  readonly getInfo: (key: string) => Promise<string[]>;
 }
 
 interface Authority {
@@ -94,15 +95,15 @@ ControlSocket ${control}
 `;
 }
 
-async function setUp(stage: Stage, names: number): Promise<{ entry: Entry; control: string }> {
-  const { dir, write, start } = stage;
+async function setUp(setup: ServerSetup, names: number): Promise<{ entry: Entry; control: string }> {
+  const { dir, write, start } = setup;
   const authorities: Authority[] = [];
   for (const name of AUTHORITIES) {
     authorities.push({ name, ports: { or: await freePort(), dir: await freePort() } });
   }
   const [exit, port, control] = [await freePort(), await freePort(), join(dir, 'control')];
   const defaults = await write('defaults', '');
-  const lines = await Promise.all(authorities.map((authority) => introduce(stage, defaults, authority)));
+  const lines = await Promise.all(authorities.map((authority) => introduce(setup, defaults, authority)));
   const resolvConf = await write('resolv.conf', `nameserver 127.0.0.1:${names}\n`);
   const begin = async (name: string, answer: Answer, config: string): Promise<void> => {
     const file = await write(`${name}.torrc`, common(dir, name) + lines.join('\n') + config);
@@ -132,7 +133,11 @@ async function setUp(stage: Stage, names: number): Promise<{ entry: Entry; contr
 }
 
 /** Makes the keys of an authority and returns the line by which all others know it. */
-async function introduce({ dir, run }: Stage, defaults: string, { name, ports }: Authority): Promise<string> {
+async function introduce(
+  { dir, run }: ServerSetup,
+  defaults: string,
+  { name, ports }: Authority,
+): Promise<string> {
   const data = join(dir, name);
   const keys = join(data, 'keys');
   await mkdir(keys, { recursive: true, mode: 0o700 });
@@ -190,7 +195,7 @@ const DESCRIPTION = {
   binaries: ['tor', 'tor-gencert'],
   supports: { 4: true, '4a': true, 5: true, userpass: true },
   traits: {
-    reaches: true,
+    connects: true,
     refused: { 4: 'ERR_SOCKS_REJECTED', '4a': 'ERR_SOCKS_REJECTED', 5: 'ERR_SOCKS_GENERAL_FAILURE' },
     unknownName: { '4a': 'ERR_SOCKS_REJECTED', 5: 'ERR_SOCKS_HOST_UNREACHABLE' },
     noAcceptableMethod: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
@@ -203,8 +208,8 @@ async function startNetwork(): Promise<TorNetwork> {
   let control = '';
   const server = defineServer({
     ...DESCRIPTION,
-    setUp: async (stage) => {
-      const found = await setUp(stage, names.port);
+    setUp: async (setup) => {
+      const found = await setUp(setup, names.port);
       control = found.control;
       return found.entry;
     },
@@ -215,7 +220,7 @@ async function startNetwork(): Promise<TorNetwork> {
       await running.stop();
       await names.close();
     };
-    return { ...running, stop, asked: names.asked, ask: (key) => getInfo(control, key) };
+    return { ...running, stop, queried: names.queried, getInfo: (key) => getInfo(control, key) };
   } catch (error) {
     await names.close();
     throw error;

@@ -2,9 +2,10 @@
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { InteropServer } from '../server.ts';
-import { defineServer, freePort } from '../stage.ts';
-import type { Entry, Stage } from '../stage.ts';
+import { freePort } from '@socksify/support';
+import type { InteropServer } from '../server-traits.ts';
+import { defineServer } from '../server-process.ts';
+import type { Entry, ServerSetup } from '../server-process.ts';
 
 /** A name waits for the timeout, unless tor has found out meanwhile that it cannot build circuits. */
 const NO_CIRCUIT = ['ERR_SOCKS_TTL_EXPIRED', 'ERR_SOCKS_GENERAL_FAILURE'] as const;
@@ -12,7 +13,7 @@ const NO_CIRCUIT = ['ERR_SOCKS_TTL_EXPIRED', 'ERR_SOCKS_GENERAL_FAILURE'] as con
 /** Seconds until tor gives up a request for which it has no circuit. */
 const SOCKS_TIMEOUT = 2;
 
-async function setUp({ dir, write, start }: Stage): Promise<{ port: number; path: string }> {
+async function setUp({ dir, write, start }: ServerSetup): Promise<{ port: number; path: string }> {
   const port = await freePort();
   const [data, folder] = [join(dir, 'data'), join(dir, 'unix')];
   const path = join(folder, 'socks');
@@ -34,7 +35,7 @@ const TOR = {
   binaries: ['tor'],
   supports: { 4: true, '4a': true, 5: true, userpass: true },
   traits: {
-    reaches: false,
+    connects: false,
     // An internal address is refused at once, a name only after the timeout.
     refused: { 4: 'ERR_SOCKS_REJECTED', '4a': 'ERR_SOCKS_REJECTED', 5: NO_CIRCUIT },
     unknownName: { '4a': 'ERR_SOCKS_REJECTED', 5: NO_CIRCUIT },
@@ -46,11 +47,11 @@ const TOR = {
 export const tor: InteropServer = defineServer({
   ...TOR,
   name: 'tor',
-  setUp: async (stage): Promise<Entry> => ({ port: (await setUp(stage)).port }),
+  setUp: async (setup): Promise<Entry> => ({ port: (await setUp(setup)).port }),
 });
 
 export const torUnix: InteropServer = defineServer({
   ...TOR,
   name: 'tor on a Unix socket',
-  setUp: async (stage): Promise<Entry> => ({ path: (await setUp(stage)).path }),
+  setUp: async (setup): Promise<Entry> => ({ path: (await setUp(setup)).path }),
 });

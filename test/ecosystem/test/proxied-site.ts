@@ -1,56 +1,53 @@
-// A site under a name that only the proxy knows, the proxy, and the proof that each connection to the site came from
-// the proxy: every test here uses them.
+// A site under a name that only the proxy knows, the proxy, and the check that each connection to the site came from the
+// proxy. Every test here uses them.
 
-import { execFile } from 'node:child_process';
 import type { RequestListener } from 'node:http';
 import http from 'node:http';
 import https from 'node:https';
 import type { RequestOptions } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { startSite } from '@socksify/support';
+import { outputOf, startSite } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import { expect } from 'vitest';
 
 export const NAME = 'origin.test';
-export const CA_FILE: string = here('../../support/certificate/cert.pem');
 
-export interface Stage extends AsyncDisposable {
+export interface ProxiedSite extends AsyncDisposable {
   /** `socks5://127.0.0.1:port` */
   readonly proxy: string;
   /** Of the site, ending in a slash. */
   readonly http: string;
   readonly https: string;
-  /** The paths that the site was asked for. */
+  /** The paths that the site was requested. */
   readonly paths: readonly string[];
   /**
-   * The proxy was asked for these destinations and no others, in this order, and the site has had no other connection.
+   * The proxy was requests for these destinations and no others, in this order, and the site has had no other connection.
    * `unknown` is the name unknown.test, which does not exist.
    */
-  expectProxied(...asked: readonly ('http' | 'https' | 'unknown' | { ip: string })[]): void;
+  expectProxied(...requests: readonly ('http' | 'https' | 'unknown' | { ip: string })[]): void;
 }
 
-export async function startStage(): Promise<Stage> {
+export async function startProxiedSite(): Promise<ProxiedSite> {
   const paths: string[] = [];
   const refused = new Set<string>();
-  const web = await startSite((request, response) => {
+  const site = await startSite((request, response) => {
     paths.push(request.url ?? '');
-    answer(refused, web.https)(request, response);
+    answer(refused, site.https)(request, response);
   });
   const server = await startServer({ names: { [NAME]: '127.0.0.1' } });
   return {
     proxy: server.url('socks5'),
-    http: `http://${NAME}:${web.http}/`,
-    https: `https://${NAME}:${web.https}/`,
+    http: `http://${NAME}:${site.http}/`,
+    https: `https://${NAME}:${site.https}/`,
     paths,
-    expectProxied(...asked) {
-      const expected = asked.map((one) => {
+    expectProxied(...requests) {
+      const expected = requests.map((one) => {
         if (one === 'unknown') return '5 connect name unknown.test:80 4';
         return typeof one === 'string'
-          ? `5 connect name ${NAME}:${web[one]} 0`
-          : `5 connect ipv4 ${one.ip}:${web.http} 0`;
+          ? `5 connect name ${NAME}:${site[one]} 0`
+          : `5 connect ipv4 ${one.ip}:${site.http} 0`;
       });
       expect(
         server.log.map((entry) => {
@@ -61,12 +58,12 @@ export async function startStage(): Promise<Stage> {
       const fromProxy = new Set(
         server.log.map(({ outgoingPort }) => outgoingPort).filter((port) => port !== undefined),
       );
-      expect(new Set(web.hits), 'ports of the connections that the site accepted').toEqual(fromProxy);
+      expect(new Set(site.hits), 'ports of the connections that the site accepted').toEqual(fromProxy);
       expect(server.refusals).toEqual([]);
     },
     async [Symbol.asyncDispose]() {
       await server.close();
-      await web.close();
+      await site.close();
     },
   };
 }
@@ -111,7 +108,5 @@ export async function run(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
-  const options = { env: { ...process.env, NO_COLOR: '1', ...env }, maxBuffer: 2 ** 24 };
-  const { stdout } = await promisify(execFile)(command, args, options);
-  return stdout.trim();
+  return (await outputOf(command, args, { env: { ...process.env, NO_COLOR: '1', ...env } })).trim();
 }

@@ -1,11 +1,11 @@
-// The machine as the servers see it: names and accounts that exist for them and for nobody else.
+// The machine as the servers see it: names and accounts that exist for the servers alone.
 
 export const HOSTS: string = `
 127.0.0.1 localhost origin.test dual.test
 ::1 localhost ip6.test dual.test
 `;
 
-// Files and nothing else: a name server could not be asked anyway.
+// Names come from files alone, because there is no name server.
 export const NSSWITCH: string = `
 hosts: files
 passwd: files

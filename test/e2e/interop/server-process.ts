@@ -1,17 +1,16 @@
-// Processes of one server: started in a mount namespace with the names of names.ts, awaited until they answer, ended
-// by their process group. Refuses to start anything where a packet could leave the machine.
+// Processes of one server: started in a mount namespace with the names of machine.ts, awaited until they accept
+// connections, ended by their process group. Nothing is started where a packet could leave the machine.
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { GROUP, HOSTS, NSSWITCH, PASSWD, SHADOW } from './names.ts';
-import type { InteropServer, RunningServer } from './server.ts';
+import { GROUP, HOSTS, NSSWITCH, PASSWD, SHADOW } from './machine.ts';
+import type { InteropServer, RunningServer } from './server-traits.ts';
 
 /** Milliseconds: to come up, to leave when asked, to be gone when killed. */
 const DEADLINE = { start: 15_000, term: 2000, kill: 5000 } as const;
@@ -25,15 +24,15 @@ cd "$0" &&
 for name in hosts nsswitch.conf passwd group shadow; do mount --bind "$name" "/etc/$name" || exit; done &&
 exec "$@"`;
 
-/** Where a process is to answer before it counts as started. */
+/** The port or path at which a process accepts connections when it has started. */
 export type Answer = { readonly port: number } | { readonly path: string };
 
-/** What `setUp` finds out about its server. */
+/** What `setUp` says of its server. */
 export type Entry = Answer & Pick<RunningServer, 'credentials' | 'tls'>;
 
 type Command = readonly [program: string, ...args: string[]];
 
-export interface Stage {
+export interface ServerSetup {
   /** A folder of the server's own, mode 0700. */
   readonly dir: string;
   /** Writes a file in it and returns its path. */
@@ -44,7 +43,7 @@ export interface Stage {
   readonly start: (answer: Answer, ...command: Command) => Promise<void>;
 }
 
-type Description = Omit<InteropServer, 'start'> & { readonly setUp: (stage: Stage) => Promise<Entry> };
+type Description = Omit<InteropServer, 'start'> & { readonly setUp: (setup: ServerSetup) => Promise<Entry> };
 
 /** Makes a server that can be started, again and again, of the steps that set it up. */
 export function defineServer({ setUp, ...description }: Description): InteropServer {
@@ -62,24 +61,6 @@ export function locate(binary: string): string | undefined {
   return SEARCH.split(':')
     .map((folder) => join(folder, binary))
     .find((path) => existsSync(path));
-}
-
-/**
- * A port of 127.0.0.1 and of ::1 on which nobody listens. From below those that outgoing connections get: one to a
- * closed port that happens to leave from the same port is connected to itself.
- */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(10_000, 32_768);
-    if (await isFree(port)) return port;
-  }
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer().once('error', () => resolve(false));
-    server.listen(port, '::', () => server.close(() => resolve(true)));
-  });
 }
 
 async function launch(
@@ -110,7 +91,7 @@ async function launch(
     await writeFile(path, text);
     return path;
   };
-  const stage: Stage = {
+  const setup: ServerSetup = {
     dir,
     write,
     run: async (...command) => {
@@ -129,7 +110,7 @@ async function launch(
       write('group', GROUP),
       write('shadow', SHADOW),
     ]);
-    const entry = { host: '127.0.0.1', port: 1080, ...(await setUp(stage)) };
+    const entry = { host: '127.0.0.1', port: 1080, ...(await setUp(setup)) };
     return { ...entry, supports, pids: Array.from(running, ({ pid }) => pid), stop, log };
   } catch (error) {
     await stop();
@@ -174,7 +155,7 @@ function startChild(dir: string, [binary, ...args]: Command): Child {
   return { pid, ended, end: () => end, log: () => text, stop: () => endGroup(pid) };
 }
 
-// The group, not the process alone: a child of danted can outlive its mother.
+// The whole group is ended, because a child of danted can outlive its parent.
 async function endGroup(pid: number): Promise<void> {
   if (pid === 0) return;
   for (const [signal, patience] of [

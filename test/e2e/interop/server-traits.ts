@@ -1,21 +1,21 @@
-// What a real server is to the tests: how to start it, what it speaks, how it says no. Knows no particular one.
+// What the tests know of a real server: how to start it, what it speaks, how it refuses.
 
 import type { ConnectionOptions } from 'node:tls';
 import type { SocksErrorCode } from '@socksify/core';
 
-/** The three ways to ask for a destination. `4` is SOCKS4 with an address, `4a` is SOCKS4 with a name. */
+/** How a request is made. `4` is SOCKS4 with an address, `4a` is SOCKS4 with a name. */
 export type Dialect = 4 | '4a' | 5;
 
 /**
- * How a server says no, as the code that a client makes of it. `ended`: it says yes before it has tried, so that
- * the tunnel opens and then ends without a byte.
+ * How a server refuses, as the code of the client's error. `ended`: the server grants the request before it dials, so
+ * that the tunnel opens and then ends without a byte.
  */
 export type Outcome = SocksErrorCode | 'ended';
 
-/** Several where one and the same cause is told now in one way, now in another. */
+/** Several when a server reports the same cause with different replies. */
 export type Outcomes = Outcome | readonly Outcome[];
 
-/** Which dialects a server accepts, and whether SOCKS5 there knows user and password. */
+/** Which dialects a server accepts, and whether it supports user and password over SOCKS5. */
 export interface Supports {
   readonly 4: boolean;
   readonly '4a': boolean;
@@ -26,8 +26,8 @@ export interface Supports {
 /** Measured habits. A dialect that the server does not support is missing from `refused` and `unknownName`. */
 export interface Traits {
   /** False for a server that has no network here and so refuses every destination. */
-  readonly reaches: boolean;
-  /** The destination's port is closed. SOCKS4 is asked by address. */
+  readonly connects: boolean;
+  /** The destination's port is closed. The request of SOCKS4 has an address. */
   readonly refused: { readonly [dialect in Dialect]?: Outcomes };
   /** The destination's name does not exist. */
   readonly unknownName: { readonly [dialect in Exclude<Dialect, 4>]?: Outcomes };
@@ -52,7 +52,7 @@ export interface RunningServer {
   /** Present when the server speaks SOCKS inside TLS only. */
   readonly tls?: ConnectionOptions;
   readonly supports: Supports;
-  /** Process groups, for whoever wants to see them gone. */
+  /** Process groups, for tests that check that they have ended. */
   readonly pids: readonly number[];
   /** Ends all processes, waits until they are gone, removes the temporary folder. */
   readonly stop: () => Promise<void>;

@@ -1,4 +1,5 @@
-// The three ways through socksify that are put under load, behind one function: a request whose answer is a stream.
+// The three clients of socksify that are put under load. Each has one function that sends a request and returns the
+// answer as a stream.
 
 import http from 'node:http';
 import { Readable } from 'node:stream';
@@ -61,7 +62,7 @@ function dispatcher(proxy, { keepAlive = false } = {}) {
   };
 }
 
-export const WAYS = [core, agent, dispatcher];
+export const ADAPTERS = [core, agent, dispatcher];
 
 function respond(request, body) {
   return new Promise((resolve, reject) => {
@@ -71,7 +72,7 @@ function respond(request, body) {
   });
 }
 
-/** Where a user would look: fetch hides the error in its cause. */
+/** The code of an error: fetch has it in the cause. */
 export function codeOf(error) {
   return error.code ?? (error.cause ? codeOf(error.cause) : error.name);
 }
