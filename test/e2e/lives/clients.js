@@ -1,4 +1,4 @@
-// One life: an agent or a dispatcher with options by chance, and how a request is sent through it by each of its clients.
+// An agent or a dispatcher with random options, and the function that sends a request through it.
 
 import http from 'node:http';
 import https from 'node:https';
@@ -11,12 +11,12 @@ const VERSIONS = Number(process.versions.node.split('.')[0]) < 22 ? [6, 7] : [6,
 const UNDICIS = await Promise.all(VERSIONS.map((version) => import(`undici${version}`)));
 
 /**
- * A client and its end. `send` gives the whole answer, or the error that its API gives; it reads no further once
- * `enough` says so.
+ * A client. `send` returns the whole answer, or rejects with the error of the client's API; it stops reading when `enough`
+ * returns true. `end` closes the client.
  */
 export function createClient(selector, lookup, random) {
   const tunnel = {
-    // A short one can end any request; a long one none, however slow the machine.
+    // A short time limit can end any request, a long one ends none, however slow the machine is.
     connectTimeout: random.chance(0.15) ? 150 : 60_000,
     lookup,
     ...(random.chance(0.3) && { standby: random.integer(1, 3) }),
@@ -39,14 +39,14 @@ function createAgent(selector, tunnel, random) {
   return {
     name: `SocksAgent ${JSON.stringify({ ...tunnel, ...options })}`,
     isImpatient: tunnel.connectTimeout < 1000,
-    // Node's agent goes on after destroy().
+    // Node's agent works after destroy().
     endsForGood: false,
     send: (url, how) => sendByHttp(agent, url, how),
     end: () => Promise.resolve(agent.destroy()),
   };
 }
 
-/** Settles with the request's last event; every one of them may come once. */
+/** Settles with the last event of the request, and rejects when an event comes twice. */
 function sendByHttp(agent, url, { method, body, signal, destroyAfter, enough }) {
   const { request } = url.startsWith('https:') ? https : http;
   return new Promise((resolve, reject) => {
@@ -79,7 +79,7 @@ function sendByHttp(agent, url, { method, body, signal, destroyAfter, enough }) 
     req.on('close', () => {
       events.close++;
       clearTimeout(timer);
-      // What would come twice comes within the next turns.
+      // An event that comes twice comes within the next turns.
       setImmediate(() =>
         setImmediate(() => {
           if (Object.values(events).some((times) => times > 1)) {
@@ -119,7 +119,7 @@ function createDispatcher(selector, tunnel, random) {
       ? (url, how) => sendByFetch(fetch, dispatcher, url, how)
       : (url, how) => sendByRequest(undici.request, dispatcher, url, how),
     end: () => (destroys ? dispatcher.destroy() : dispatcher.close()),
-    /** Lets go of everything after `end()`. */
+    /** Frees everything after `end()`. */
     destroy: () => dispatcher.destroy(),
   };
 }

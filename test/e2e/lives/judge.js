@@ -1,17 +1,17 @@
-// Whether a request had its own outcome: its own answer through the route that was chosen for it, or an error that
-// something which was done to it explains.
+// Decides whether the outcome of a request is right: the answer to this request through the route that was selected, or
+// an error with a cause that the tests made.
 
 import { BEHAVIOURS, bodyOf } from './site.js';
 
-/** What the APIs say of a connection that broke. */
+/** The codes of a connection that broke, in all APIs. */
 const BROKEN =
   /^(?:ECONNRESET|EPIPE|ECONNABORTED|UND_ERR_SOCKET|UND_ERR_ABORTED|UND_ERR_RES_CONTENT_LENGTH_MISMATCH|INCOMPLETE|terminated)$/;
-/** And of an adapter that was closed. */
+/** The codes of an agent or dispatcher that was closed. */
 const ENDED = /^(?:ERR_SOCKS_CLOSED|UND_ERR_DESTROYED|UND_ERR_CLOSED)$/;
-/** And of a request that its caller ended. */
+/** The codes of a request that its caller ended. */
 const ABORTED = /^(?:AbortError|ABORT_ERR|20|UND_ERR_ABORTED|destroyed)$/;
 
-/** The codes of an error and of its causes, or their names, or what they say. */
+/** The codes, names and messages of an error and of its causes. */
 export function codesOf(error) {
   const codes = [];
   for (let at = error; at && codes.length < 10; at = at.cause) {
@@ -24,7 +24,7 @@ const some = (codes, pattern) => codes.some((code) => pattern.test(code));
 
 /** @returns what is wrong, or undefined */
 export function judge(request, outcome) {
-  if (request.chosen.length > 1) return `its selector was asked ${request.chosen.length} times`;
+  if (request.chosen.length > 1) return `its selector was called ${request.chosen.length} times`;
   const [choice] = request.chosen;
   return outcome.error === undefined
     ? judgeAnswer(request, choice, outcome.answer)
@@ -32,7 +32,7 @@ export function judge(request, outcome) {
 }
 
 function judgeAnswer({ id, path, body, behaviour, cancelled }, choice, { status, headers, body: got }) {
-  if (!choice) return 'it was answered, and its selector was never asked';
+  if (!choice) return 'it was answered, and its selector was never called';
   if (choice.fails) return `it was answered, though ${choice.name} was chosen`;
   if (!BEHAVIOURS[behaviour]) return `it was answered, though its site would ${behaviour}`;
   if (status !== 200 || headers['x-id'] !== id || headers['x-path'] !== path) {
@@ -49,7 +49,7 @@ function judgeAnswer({ id, path, body, behaviour, cancelled }, choice, { status,
 function judgeError(request, choice, codes, error) {
   if (codes.includes('TWICE') || codes.includes('NO OUTCOME')) return codes.join(' ');
   if (request.aborted && some(codes, ABORTED)) return undefined;
-  // A request that is destroyed before it has a socket hangs up.
+  // A request that is destroyed before it has a socket fails with ECONNRESET.
   if ((request.aborted || request.cancelled) && some(codes, BROKEN)) return undefined;
   if (request.lifeEnded() && (some(codes, ENDED) || some(codes, BROKEN) || some(codes, ABORTED)))
     return undefined;

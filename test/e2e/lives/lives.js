@@ -1,11 +1,11 @@
-// Lives by chance: agents and dispatchers with requests that are answered, aborted, reset, timed out, and adapters that
-// are closed in the middle, over routes that change. Every request has to have its own outcome, once; nothing may be
-// left over. Exits with 1 when something is wrong, and says how to see it again.
+// Random lives: agents and dispatchers whose requests are answered, aborted, reset or timed out, and which are closed
+// while requests are under way, over routes that change. Every request must have its own outcome, once, and nothing may
+// stay open. Exits with 1 when something is wrong, and prints the seed that repeats the run.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { readdirSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { inspect, parseArgs } from 'node:util';
+import { countDescriptors, within as withinTime } from '@socksify/support';
 import { createClient } from './clients.js';
 import { judge } from './judge.js';
 import { createRandom } from './random.js';
@@ -32,9 +32,9 @@ if (values.help || ![minutes, seed, atOnce].every(Number.isFinite)) {
   process.exit(values.help ? 0 : 2);
 }
 
-/** Milliseconds after which a request hangs: each of them is answered, refused or aborted long before. */
+/** Milliseconds after which a request counts as hanging. Every request is answered, refused or aborted long before. */
 const HANG = 30_000;
-/** Milliseconds between two times when everything has to be closed. */
+/** Milliseconds after which everything is closed and checked, before new lives begin. */
 const EPOCH = 10_000;
 
 const BEHAVIOURS = { answer: 12, slow: 6, big: 3, close: 3, reset: 2, cut: 2, stall: 1 };
@@ -45,12 +45,12 @@ const site = await startSite(routes.seen);
 const current = new AsyncLocalStorage();
 const total = { lives: 0, requests: 0, answers: 0, errors: 0, disturbances: 0 };
 const findings = [];
-/** When a proxy last broke a connection off without being asked. */
+/** When a proxy last closed a connection by itself. */
 let disturbedAt = 0;
 let nextId = 1;
 
 console.log(`seed ${seed}`);
-// Standard output may be one of them.
+// Standard output may be a socket, too.
 const before = sockets();
 process.on('warning', (warning) => report('a warning', warning));
 process.on('uncaughtException', (error, origin) => {
@@ -64,9 +64,9 @@ do {
 } while (performance.now() < until && findings.length === 0);
 finish();
 
-/** Many lives, until the time is over; then everything is closed. */
+/** Runs lives until the time is over. Then everything is closed. */
 async function epoch(end) {
-  // Most of the time every error has another reason.
+  // In most epochs proxies close few connections, so that most errors must have another reason.
   const disturbance = setInterval(disturb, random.chance(0.4) ? 50 : 2000);
   const line = async () => {
     while (performance.now() < end && findings.length === 0) await live(createRandom(random.seed()));
@@ -76,7 +76,7 @@ async function epoch(end) {
   await closed();
 }
 
-/** A proxy breaks a connection off, by chance. */
+/** Lets a random proxy close one of its connections, in three of ten calls. */
 function disturb() {
   if (!random.chance(0.3)) return;
   const socket = random.oneOf(routes.servers.flatMap((server) => [...server.sockets]));
@@ -113,7 +113,7 @@ async function live(chance) {
   await client.destroy?.();
 }
 
-/** A request with all that will be done to it. */
+/** Draws a request, and all that will happen to it. */
 function draw(chance, client, lifeEnded) {
   const id = `r${nextId++}`;
   const behaviour = chance.weighted(BEHAVIOURS);
@@ -123,7 +123,7 @@ function draw(chance, client, lifeEnded) {
   const path = `/${behaviour}?id=${id}`;
   const started = performance.now();
   const choiceName = chance.weighted(routes.weights);
-  // A request that nothing else would end is aborted.
+  // A request that would never end by itself is aborted.
   const endless = behaviour === 'stall' || (routes.choices[choiceName].endless && !client.isImpatient);
   return {
     id,
@@ -134,7 +134,7 @@ function draw(chance, client, lifeEnded) {
     url: `${protocol}://${chance.oneOf(HOSTS)}:${site[protocol]}${path}`,
     choiceName,
     isImpatient: client.isImpatient,
-    /** Does the selector answer by a promise? */
+    /** True if the selector returns a promise. */
     later: chance.chance(0.3),
     abortAfter: endless || chance.chance(0.25) ? chance.integer(0, endless ? 300 : 60) : undefined,
     byDestroy: chance.chance(0.3),
@@ -143,15 +143,15 @@ function draw(chance, client, lifeEnded) {
     aborted: false,
     cancelled: false,
     lifeEnded,
-    /** A proxy may have broken its connection, which may have been idle before. */
+    /** True if a proxy may have closed the connection of the request, even while the connection was idle. */
     disturbed: () => disturbedAt >= started - 1,
   };
 }
 
-/** The selector of all lives: what it answers was drawn with the request that it is asked for. */
+/** The selector of all lives. Its answer was drawn together with the request. */
 function select() {
   const request = current.getStore();
-  if (!request) throw new Error('the selector was asked outside the context of a request');
+  if (!request) throw new Error('the selector was called outside the context of a request');
   const choice = { name: request.choiceName, ...routes.choices[request.choiceName] };
   request.chosen.push(choice);
   if (choice.answer) return request.later ? Promise.resolve(choice.answer()) : choice.answer();
@@ -196,30 +196,24 @@ async function send(client, request) {
   }
 }
 
-/** Waits, and reports what does not come to an end. */
+/** Waits for the promise, and reports it when it hangs. */
 async function within(promise, what) {
-  let timer;
-  const hang = new Promise((_, reject) => {
-    timer = setTimeout(() => {
-      report(`hangs: ${what}`);
-      reject(new Error(`hangs: ${what}`));
-    }, HANG);
-  });
   try {
-    return await Promise.race([promise, hang]);
-  } finally {
-    clearTimeout(timer);
+    return await withinTime(promise, what, HANG);
+  } catch (error) {
+    if (error?.message === `hangs: ${what}`) report(error.message);
+    throw error;
   }
 }
 
-/** All lives are over, so nothing is open: at the proxies, at the site, in this process. */
+/** Checks that nothing is open when all lives are over: at the proxies, at the site, in this process. */
 async function closed() {
   await zero(() => ({ proxies: routes.connections(), site: site.sockets.size }));
   routes.forget();
   await zero(() => ({ sockets: sockets() - before }));
 }
 
-/** Of this process: clients, servers, and what it prints to. */
+/** The sockets of this process: those of clients and servers, and the standard streams. */
 function sockets() {
   return process.getActiveResourcesInfo().filter((kind) => /^(?:TCPSocket|TLS|Pipe)Wrap$/.test(kind)).length;
 }
@@ -242,13 +236,9 @@ function report(what, details) {
 function finish() {
   const { lives, requests, answers, errors, disturbances } = total;
   console.log(
-    `${lives} lives, ${requests} requests, ${answers} answers, ${errors} errors, ${disturbances} connections broken off by proxies, ` +
-      `${descriptors()} descriptors at the end`,
+    `${lives} lives, ${requests} requests, ${answers} answers, ${errors} errors, ${disturbances} connections closed by proxies, ` +
+      `${countDescriptors()} descriptors at the end`,
   );
   console.log(findings.length === 0 ? 'nothing found' : `\nagain: --seed ${seed}`);
   process.exit(findings.length === 0 ? 0 : 1);
-}
-
-function descriptors() {
-  return readdirSync('/proc/self/fd').length;
 }

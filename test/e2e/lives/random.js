@@ -1,4 +1,4 @@
-// Chance that can be had again: everything that is drawn comes from one seed.
+// Random numbers that can be repeated: all of them come from one seed.
 
 /** A generator of 32 bits (mulberry32), with the draws that these tests need. */
 export function createRandom(seed) {
@@ -13,7 +13,7 @@ export function createRandom(seed) {
     /** An integer from `least` to `most`. */
     integer: (least, most) => least + Math.floor(next() * (most - least + 1)),
     chance: (probability) => next() < probability,
-    /** One of the keys, as often as its weight says. */
+    /** One of the keys, with a probability in proportion to its weight. */
     weighted(weights) {
       const entries = Object.entries(weights);
       let at = next() * entries.reduce((sum, [, weight]) => sum + weight, 0);

@@ -1,9 +1,8 @@
-// The routes of the lives, and where each of them shows: every proxy has an address of its own for the site, so that the
-// site sees which one a request came through.
+// The routes of the lives. Every proxy resolves the site's names to an address of its own, so that the site sees which
+// proxy a request came through.
 
-import { createServer } from 'node:net';
-import { once } from 'node:events';
 import { startScript, startServer } from '@socksify/server';
+import { freePort } from '@socksify/support';
 
 /** All names that the site's certificate has. */
 export const HOSTS = ['origin.test', 'ip6.test', 'dual.test', 'echo.test', 'given.test', 'header.test'];
@@ -21,20 +20,16 @@ export async function startRoutes() {
   const closing = await startScript([{ read: 1 }, { close: true }]);
   const servers = [open, closed, last, four, refusing];
 
-  const unused = createServer().listen(0, '127.0.0.1');
-  await once(unused, 'listening');
-  const dead = `socks5://127.0.0.1:${unused.address().port}`;
-  unused.close();
-  await once(unused, 'close');
+  const dead = `socks5://127.0.0.1:${await freePort()}`;
 
-  /** The user of each connection to the site, by both of its ports: one port can lead to two ports at a time. */
+  /** The user of each connection to the site. The key has both ports, because one local port can serve two connections. */
   const users = new Map();
   closed.on('request', ({ port, outgoingPort, user }) => users.set(`${port} ${outgoingPort}`, user));
 
   const user = (name, password) => closed.url('socks5', { username: name, password });
   /**
-   * What a selector can choose, with the code of a request that it is chosen for; none if the request can succeed.
-   * Some never come to an end by themselves.
+   * The answers of the selector. `fails` is the code with which a request fails; without it the request can succeed. A
+   * request over an `endless` route never ends by itself.
    */
   const choices = {
     direct: { answer: () => undefined },
@@ -52,7 +47,7 @@ export async function startRoutes() {
     never: { answer: () => new Promise(() => {}), fails: 'ERR_SOCKS_TIMEOUT', endless: true },
     throws: { fails: 'SELECTOR' },
   };
-  /** As often as each is drawn. Those that hold a request up for long are rare. */
+  /** How often each is drawn. Routes that delay a request for long are rare. */
   const weights = {
     direct: 6,
     open: 8,
@@ -82,7 +77,7 @@ export async function startRoutes() {
       else if (all) callback(null, [{ address: DIRECT, family: 4 }]);
       else callback(null, DIRECT, 4);
     },
-    /** The choice through which the site was reached, as it sees it. */
+    /** The choice through which a connection to the site came, as the site sees it. */
     seen: ({ localAddress, localPort, remotePort }) =>
       localAddress === '127.0.0.12' ? users.get(`${localPort} ${remotePort}`) : NAMES[localAddress],
     /** Connections that clients have open, to proxies of any kind. */
@@ -92,7 +87,7 @@ export async function startRoutes() {
         (sum, { connections }) => sum + connections.filter(({ ended }) => !ended).length,
         0,
       ),
-    /** What a long run need not keep, and connections that scripts never close by themselves. */
+    /** Clears the logs, and closes the connections that scripts never close by themselves. */
     forget() {
       for (const { log, refusals } of servers) log.length = refusals.length = 0;
       for (const { connections } of [silent, closing]) {

@@ -1,13 +1,13 @@
-// The web sites of the lives: each path says what the site does to its request. An answer repeats the request's id and
-// body, and says at which address and from which port the request came.
+// The site of the lives. The path of a request says what the site does with it. An answer repeats the id and the body of
+// the request, and says through which route the request came.
 
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
-import { TLS } from '@socksify/support';
+import { listen, TLS } from '@socksify/support';
 
-/** Whether a request that this is done to can have a whole answer. */
+/** What the site can do with a request, and whether the request can then get a whole answer. */
 export const BEHAVIOURS = {
   answer: true,
   slow: true,
@@ -23,14 +23,14 @@ export function bodyOf(id, size) {
   return Buffer.alloc(size, block);
 }
 
-/** @param seen tells, of a socket that is open, the route that its connection came through */
+/** @param seen returns the route through which an open socket came */
 async function serve(request, response, seen) {
   const { pathname, searchParams } = new URL(request.url, 'http://site.test');
   const id = searchParams.get('id');
   const { remotePort } = request.socket;
-  // Now, while the connection is open: later its port may belong to another.
+  // This is read while the connection is open, because its port may belong to another connection later.
   const through = seen(request.socket);
-  // What the client breaks off has no one to be told about it.
+  // An error of a connection that the client has closed is expected.
   request.on('error', () => {});
   response.on('error', () => {});
   const chunks = [];
@@ -39,7 +39,7 @@ async function serve(request, response, seen) {
   } catch {
     return;
   }
-  // The connection was broken off meanwhile.
+  // The client has closed the connection meanwhile.
   if (remotePort === undefined) return;
   const body = Buffer.concat(chunks);
   const sent = pathname === '/big' ? bodyOf(id, 300_000) : body;
@@ -74,7 +74,7 @@ async function serve(request, response, seen) {
 
 export async function startSite(seen) {
   const listener = (request, response) => serve(request, response, seen);
-  // An idle connection is ended by its client alone, so that no request can meet the end of its connection.
+  // Only the client ends an idle connection, so that no request is sent on a connection that is being closed.
   const options = {
     keepAliveTimeout: 0,
     requestTimeout: 0,
@@ -93,9 +93,9 @@ export async function startSite(seen) {
     });
     server.on('tlsClientError', () => {});
     server.on('clientError', (_error, socket) => socket.destroy());
-    await once(server.listen(0, '0.0.0.0'), 'listening');
   }
-  const [plain, secure] = servers.map((server) => server.address().port);
+  const plain = await listen(servers[0], '0.0.0.0');
+  const secure = await listen(servers[1], '0.0.0.0');
   return {
     http: plain,
     https: secure,
