@@ -19,7 +19,7 @@ import { microsocks } from './servers/microsocks.ts';
 import { openssh } from './servers/openssh.ts';
 import { torNetwork } from './servers/tor-network.ts';
 import { tor } from './servers/tor.ts';
-import { defineServer } from './stage.ts';
+import { defineServer } from './server-process.ts';
 
 const FULL = process.env['FULL'] === '1';
 const REQUESTS = FULL ? 2000 : 200;
