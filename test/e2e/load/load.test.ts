@@ -14,7 +14,7 @@ test('a small load loses, hangs and leaks nothing', { timeout: 120_000 }, async 
 
 test('a small load on a bridge loses and leaks nothing', { timeout: 120_000 }, async () => {
   const script = fileURLToPath(new URL('bridge.js', import.meta.url));
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, [script]);
+  const { stdout, stderr } = await runProgram(process.execPath, [script]);
   console.log(stdout.trim());
   expect(stderr).toBe('');
   expect(stdout.trim().split('\n').at(-1)).toBe('0 failures');
