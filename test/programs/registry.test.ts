@@ -1,11 +1,12 @@
-// npm, pnpm and yarn against a registry of their own, whose name the proxy alone knows.
+// npm, pnpm and yarn against a registry of their own, whose name the proxy alone knows. The registry can be reached
+// directly too, and counts who does.
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -20,6 +21,9 @@ const folder = mkdtempSync(join(tmpdir(), 'socksify-registry-'));
 /** The registry needs Node 22; it is not what is tested here. */
 const NODE_24 = fromStage('../../../test/runtimes/node_modules/node24/bin/node');
 let registry: ChildProcess;
+/** In front of the registry: keeps the remote port of every connection. */
+const hits: number[] = [];
+let front: Server;
 let proxy: SocksServer;
 let url: string;
 
@@ -54,14 +58,26 @@ beforeAll(async () => {
     if (line.includes('http address')) break;
   }
   registry.stdout?.resume();
+  front = createServer((socket) => {
+    hits.push(socket.remotePort ?? 0);
+    const behind = connect(port, '127.0.0.1');
+    socket.on('error', () => behind.destroy()).pipe(behind);
+    behind.on('error', () => socket.destroy()).pipe(socket);
+  });
+  front.listen(0, '127.0.0.1');
+  await once(front, 'listening');
+  const address = front.address() as AddressInfo;
   proxy = await startServer({ names: { 'registry.test': '127.0.0.1' }, users: { alice: 'secret' } });
-  url = `http://registry.test:${port}/`;
+  url = `http://registry.test:${address.port}/`;
   // The package to install comes in without a proxy.
   const source = join(folder, 'source');
   mkdirSync(source);
   writeFileSync(join(source, 'package.json'), '{ "name": "a-package", "version": "1.2.3" }');
-  const own = `http://127.0.0.1:${port}/`;
-  writeFileSync(join(folder, '.npmrc'), `registry=${own}\n//127.0.0.1:${port}/:_authToken=anonymous\n`);
+  const own = `http://127.0.0.1:${address.port}/`;
+  writeFileSync(
+    join(folder, '.npmrc'),
+    `registry=${own}\n//127.0.0.1:${address.port}/:_authToken=anonymous\n`,
+  );
   const published = await execute(
     process.execPath,
     [npm(), 'publish', '--registry', own],
@@ -69,9 +85,12 @@ beforeAll(async () => {
     { cwd: source },
   );
   expect(published.status, published.stderr).toBe(0);
+  // Without the proxy the counter counts.
+  expect(hits.length).toBeGreaterThan(0);
 }, 60_000);
 afterAll(async () => {
   registry.kill();
+  front.close();
   await proxy.close();
   rmSync(folder, { recursive: true });
 });
@@ -91,7 +110,8 @@ function npm(): string {
   return found;
 }
 
-const socksify = (args: readonly string[], cwd: string): Promise<Ended> => {
+/** Through the command, with no connection to the registry but those that the proxy made. */
+const socksify = async (args: readonly string[], cwd: string): Promise<Ended> => {
   const env = {
     SOCKS_PROXY: proxy.url('socks5', { username: 'alice', password: 'secret' }),
     HOME: join(folder, 'home'),
@@ -100,7 +120,13 @@ const socksify = (args: readonly string[], cwd: string): Promise<Ended> => {
     YARN_REGISTRY: url,
     CI: '1',
   };
-  return execute(process.execPath, [COMMAND, process.execPath, ...args], env, { cwd });
+  const [hit, request] = [hits.length, proxy.log.length];
+  const ended = await execute(process.execPath, [COMMAND, process.execPath, ...args], env, { cwd });
+  const outgoing = new Set(proxy.log.slice(request).map(({ outgoingPort }) => outgoingPort));
+  const found = hits.slice(hit);
+  expect(found.length, ended.stderr).toBeGreaterThan(0);
+  expect(found.filter((port) => !outgoing.has(port))).toEqual([]);
+  return ended;
 };
 
 const project = (name: string): string => {
@@ -133,13 +159,11 @@ test.each([
 ])(
   '%s installs from it',
   async (name, args) => {
-    proxy.log.length = 0;
     const cwd = project(name);
     const ended = await socksify(args(), cwd);
     expect(ended.status, ended.stdout + ended.stderr).toBe(0);
     const manifest = readFileSync(join(cwd, 'node_modules/a-package/package.json'), 'utf8');
     expect((JSON.parse(manifest) as { version: string }).version).toBe('1.2.3');
-    expect(proxy.log.length).toBeGreaterThan(0);
   },
   60_000,
 );
