@@ -155,10 +155,10 @@ const withoutNotice = (ended: Ended): Ended => ({
 });
 
 describe(`with the seed ${SEED}`, () => {
-  test.each(chosen.map((example, i) => ({ ...example, i })))(
+  test.each(chosen)(
     '$library, $follows: prints the same with the command, and dials nothing directly',
-    async ({ source, tcp, i }) => {
-      const program = join(programs, `${i}.mjs`);
+    async ({ library, follows, source, tcp }) => {
+      const program = join(programs, `${library} ${follows}.mjs`.replaceAll(/[^\w.]+/g, '-'));
       writeFileSync(program, source);
       const common = { ...env, NODE_EXTRA_CA_CERTS: CA };
       const [before, requests] = [hits.length, proxy.log.length];

@@ -294,5 +294,5 @@ export function choose(count: number, seed: number): Example[] {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return Math.floor((state / 2 ** 32) * limit);
   };
-  return Array.from({ length: count }, () => rest.splice(random(rest.length), 1)[0] as Example);
+  return Array.from({ length: count }, () => rest.splice(random(rest.length), 1)).flat();
 }
