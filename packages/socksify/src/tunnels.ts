@@ -7,18 +7,18 @@ import { beginConnecting, giveHandle } from './handle.ts';
 import { explainLoopback } from './policy.ts';
 import type { Policy } from './policy.ts';
 
-/** Marks the options of our own dials: they pass. */
-const OWN: unique symbol = Symbol('socksify.own');
+/** Marks the options of our own dials, which pass. The value is known here alone; core copies fields with a text as key. */
+const OWN = { socksify: Symbol('socksify.own') };
 
 export function isOwn(options: NetConnectOpts): boolean {
-  return OWN in options;
+  return (options as Partial<typeof OWN>).socksify === OWN.socksify;
 }
 
 export class Tunnels {
   readonly #client: SocksClient;
 
   constructor(policy: Policy) {
-    this.#client = new SocksClient(policy.route, { tcp: { [OWN]: true } as object });
+    this.#client = new SocksClient(policy.route, { tcp: OWN as object });
   }
 
   /** Connects this socket through the proxy. A tunnel that cannot be had is the socket's error. */

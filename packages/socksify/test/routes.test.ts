@@ -1,0 +1,88 @@
+// install() takes every route that core takes, and leaves it as it is.
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { results, run, startStage } from './stage.ts';
+import type { Stage } from './stage.ts';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await startStage();
+});
+afterAll(() => stage.close());
+
+const module = (path: string): string => JSON.stringify(new URL(path, import.meta.url));
+const PRELUDE = `
+  import net from 'node:net';
+  import http from 'node:http';
+  import { install } from ${module('../dist/index.js')};
+  import { proxyGroup } from ${module('../../core/dist/index.js')};
+  const proxy = process.env.SOCKS_PROXY;
+  const send = () => new Promise((resolve, reject) => http.get(http1, resolve).on('error', reject)).then(read);
+  const get = async () => (await fetch(http1)).text();
+  const dial = () => read(net.connect(Number(HTTP), 'origin.test').end(HEAD));
+`;
+
+async function program(source: string): Promise<{ found: Record<string, string>; direct: number }> {
+  const before = stage.direct();
+  const ended = await run(stage, `${PRELUDE}${source}\nprocess.exit();`, {}, []);
+  return { found: results(ended), direct: stage.direct() - before };
+}
+
+test.each([
+  ['a selector', `() => proxy`],
+  [
+    'a selector that answers with a promise',
+    `async () => { await new Promise(setImmediate); return proxy; }`,
+  ],
+  ['a selector that answers with a chain', `async () => [proxy, proxy]`],
+  ['a chain', `[proxy, proxy]`],
+  ['a group', `proxyGroup(['socks5://127.0.0.1:1', proxy])`],
+])('%s leads http, fetch and, under tcp, sockets to the site', async (_, route) => {
+  const { found, direct } = await program(
+    `install({ proxy: ${route}, strict: 'tcp' });
+     await attempt('http', send);
+     await attempt('fetch', get);
+     await attempt('net', dial);`,
+  );
+  expect(found).toEqual({ http: 'hello', fetch: 'hello', net: 'hello' });
+  expect(direct).toBe(0);
+});
+
+test('a selector gets the name, the port and the protocol of each connection, and is called once for it', async () => {
+  const { found } = await program(
+    `const seen = [];
+     install({ strict: 'tcp', proxy: async ({ host, port, protocol }) => {
+       seen.push(host + ' ' + (port === Number(HTTP)) + ' ' + protocol);
+       return proxy;
+     } });
+     await send();
+     await get();
+     await dial();
+     console.log('seen: ' + seen.join(', '));`,
+  );
+  expect(found).toEqual({
+    seen: 'origin.test true http:, origin.test true http:, origin.test true undefined',
+  });
+});
+
+test('what a selector throws or rejects with is the error of the request, and nothing is direct', async () => {
+  const { found, direct } = await program(
+    `const error = Object.assign(new Error('no'), { code: 'ERR_OF_THE_SELECTOR' });
+     install({ proxy: () => { throw error; } });
+     await attempt('thrown', get);
+     install({ proxy: async () => { throw error; } });
+     await attempt('rejected', send);`,
+  );
+  expect(found).toEqual({ thrown: 'ERR_OF_THE_SELECTOR', rejected: 'ERR_OF_THE_SELECTOR' });
+  expect(direct).toBe(0);
+});
+
+test('a selector that answers undefined makes this connection direct, and no other', async () => {
+  const { found, direct } = await program(
+    `install({ proxy: async ({ host }) => (host === '127.0.0.1' ? undefined : proxy) });
+     await attempt('direct', async () => (await fetch('http://127.0.0.1:' + HTTP)).text());
+     await attempt('proxied', get);`,
+  );
+  expect(found).toEqual({ direct: 'hello', proxied: 'hello' });
+  expect(direct).toBe(1);
+});
