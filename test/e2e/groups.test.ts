@@ -10,6 +10,7 @@ import { createSecureServer } from 'node:http2';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { get as getHttps } from 'node:https';
 import { buffer, text } from 'node:stream/consumers';
+import { inspect } from 'node:util';
 import type { TLSSocket } from 'node:tls';
 import { SocksAgent } from '@socksify/agent';
 import { proxyGroup } from '@socksify/core';
@@ -59,6 +60,8 @@ interface Client {
   readonly get: (url: string, signal?: AbortSignal) => Promise<string>;
   readonly post: (url: string, chunks: readonly string[]) => Promise<string>;
   readonly close: () => unknown;
+  /** The agent or dispatcher. */
+  readonly inner: object;
 }
 
 interface ClientOptions {
@@ -84,6 +87,7 @@ function agentClient(route: ProxyRoute, { keepAlive = false, connectTimeout }: C
       return (await buffer(response)).toString();
     },
     close: () => agent.destroy(),
+    inner: agent,
   };
 }
 
@@ -109,6 +113,7 @@ function fetchClient(
       return (await fetch(url, { dispatcher, method: 'POST', body, duplex: 'half' } as object)).text();
     },
     close: () => dispatcher.destroy(),
+    inner: dispatcher,
   };
 }
 
@@ -266,6 +271,16 @@ describe.each([
     for (let i = 0; i < 8; i++) expect(await client.get(http())).toBe('hello');
     // undici opens a second one before the first is free, also through a single proxy.
     expect(good.log.length).toBeLessThanOrEqual(2);
+  });
+
+  test('what select() gave is a route of its own, and no credential or key can be read from it', async () => {
+    const good = await proxy();
+    const urls = [await dead(), `socks5://user-name:pass-word@127.0.0.1:${good.port}`];
+    const group = proxyGroup(urls);
+    const client = start(group.select('account-key'));
+    for (let i = 0; i < 2; i++) expect(await client.get(http())).toBe('hello');
+    expect(good.log.map(({ user }) => user)).toEqual(['user-name', 'user-name']);
+    expect(inspect(client.inner, { depth: 12, showHidden: true })).not.toMatch(/pass-word|account-key/);
   });
 
   test('a rotation has as many pools as members, whatever their health', async () => {
