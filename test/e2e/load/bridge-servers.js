@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import { startServer } from '@socksify/server';
-import { chunksOf } from './data.js';
+import { chunksOf } from './chunks.js';
 
 const listen = (server) =>
   new Promise((resolve) =>

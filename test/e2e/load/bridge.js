@@ -11,7 +11,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { chunksOf } from './data.js';
+import { chunksOf } from './chunks.js';
 
 const MiB = 1024 * 1024;
 const FULL = process.argv.includes('--full');
