@@ -43,6 +43,11 @@ export function statusOf(error: unknown): 502 | 504 {
   return /^(?:ERR_SOCKS_TIMEOUT|ERR_SOCKS_TTL_EXPIRED|ETIMEDOUT)$/.test(codeOf(error)) ? 504 : 502;
 }
 
+/** What an HTTP client is told. Errors of others can hold what is not meant for clients. */
+export function messageOf(error: unknown): string {
+  return error instanceof SocksError ? error.message : `the connection could not be opened: ${codeOf(error)}`;
+}
+
 export function codeOf(error: unknown): string {
   const { code } = (error ?? {}) as { code?: unknown };
   return typeof code === 'string' && /^[A-Z][\w-]{0,60}$/.test(code) ? code : 'ERR_SOCKS_GENERAL_FAILURE';

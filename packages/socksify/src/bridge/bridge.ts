@@ -109,6 +109,8 @@ class RunningBridge implements Bridge {
     this.#server.listen({ host, port });
     await once(this.#server, 'listening');
     this.#address = this.#server.address() as AddressInfo;
+    // A connection that could not be accepted, because the process has no descriptor left, is no reason to end.
+    this.#server.on('error', ignore);
     // The name localhost can stand for any address.
     if (user || isLoopback(this.host)) return;
     await this.close();

@@ -4,7 +4,7 @@
 import { request as sendRequest, STATUS_CODES } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { codeOf, statusOf } from './answers.ts';
+import { codeOf, messageOf, statusOf } from './answers.ts';
 import { dismiss, join, reset } from './relay.ts';
 import { parseAuthority, parseTarget } from './target.ts';
 import type { Destination, Target } from './target.ts';
@@ -32,13 +32,15 @@ export function serveHttp(server: Server, bridge: HttpBridge): void {
   const lastAnswer = new WeakMap<Socket, ServerResponse>();
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
     bridge.onHead(req.socket);
+    // The client was refused, and its last answer has been sent.
+    if (!req.socket.writable) return;
     lastAnswer.set(req.socket, res);
     void forward(req, res, bridge);
   };
   server.on('request', onRequest).on('checkContinue', onRequest).on('checkExpectation', onRequest);
   server.on('connect', (req, client, head) => {
     bridge.onHead(client as Socket);
-    void openTunnel(req, client as Socket, head, bridge);
+    if (client.writable) void openTunnel(req, client as Socket, head, bridge);
   });
   server.on('clientError', (error: NodeJS.ErrnoException, client) => {
     const socket = client as Socket;
@@ -126,7 +128,7 @@ async function openTunnel(
     join(client, tunnel);
   } catch (error) {
     visit.end(codeOf(error));
-    dismiss(client, answer(statusOf(error), (error as Error).message, codeOf(error)));
+    dismiss(client, answer(statusOf(error), messageOf(error), codeOf(error)));
   }
 }
 
@@ -152,7 +154,7 @@ async function forward(req: IncomingMessage, res: ServerResponse, bridge: HttpBr
     visit.result = codeOf(error);
     // Half an answer must not be taken for the whole.
     if (res.headersSent || res.destroyed) reset(client);
-    else respond(res, statusOf(error), (error as Error).message, codeOf(error));
+    else respond(res, statusOf(error), messageOf(error), codeOf(error));
   }
 }
 

@@ -308,6 +308,26 @@ describe('a failure is', () => {
     await server.close();
   });
 
+  test.each([undefined, 'hunter2', new Error('hunter2')])(
+    '502 when a selector throws %j, which the client is not told',
+    async (reason) => {
+      const bridge = await startBridge({
+        proxy: () => {
+          throw reason;
+        },
+        listen: '127.0.0.1:0',
+      });
+      for (const line of ['CONNECT 127.0.0.1:80', 'GET http://127.0.0.1/']) {
+        const answer = await talk(bridge.port, `${line} HTTP/1.1\r\nHost: x\r\n\r\n`);
+        expect(answer).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
+        expect(answer).not.toContain('hunter2');
+      }
+      const answer = await talk(bridge.port, '\x05\x01\0\x05\x01\0\x01\x7f\0\0\x01\0\x50');
+      expect(Buffer.from(answer, 'latin1').toString('hex')).toBe('050005010001000000000000');
+      await bridge.close();
+    },
+  );
+
   test('502 when there is no proxy, without the password', async () => {
     const proxy = `socks5://alice:hunter2@127.0.0.1:${await freePort()}`;
     const bridge = await startBridge({ proxy, listen: '127.0.0.1:0' });
