@@ -31,7 +31,7 @@ const LIMITS = {
   '@socksify/core': 100_000,
   '@socksify/env': 10_000,
   '@socksify/undici': 50_000,
-  socksify: 210_000,
+  socksify: 220_000,
 };
 const PACKAGES = Object.entries(LIMITS).map(([name, limit]) => ({ name, limit }));
 const NAMES = Object.keys(LIMITS);
