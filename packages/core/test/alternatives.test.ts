@@ -14,6 +14,7 @@ import {
   startRawServer,
   TLS,
   turns,
+  within,
 } from '@socksify/support';
 import type { TcpDestination } from '@socksify/support';
 import { createServer as createTlsServer } from 'node:tls';
@@ -236,15 +237,15 @@ describe('a refusal', () => {
     ['04', 'destination', 1],
     ['05', 'destination', 1],
     ['07', 'proxy', 3],
-  ])('REP %s blames %s: it is the answer of %i of 3 members', async (rep, blame, asked) => {
+  ])('REP %s blames %s: it is the answer of %i of 3 members', async (rep, blame, requested) => {
     const servers = [await refusing(rep), await refusing(rep), await refusing(rep)];
     const all = group(servers.map((server) => server.url('socks5')));
     const error = await failure(all);
     expect(error).toMatchObject({ reply: Number.parseInt(rep, 16), blame, destination: printed() });
     expect(servers.map(({ connections }) => connections.length)).toEqual(
-      [1, 1, 1].map((one, i) => (i < asked ? one : 0)),
+      [1, 1, 1].map((one, i) => (i < requested ? one : 0)),
     );
-    expect(error.errors?.length).toBe(asked === 1 ? undefined : asked);
+    expect(error.errors?.length).toBe(requested === 1 ? undefined : requested);
     expect(states(all)).toBe(blame === 'proxy' ? 'resting resting resting' : 'ready ready ready');
   });
 
@@ -282,7 +283,7 @@ describe('an error', () => {
     expect(Object.keys(error)).not.toContain('errors');
   });
 
-  test('of the deadline is that of the oldest attempt, and has those that were under way', async () => {
+  test('of the deadline is that of the oldest attempt, and has those that were in progress', async () => {
     const [gone, one, other] = [await dead(), await silent(), await silent()];
     const all = group([gone, one.url('socks5'), other.url('socks5')], { stagger: 20 });
     const error = await failure(all, { timeout: 150 });
@@ -355,19 +356,28 @@ describe('a member that rests', () => {
     expect(await open(both)).toEqual([String(other.port)]);
     await expect.poll(() => states(both), { interval: 5 }).toBe('ready ready');
     expect(one.log).toHaveLength(0);
-    await one.idle();
+    // The server itself would close this connection after 10 s.
+    await within(one.idle(), 'the connection of the greeting', 5000);
     expect(await open(both)).toEqual([String(one.port)]);
   });
 
   test('is greeted once by twenty requests at a time, which do not wait for it', async () => {
     const [one, good] = [await silent(), await proxy()];
-    const both = group([one.url('socks5'), good.url('socks5')], { stagger: 300 });
+    const both = group([one.url('socks5'), good.url('socks5')], { stagger: 60_000 });
     both.rest(one.url('socks5'), 500);
     now = 500;
     const tunnels = await Promise.all(Array.from({ length: 20 }, () => open(both)));
     expect(new Set(tunnels.flat())).toEqual(new Set([String(good.port)]));
     expect(one.connections).toHaveLength(1);
     expect(states(both)).toBe('greeting ready');
+  });
+
+  test('rests on when it does not answer a greeting within the stagger', async () => {
+    const [one, good] = [await silent(), await proxy()];
+    const both = group([one.url('socks5'), good.url('socks5')], { stagger: 50 });
+    both.rest(one.url('socks5'), 500);
+    now = 500;
+    expect(await open(both)).toEqual([String(good.port)]);
     await expect.poll(() => states(both), { interval: 5 }).toBe('resting ready');
     expect(both.state()[0]).toMatchObject({ failures: 1, error: { code: 'ERR_SOCKS_TIMEOUT' } });
     await allClosed(one);

@@ -237,7 +237,7 @@ test('the next member begins when the stagger is over, and a failure does not wa
   expect(outcome).toMatchObject({ began: [0, 1000, 1005], end: 'tunnel', winner: 2, time: 1011 });
 });
 
-test('no member begins while a request is under way', () => {
+test('no member begins while a request is in progress', () => {
   const outcome = play([member(ok(1), ok(4000)), member(ok(1))], 10, 30_000);
   expect(outcome).toMatchObject({ began: [0], winner: 0 });
 });
@@ -255,13 +255,13 @@ test.each([
   ['none', 1],
   ['unclear', 2],
   ['proxy', 4],
-] as const)('a refusal that blames %s is the answer of %i of 4 members', (blame, asked) => {
+] as const)('a refusal that blames %s is the answer of %i of 4 members', (blame, requested) => {
   const outcome = play(
     Array.from({ length: 4 }, () => member(ok(1), { after: 1, result: blame })),
     1000,
     30_000,
   );
-  expect(outcome.requested).toHaveLength(asked);
+  expect(outcome.requested).toHaveLength(requested);
   expect(outcome.end).toBe('failure');
 });
 

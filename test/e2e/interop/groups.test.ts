@@ -1,4 +1,4 @@
-// Real servers as members of one group, one of which is killed and started again while requests are under way. tor has
+// Real servers as members of one group, one of which is killed and started again while requests are in progress. tor has
 // no network here, so that it negotiates and then serves nobody. FULL=1 gives it a network of its own, and sends 2,000
 // requests in place of 200.
 

@@ -38,7 +38,7 @@ export class Member {
   #until: number | undefined;
   #failures = 0;
   #error: SocksError | undefined;
-  /** The rest was asked for by the application. A tunnel does not end it early. */
+  /** The application wants the rest. A tunnel does not end it early. */
   #held = false;
   #greeting = false;
 
