@@ -1,5 +1,5 @@
-// Gives the connection of an open tunnel to the socket on which the program waits, so that data flows natively. Knows
-// what Node keeps in its sockets; each name here was checked on Node 20, 22, 24 and 26.
+// Gives the connection of an open tunnel to the socket on which the program waits, so that data flows natively. Uses
+// internals of Node's sockets; each name here was checked on Node 20, 22, 24 and 26.
 
 import type { Socket } from 'node:net';
 
@@ -23,7 +23,7 @@ interface Handle {
   [key: symbol]: unknown;
 }
 
-/** What Node's sockets have and its types do not tell. */
+/** Fields of Node's sockets that its types leave out. */
 interface Internals {
   _handle: Handle | null;
   _sockname: unknown;
@@ -100,7 +100,7 @@ function move(tunnel: Socket, socket: Socket): void {
   handle.onnewsession = (): void => {};
 }
 
-/** TLS of the program over the tunnel. Its native part is bound to a connection, so it is made anew over this one. */
+/** TLS of the program over the tunnel. Its native part belongs to one connection, so a new one is made over this tunnel. */
 function secure(tunnel: Socket, socket: Socket, early: readonly Buffer[]): void {
   const [from, to] = [internalsOf(tunnel), internalsOf(socket)];
   const old = to._handle as Handle;
@@ -122,7 +122,7 @@ function secure(tunnel: Socket, socket: Socket, early: readonly Buffer[]): void 
   to._init(undefined, from.encrypted ? tunnel : null);
   if (session) to.setSession(session);
   if (servername) to.setServername(servername);
-  // Listeners that came before these had switched the old one on.
+  // Listeners that were added earlier enabled these events on the old handle.
   if (socket.listenerCount('session') > 0) handle.enableSessionCallbacks?.();
   if (socket.listenerCount('keylog') > 0) handle.enableKeylogCallback?.();
   for (const bytes of early) handle.receive?.(bytes);
@@ -132,7 +132,7 @@ function detach(tunnel: Socket): Handle {
   const internals = internalsOf(tunnel);
   const handle = internals._handle as Handle;
   handle.readStop();
-  // Node would believe that it reads already, and never begin.
+  // Otherwise Node takes the handle for one that reads already, and never starts it.
   handle.reading = false;
   internals._handle = null;
   return handle;

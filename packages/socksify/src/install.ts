@@ -1,4 +1,4 @@
-// install(): puts the parts into place, looks whether they are there, and takes them back.
+// install(): installs the parts, checks that they took effect, and undoes them.
 
 import { syncBuiltinESMExports } from 'node:module';
 import net from 'node:net';
@@ -45,8 +45,8 @@ interface Installation {
 
 /**
  * From now on everything that the http and https clients of Node, `fetch`, `WebSocket`, `EventSource` and every undici
- * connect to is reached through the proxy, with agents, pools and dispatchers of the program's own too. Other sockets
- * are left alone. Nothing that these clients do is direct unless it is listed.
+ * connect to goes through the proxy, with agents, pools and dispatchers of the program's own too. Other sockets are left
+ * alone. Nothing that these clients do is direct unless it is listed.
  *
  * A second call replaces the first.
  *
@@ -107,7 +107,7 @@ export function install(options: InstallOptions = {}): () => void {
   }
 }
 
-/** A diagnostic report asks a name server for the names of all addresses. */
+/** Without this, a diagnostic report looks up the names of all addresses to which sockets lead. */
 function refuseReportLookups(patches: Patches): void {
   const report = process.report as { excludeNetwork?: boolean };
   const { excludeNetwork } = report;
@@ -131,7 +131,7 @@ function policyOf({ proxy, allow = [] }: InstallOptions): Policy {
   return new Policy({ route: proxy, noProxy: '', allow: entries, proxies: addresses });
 }
 
-/** The proxy to which this side connects itself. A selector is not asked before it has to be. */
+/** The proxy to which this side connects itself. A selector answers later, for each destination. */
 function firstOf(route: ProxyRoute): readonly SocksProxy[] {
   if (typeof route === 'function') return [];
   const chain = new SocksClient(route).select({ host: 'first.invalid', port: 80 });

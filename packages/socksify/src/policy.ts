@@ -1,4 +1,4 @@
-// What may happen to a connection: which destinations are direct, and the errors for those that may not be.
+// Decides which destinations are direct, and makes the errors for connections that are refused.
 
 import { isIP } from 'node:net';
 import { SocksError } from '@socksify/core';
@@ -50,8 +50,9 @@ export class Policy {
   }
 
   /**
-   * Looks at an address that a look-up function of the program gave for a listed name. The name says nothing then: the
-   * address has to be listed too, or to be of the loopback like the name.
+   * True if the program may connect to this address, which its own look-up function gave for a listed name. The address
+   * has to be listed too, because such a function can give any; for names of the loopback, an address of the loopback
+   * will do.
    */
   isDirectAddress(destination: Destination, address: string): boolean {
     if (this.isDirect({ ...destination, host: address })) return true;
@@ -81,7 +82,7 @@ export function connectionHint(host: string, strict: boolean): string {
   return strict ? `${list}; or tunnel all of TCP: strict: 'tcp' (SOCKSIFY_STRICT=tcp)` : list;
 }
 
-/** A tunnel to the loopback ends at the machine of the proxy, which is seldom what a program means. */
+/** A tunnel to the loopback ends at the machine of the proxy, and most programs mean their own machine. */
 export function explainLoopback(error: unknown, { host }: Destination): unknown {
   if (!(error instanceof SocksError) || !isLoopback(host)) return error;
   const { code, phase, proxy, destination, detail, reply, cause } = error;

@@ -1,4 +1,5 @@
-// Every TCP and Unix connection of a process begins in one method: here it is decided what becomes of it.
+// Wraps the one method in which every TCP and Unix connection of a process begins. Each connection is made directly, made
+// through the proxy, or refused.
 
 import net from 'node:net';
 import type { LookupFunction, NetConnectOpts, Socket, TcpNetConnectOpts } from 'node:net';

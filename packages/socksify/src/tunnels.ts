@@ -21,7 +21,7 @@ export class Tunnels {
     this.#client = new SocksClient(policy.route, { tcp: OWN as object });
   }
 
-  /** Connects this socket through the proxy. A tunnel that cannot be had is the socket's error. */
+  /** Connects this socket through the proxy. If no tunnel opens, the socket fails with that error. */
   connect(socket: Socket, destination: Destination): void {
     beginConnecting(socket);
     void this.#open(socket, destination);

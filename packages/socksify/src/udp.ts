@@ -13,7 +13,7 @@ export function watchUdp(patches: Patches, policy: Policy): void {
     isIP(host) !== 0 && policy.isDirect({ host, port: Number(port) });
   const { prototype } = dgram.Socket;
   patches.wrap(prototype, 'send', (original, socket: Socket, args) => {
-    // A connected socket has been looked at in connect().
+    // A connected socket was checked in connect().
     if (isConnected(socket)) return Reflect.apply(original, socket, args);
     const isSlice = args[4] || (args[3] && typeof args[3] !== 'function');
     const [port, host] = isSlice ? [args[3], args[4]] : [args[1], args[2]];
