@@ -104,7 +104,7 @@ export function proxyGroup(
   routes: readonly (ProxyLike | readonly ProxyLike[])[],
   options: GroupOptions = {},
 ): ProxyGroup {
-  const { order, rest, stagger, now } = checkOptions(options);
+  const { order, rest, stagger, now } = checkGroupOptions(options);
   check(Array.isArray(routes), 'PROXY', 'a group is made of a list of proxies and chains');
   const members = Array.from(routes, (route) => new Member(toChain(checkMember(route)), rest, now));
   check(members.length > 0, 'PROXY', 'a group has at least one proxy');
@@ -153,7 +153,7 @@ export function proxyGroup(
   return group;
 }
 
-function checkOptions(
+function checkGroupOptions(
   options: GroupOptions,
 ): Required<{ [K in keyof GroupOptions]: NonNullable<GroupOptions[K]> }> {
   if (typeof options !== 'object' || options === null) throw invalidOption('options are an object');

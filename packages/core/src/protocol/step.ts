@@ -54,7 +54,7 @@ export function broken(hop: Hop, phase: SocksPhase, detail: string): SocksError 
 }
 
 /** What to use instead of the peers most often found on a wrong port. */
-const INSTEAD = {
+const PEER_HINTS = {
   http: 'an HTTP server or HTTP proxy answers on this port: use the SOCKS port of the proxy',
   ssh: 'an SSH server answers on this port: run ssh -D 1080 and use socks5://127.0.0.1:1080',
   tls: 'a TLS server answers on this port: use socks5s:// if it is a SOCKS proxy behind TLS',
@@ -71,12 +71,12 @@ export function checkProtocol(hop: Hop, first: number, second: number): void {
   throw hopError(hop, code, {
     phase: version === 4 ? 'request' : 'greeting',
     detail,
-    hint: INSTEAD[detail],
+    hint: PEER_HINTS[detail],
   });
 }
 
 /** SOCKS4 answers a greeting with its own reply; a SOCKS5 server answers a SOCKS4 request with `05 ff`. */
-function otherProtocol(version: 4 | 5, first: number, second: number): keyof typeof INSTEAD | undefined {
+function otherProtocol(version: 4 | 5, first: number, second: number): keyof typeof PEER_HINTS | undefined {
   if (first === 0x48 && second === 0x54) return 'http';
   if (first === 0x53 && second === 0x53) return 'ssh';
   if ((first === 0x15 || first === 0x16) && second === 0x03) return 'tls';

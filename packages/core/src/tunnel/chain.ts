@@ -43,10 +43,10 @@ export async function negotiateChain(
   const problem = 'an onion name is never looked up: use this proxy as a later hop of a chain through tor';
   check(!isDialled || !isOnion(chain[0]?.host ?? ''), 'PROXY', problem);
   const candidates = needsLookup(hops) ? await resolveHops(hops, attempt) : [hops];
-  return negotiate(chain, candidates, attempt, standby);
+  return connectThrough(chain, candidates, attempt, standby);
 }
 
-async function negotiate(
+async function connectThrough(
   chain: readonly SocksProxy[],
   candidates: readonly (readonly Hop[])[],
   attempt: Attempt,
@@ -83,9 +83,9 @@ export async function requestTunnel(
     // A proxy that refused this destination is working, so standby connections to it are of use.
     if (isFromRequest(error)) standby?.fill(chain);
     if (isStandby && wasNotReceived(error))
-      return requestTunnel(await negotiate(chain, candidates, attempt), attempt, standby);
+      return requestTunnel(await connectThrough(chain, candidates, attempt), attempt, standby);
     if (others.length === 0 || attempt.existing || !concernsAddress(error)) throw error;
-    return requestTunnel(await negotiate(chain, others, attempt, standby), attempt, standby);
+    return requestTunnel(await connectThrough(chain, others, attempt, standby), attempt, standby);
   }
 }
 
