@@ -332,7 +332,7 @@ async function socks4(context: Context): Promise<void> {
   const destination = given && isIPv4(given.host) ? given : IPV4;
   const outcome = await request(context, handshake(as4(context), destination));
   habits.socks4 = outcome;
-  if (isRefused4(outcome.error)) habits.readsSocks4 = await waitsForEnd(context, IPV4);
+  if (isRefused4(outcome.error)) habits.readsSocks4 = await waitsForEnd(context, IPV4, outcome.ms);
   if (context.proxy.version === 4 && context.proxy.dns === 'local') throwUnless(outcome, habits.readsSocks4);
 }
 
@@ -342,7 +342,7 @@ async function socks4a(context: Context): Promise<void> {
   const steps = handshake(as4(context), destination);
   const outcome = await request(context, given && isIPv4(given.host) ? asName(steps, given, context) : steps);
   habits.socks4a = outcome;
-  if (isRefused4(outcome.error)) habits.readsSocks4a = await waitsForEnd(context, NAME);
+  if (isRefused4(outcome.error)) habits.readsSocks4a = await waitsForEnd(context, NAME, outcome.ms);
   if (context.proxy.version === 4 && context.proxy.dns === 'remote')
     throwUnless(outcome, habits.readsSocks4a);
 }
@@ -376,14 +376,19 @@ function isRefused4(error: SocksError | undefined): boolean {
 }
 
 /** True if the server answers or closes at the end of a SOCKS4 request, and not before: so it reads the request. */
-async function waitsForEnd(context: Context, destination: Target): Promise<boolean | undefined> {
-  const { timeout, report } = context;
+async function waitsForEnd(
+  context: Context,
+  destination: Target,
+  refusedAfter: number,
+): Promise<boolean | undefined> {
+  const { timeout } = context;
   const step = handshake(as4(context), destination).next();
   if (step.done || !('write' in step.value)) return undefined;
   const wire = await context.open();
   wire.enter('request');
   wire.write(step.value.write.subarray(0, -1));
-  const early = await wire.react(Math.min(timeout / 4, Math.max(100, 4 * (report.rtt ?? 0))));
+  // Long enough for a slow server, and shorter than any server waits for the rest of a request.
+  const early = await wire.react(Math.min(timeout / 4, 600, Math.max(250, 4 * refusedAfter)));
   if (early) return wire.timedOut ? undefined : false;
   wire.write(step.value.write.subarray(-1));
   await wire.react(timeout);
