@@ -458,8 +458,10 @@ describe('nothing is left open', () => {
       if (index === 0) {
         begun.resolve();
         await requested.promise;
-        socket.on('close', () => closed.resolve());
-        socket.end(bytes('0500'));
+        socket.on('close', () => closed.resolve()).write(bytes('0500'));
+        // Not in the segment of the answer.
+        await turns(20);
+        socket.end();
         return;
       }
       socket.write(bytes('0500'));

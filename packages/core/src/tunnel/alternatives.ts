@@ -16,7 +16,6 @@ import type { SocksProxy } from '../proxy.ts';
 import { Attempt } from './attempt.ts';
 import { negotiateChain, requestTunnel } from './chain.ts';
 import type { Negotiated } from './chain.ts';
-import { StreamClosed } from './connection.ts';
 import type { Opened } from './hops.ts';
 import { Progress, SILENCE_HINTS } from './progress.ts';
 import type { Standby } from './standby.ts';
@@ -35,8 +34,6 @@ export interface Trial {
   /** Set when it is over. */
   durations?: Progress['durations'];
   negotiated?: Negotiated;
-  /** The negotiated connection waits, because a request is in progress on another one. */
-  waits?: boolean;
 }
 
 /** What the client adds to its attempts. */
@@ -214,10 +211,7 @@ class Opening {
       trial.negotiated = await negotiateChain(member.chain, this.#destination, attempt, this.#standby);
       attempt.progress.enter('request');
       member.succeeded();
-      if (this.#over) return;
-      trial.waits = true;
       this.#act(this.#race.negotiated(index, performance.now()));
-      if (trial.waits) await watch(trial.negotiated);
     } catch (error) {
       this.#failed(index, trial, error);
     }
@@ -225,9 +219,8 @@ class Opening {
 
   async #request(index: number, trial: Trial): Promise<void> {
     const { member, attempt, negotiated } = trial;
-    trial.waits = false;
     try {
-      negotiated?.connection.interrupt();
+      // The proxy may have closed the connection while it waited for the request on another one.
       const ready =
         negotiated && !negotiated.connection.ended
           ? negotiated
@@ -291,16 +284,6 @@ class Opening {
       }
     }
     withErrors(error, [...errors, error]);
-  }
-}
-
-/** A byte or the end before the request: the connection is of no use. */
-async function watch({ connection }: Negotiated): Promise<void> {
-  try {
-    await connection.hasMore();
-    connection.destroy(new StreamClosed());
-  } catch {
-    // The request is sent now, or the connection has ended.
   }
 }
 
