@@ -21,7 +21,7 @@ import { fetch as fetch7, ProxyAgent, Socks5ProxyAgent } from 'undici7';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import { mustSkipProgram, openDesk, PROGRAMS } from '../e2e/interop/programs.ts';
-import { isIsolated } from '../e2e/interop/stage.ts';
+import { isIsolated } from '../e2e/interop/server-process.ts';
 import { here as fromStage } from '../../packages/socksify/test/stage.ts';
 
 const here = (path: string): string => fromStage(`../../../test/programs/${path}`);

@@ -10,6 +10,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { freePort } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
@@ -26,14 +27,6 @@ const hits: number[] = [];
 let front: Server;
 let proxy: SocksServer;
 let url: string;
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
 
 beforeAll(async () => {
   const port = await freePort();

@@ -2,16 +2,15 @@
 
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
+import { freePort } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { COMMAND, execute, here as fromStage } from '../../packages/socksify/test/stage.ts';
 
@@ -32,14 +31,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
   rmSync(programs, { recursive: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
 
 /** Starts a server, and waits until it accepts connections. */
 async function start(port: number, command: string, ...args: readonly string[]): Promise<void> {
