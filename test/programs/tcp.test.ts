@@ -71,6 +71,38 @@ async function driver(name: string, port: number, source: string): Promise<strin
   return ended.stdout.trim();
 }
 
+test('amqplib talks to RabbitMQ', async () => {
+  const [port, distribution, epmd] = [await freePort(), await freePort(), await freePort()];
+  const data = join(folder, 'rabbitmq');
+  mkdirSync(data);
+  const env = {
+    RABBITMQ_NODENAME: 'socksify@localhost',
+    RABBITMQ_NODE_IP_ADDRESS: '127.0.0.1',
+    RABBITMQ_NODE_PORT: `${port}`,
+    RABBITMQ_DIST_PORT: `${distribution}`,
+    RABBITMQ_MNESIA_BASE: data,
+    RABBITMQ_LOG_BASE: data,
+    RABBITMQ_PID_FILE: join(data, 'pid'),
+    RABBITMQ_CONFIG_FILE: join(data, 'none'),
+    RABBITMQ_ENABLED_PLUGINS_FILE: join(data, 'plugins'),
+    // Erlang finds its nodes by a server of names of its own.
+    ERL_EPMD_ADDRESS: '127.0.0.1',
+    ERL_EPMD_PORT: `${epmd}`,
+  };
+  // Debian's command in /usr/sbin changes the user first, and this one needs none.
+  const settings = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  await start(port, 'env', ...settings, '/usr/lib/rabbitmq/bin/rabbitmq-server');
+  const source = `import amqp from 'amqplib';
+    const connection = await amqp.connect('amqp://server.test:' + process.env.PORT);
+    const channel = await connection.createChannel();
+    const { queue } = await channel.assertQueue('', { exclusive: true });
+    const message = new Promise((resolve) => channel.consume(queue, ({ content }) => resolve(String(content)), { noAck: true }));
+    channel.sendToQueue(queue, Buffer.from('42'));
+    console.log(await message);
+    await connection.close();`;
+  expect(await driver('amqplib', port, source)).toBe('42');
+}, 60_000);
+
 test('pg talks to PostgreSQL', async () => {
   const port = await freePort();
   const [version = ''] = readdirSync('/usr/lib/postgresql');
@@ -203,35 +235,3 @@ test('mqtt talks to Mosquitto', async () => {
     await client.endAsync();`;
   expect(await driver('mqtt', port, source)).toBe('42');
 });
-
-test('amqplib talks to RabbitMQ', async () => {
-  const [port, distribution, epmd] = [await freePort(), await freePort(), await freePort()];
-  const data = join(folder, 'rabbitmq');
-  mkdirSync(data);
-  const env = {
-    RABBITMQ_NODENAME: 'socksify@localhost',
-    RABBITMQ_NODE_IP_ADDRESS: '127.0.0.1',
-    RABBITMQ_NODE_PORT: `${port}`,
-    RABBITMQ_DIST_PORT: `${distribution}`,
-    RABBITMQ_MNESIA_BASE: data,
-    RABBITMQ_LOG_BASE: data,
-    RABBITMQ_PID_FILE: join(data, 'pid'),
-    RABBITMQ_CONFIG_FILE: join(data, 'none'),
-    RABBITMQ_ENABLED_PLUGINS_FILE: join(data, 'plugins'),
-    // Erlang finds its nodes by a server of names of its own.
-    ERL_EPMD_ADDRESS: '127.0.0.1',
-    ERL_EPMD_PORT: `${epmd}`,
-  };
-  // Debian's command in /usr/sbin changes the user first, and this one needs none.
-  const settings = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-  await start(port, 'env', ...settings, '/usr/lib/rabbitmq/bin/rabbitmq-server');
-  const source = `import amqp from 'amqplib';
-    const connection = await amqp.connect('amqp://server.test:' + process.env.PORT);
-    const channel = await connection.createChannel();
-    const { queue } = await channel.assertQueue('', { exclusive: true });
-    const message = new Promise((resolve) => channel.consume(queue, ({ content }) => resolve(String(content)), { noAck: true }));
-    channel.sendToQueue(queue, Buffer.from('42'));
-    console.log(await message);
-    await connection.close();`;
-  expect(await driver('amqplib', port, source)).toBe('42');
-}, 60_000);
