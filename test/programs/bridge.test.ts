@@ -20,7 +20,7 @@ import { SocksProxyAgent } from 'socks-proxy-agent';
 import { fetch as fetch7, ProxyAgent, Socks5ProxyAgent } from 'undici7';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { mustSkipProgram, openDesk, PROGRAMS } from '../e2e/interop/programs.ts';
+import { mustSkipProgram, openProgramFolder, PROGRAMS } from '../e2e/interop/programs.ts';
 import { isIsolated } from '../e2e/interop/server-process.ts';
 import { here as fromStage } from '../../packages/socksify/test/stage.ts';
 
@@ -218,14 +218,14 @@ describe('through a bridge goes', () => {
   );
 
   describe.each(PROGRAMS.filter(({ name }) => !name.startsWith('curl')))('$name', (program) => {
-    const ways = program.ways.filter((way) => way === '4a' || way === '5h');
-    test.skipIf(mustSkipProgram(program)).each(ways)('as %s', async (way) => {
-      const desk = openDesk('');
+    const schemes = program.schemes.filter((scheme) => scheme === '4a' || scheme === '5h');
+    test.skipIf(mustSkipProgram(program)).each(schemes)('as %s', async (scheme) => {
+      const sender = openProgramFolder('');
       // torsocks resolves names but those of onions; see below.
       const host = program.name === 'torsocks' ? 'proxy.onion' : 'origin.test';
-      const errand = { way, proxy: bridge.port, login: undefined, host, port: ports.http };
-      const outcome = await desk.send(program, errand);
-      desk.clear();
+      const sent = { scheme, proxy: bridge.port, login: undefined, host, port: ports.http };
+      const outcome = await sender.send(program, sent);
+      sender.remove();
       expect(outcome).toMatchObject({ code: 0, stdout: expect.stringContaining('HTTP/1.1 200') });
       expect(upstream.log).toMatchObject([{ host, command: 'connect' }]);
     });
