@@ -1,4 +1,4 @@
-// Every way in which a program sends a request through socksify, behind one function each.
+// The clients of socksify that send requests, behind one function each.
 
 import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';

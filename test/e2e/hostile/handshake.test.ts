@@ -189,7 +189,7 @@ describe.each(ALL)('$name', (row) => {
     [
       'a selector that throws',
       () => {
-        throw new Error('no way');
+        throw new Error('no proxy today');
       },
     ],
     ['a selector without an answer', () => null as unknown as undefined],

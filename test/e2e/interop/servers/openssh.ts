@@ -47,8 +47,8 @@ export const openssh: InteropServer = defineServer({
       'StrictHostKeyChecking=accept-new',
       `UserKnownHostsFile=${join(dir, 'known_hosts')}`,
     ].flatMap((option) => ['-o', option]);
-    const target = ['-p', `${sshPort}`, '-i', key, `${CREDENTIALS.username}@127.0.0.1`];
-    await start({ port }, 'ssh', '-N', '-F', 'none', '-D', `127.0.0.1:${port}`, ...options, ...target);
+    const login = ['-p', `${sshPort}`, '-i', key, `${CREDENTIALS.username}@127.0.0.1`];
+    await start({ port }, 'ssh', '-N', '-F', 'none', '-D', `127.0.0.1:${port}`, ...options, ...login);
     return { port };
   },
 });

@@ -1,4 +1,4 @@
-// tor without a network: never a tunnel, but the refusals of tor, and its way of accepting every password.
+// tor without a network: it opens no tunnel, refuses as tor does, and accepts every password.
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
