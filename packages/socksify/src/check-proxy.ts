@@ -5,7 +5,7 @@ import type { CheckOptions } from './check/check.ts';
 import type { CheckReport } from './check/report.ts';
 
 /**
- * Finds out what a proxy is and what it can do: what `socksify check` prints. Without a target, nothing beyond the proxy
+ * Finds out what a proxy is and what it can do: what `socksify check` prints. Without `target`, nothing beyond the proxy
  * is contacted. A password is sent only to a server that chose method 02.
  *
  * A proxy that is not usable is a result; its `errors` say why.

@@ -1,9 +1,9 @@
 // socksify check: reads its arguments, checks the proxy, and prints a table or JSON.
 
 import { parseHost } from '@socksify/core';
+import type { Destination } from '@socksify/core';
 import { check } from './check.ts';
 import { printAddress } from './printed.ts';
-import type { Target } from './probes.ts';
 import { printTable } from './table.ts';
 
 const USAGE = `socksify check [URL] [options]
@@ -12,7 +12,7 @@ Says what a proxy is, what it can do, and what is wrong with it. Status 0: usabl
 
   URL                 socks5://user:password@host:1080; - reads it from the first line of stdin
                       (default: SOCKS_PROXY)
-  --target HOST:PORT  what to connect to through the proxy; without it, nothing beyond the proxy is contacted
+  --target HOST:PORT  the destination to connect to through the proxy; without it, nothing beyond the proxy is contacted
   --timeout MS        for each probe (default 5000)
   --idle SECONDS      also watch for how long the proxy keeps an idle connection
   --json              print JSON
@@ -50,7 +50,7 @@ export async function run(
     if (/[,\s]\s*[a-z][a-z\d+.-]*:\/\//i.test(given.trim())) throw new Error(ONE);
     if (url !== undefined) process.title = 'socksify';
     const { target, timeout, idle } = options;
-    const destination = target === undefined ? undefined : parseTarget(target);
+    const destination = target === undefined ? undefined : parseDestination(target);
     const report = await check(given, {
       target: destination,
       timeout: timeout === undefined ? undefined : toNumber('timeout', timeout, '5000 for five seconds'),
@@ -87,7 +87,7 @@ function parse(args: readonly string[]): Arguments {
   return url === undefined ? { options } : { url, options };
 }
 
-function parseTarget(text: string): Target {
+function parseDestination(text: string): Destination {
   const [, bracketed, plain, port = ''] = /^(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(text) ?? [];
   const host = parseHost(bracketed ?? plain);
   const number = Number(port);

@@ -1,18 +1,18 @@
 // Runs the probes against one proxy, stage by stage, and makes the report of what they found out.
 
 import { handshake, SocksClient, SocksError } from '@socksify/core';
-import type { ProxyLike, SocksPhase, SocksProxy } from '@socksify/core';
+import type { Destination, ProxyLike, SocksPhase, SocksProxy } from '@socksify/core';
 import { conclude } from './conclusions.ts';
 import { createCensor, printProxy } from './printed.ts';
 import { NAME, PROBES } from './probes.ts';
-import type { Context, Probe, Target } from './probes.ts';
+import type { Context, Probe } from './probes.ts';
 import { draft } from './report.ts';
 import type { Certificate, CheckReport } from './report.ts';
 import { Wire } from './wire.ts';
 
 export interface CheckOptions {
-  /** What to connect to through the proxy. Without it, nothing beyond the proxy is contacted. */
-  readonly target?: Target | undefined;
+  /** The destination to connect to through the proxy. Without it, nothing beyond the proxy is contacted. */
+  readonly target?: Destination | undefined;
   /** Milliseconds for each probe. Default 5000. All of them together take at most ten times that. */
   readonly timeout?: number | undefined;
   /** Seconds for which to watch an idle, authenticated connection. Default: not at all. */
@@ -22,12 +22,12 @@ export interface CheckOptions {
 }
 
 export async function check(given: ProxyLike, options: CheckOptions = {}): Promise<CheckReport> {
-  const { target, timeout = 5000, idle, signal: outer } = options;
+  const { target: destination, timeout = 5000, idle, signal: outer } = options;
   const proxy = toProxy(given);
   checkNumber('timeout', timeout, 3_600_000);
   if (idle !== undefined) checkNumber('idle', idle, 86_400);
-  // Throws for a target that this version of SOCKS cannot carry.
-  if (target) handshake(proxy, target);
+  // Throws for a destination that this version of SOCKS cannot carry.
+  if (destination) handshake(proxy, destination);
   outer?.throwIfAborted();
   const ended = new AbortController();
   const signal = outer ? AbortSignal.any([outer, ended.signal]) : ended.signal;
@@ -37,7 +37,7 @@ export async function check(given: ProxyLike, options: CheckOptions = {}): Promi
   const wires: Wire[] = [];
   const context: Context = {
     proxy,
-    target,
+    destination,
     timeout,
     idle,
     report,

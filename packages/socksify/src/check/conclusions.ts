@@ -6,9 +6,9 @@ import { isPlainClose, NAME } from './probes.ts';
 import type { Context, Outcome } from './probes.ts';
 
 export function conclude(context: Context): void {
-  const { report, habits, target } = context;
-  const address = target !== undefined && isIPv4(target.host);
-  const name = target !== undefined && isIP(target.host) === 0;
+  const { report, habits, destination } = context;
+  const address = destination !== undefined && isIPv4(destination.host);
+  const name = destination !== undefined && isIP(destination.host) === 0;
   const came = report.target === true;
   const open = report.methods?.includes(0x00) ?? true;
   report.versions.socks4 = speaks4(habits.socks4, habits.readsSocks4, came && address, open);
@@ -16,8 +16,8 @@ export function conclude(context: Context): void {
   // SOCKS4A is SOCKS4 with one more form of a request.
   if (report.versions.socks4a === true) report.versions.socks4 ??= true;
   report.names = name && came ? true : resolvesNames(habits.name, habits.ipv4);
-  if (target !== undefined && isIPv6(target.host) && came) report.ipv6 = true;
-  if (report.early === null && target === undefined && habits.socks4a?.bound) report.early = true;
+  if (destination !== undefined && isIPv6(destination.host) && came) report.ipv6 = true;
+  if (report.early === null && destination === undefined && habits.socks4a?.bound) report.early = true;
   report.looksLike = looksLike(context);
   // What answers in place of a SOCKS proxy says more than its first bytes do.
   const [first] = report.errors;
@@ -43,8 +43,8 @@ const INSTEAD: Readonly<Record<string, string>> = {
 
 /**
  * @param reads the proxy reads a request to its end
- * @param settled the target answers by SOCKS5, so that a rejection is one of SOCKS4 as such
- * @param open the proxy wants no password, so that it has no reason to reject SOCKS4 as such
+ * @param settled the destination answers over SOCKS5, so that a rejection concerns SOCKS4 itself
+ * @param open the proxy wants no password, so that it has no reason to reject SOCKS4 itself
  */
 function speaks4(
   outcome: Outcome | undefined,
@@ -78,11 +78,12 @@ function resolvesNames(name: Outcome | undefined, address: Outcome | undefined):
   return (rep === 0x01 || rep === 0x04) && differs ? true : null;
 }
 
-/** A refusal that blames the target shows that the proxy has tried. */
-const BLAMES_TARGET = /_(?:HOST_UNREACHABLE|CONNECTION_REFUSED)$/;
+/** A refusal that blames the destination shows that the proxy has tried. */
+const BLAMES_DESTINATION = /_(?:HOST_UNREACHABLE|CONNECTION_REFUSED)$/;
 
-function isUsable({ proxy, report, habits, target }: Context): boolean {
-  if (target && !report.target && !BLAMES_TARGET.test(habits.target?.error?.code ?? '')) return false;
+function isUsable({ proxy, report, habits, destination }: Context): boolean {
+  if (destination && !report.target && !BLAMES_DESTINATION.test(habits.destination?.error?.code ?? ''))
+    return false;
   // The proxy broke the protocol, or closed in the middle of a message.
   const broken = report.errors.some(
     ({ probe, code }) => MAIN.has(probe) && /_(?:PROTOCOL|PROXY_CLOSED|AUTH_FAILED)$/.test(code),

@@ -3,7 +3,7 @@
 
 import { isIPv4, isIPv6 } from 'node:net';
 import { handshake, SocksError } from '@socksify/core';
-import type { AuthMethod, AuthPolicy, Bound, SocksProxy, Steps } from '@socksify/core';
+import type { AuthMethod, AuthPolicy, Bound, Destination, SocksProxy, Steps } from '@socksify/core';
 import type { Certificate, Draft } from './report.ts';
 import type { Wire, WireOptions } from './wire.ts';
 
@@ -11,11 +11,6 @@ import type { Wire, WireOptions } from './wire.ts';
 export const NAME = { host: 'socksify-check.invalid', port: 80 } as const;
 const IPV4 = { host: '192.0.2.1', port: 80 } as const;
 const IPV6 = { host: '2001:db8::1', port: 80 } as const;
-
-export interface Target {
-  readonly host: string;
-  readonly port: number;
-}
 
 /** How a request ended. `tail`: what followed the first two bytes of a refusal. */
 export interface Outcome {
@@ -32,7 +27,7 @@ export interface Habits {
   ipv6?: Outcome;
   socks4?: Outcome;
   socks4a?: Outcome;
-  target?: Outcome;
+  destination?: Outcome;
   /** Of the greetings that offered one method: the errors. */
   greetings: SocksError[];
   /** It closes when it accepts no method, in place of `05 ff`. */
@@ -51,7 +46,8 @@ export interface Habits {
 export interface Context {
   /** As the caller gave it. */
   readonly proxy: SocksProxy;
-  readonly target: Target | undefined;
+  /** What the caller wants to connect to through the proxy: the option `target`. */
+  readonly destination: Destination | undefined;
   readonly timeout: number;
   readonly idle: number | undefined;
   readonly report: Draft;
@@ -80,7 +76,7 @@ export const PROBES: readonly Probe[] = [
   { name: 'names', stage: 4, when: canRequest, run: names },
   { name: 'ipv4', stage: 4, when: canRequest, run: ipv4 },
   { name: 'ipv6', stage: 4, when: canRequest, run: ipv6 },
-  { name: 'target', stage: 4, when: hasTarget, run: target },
+  { name: 'target', stage: 4, when: hasDestination, run: tunnel },
   { name: 'pipelining', stage: 5, when: answersRequests, run: pipelining },
   { name: 'idle', stage: 6, when: hasIdle, run: idle },
 ];
@@ -105,8 +101,8 @@ function canRequest(context: Context): boolean {
   return authOf(context) !== undefined;
 }
 
-function hasTarget(context: Context): boolean {
-  return !!context.target && isOpen(context) && (context.proxy.version === 4 || canRequest(context));
+function hasDestination(context: Context): boolean {
+  return !!context.destination && isOpen(context) && (context.proxy.version === 4 || canRequest(context));
 }
 
 function answersRequests({ habits }: Context): boolean {
@@ -326,9 +322,9 @@ async function ipv6(context: Context): Promise<void> {
   if (outcome.error?.code === 'ERR_SOCKS_ADDRESS_TYPE_NOT_SUPPORTED') context.report.ipv6 = false;
 }
 
-/** SOCKS4 carries addresses: the target if it is one, else an address that no host has. */
+/** SOCKS4 carries addresses: the destination if it is one, else an address that no host has. */
 async function socks4(context: Context): Promise<void> {
-  const { habits, target: given } = context;
+  const { habits, destination: given } = context;
   const destination = given && isIPv4(given.host) ? given : IPV4;
   const outcome = await request(context, handshake(as4(context), destination));
   habits.socks4 = outcome;
@@ -337,7 +333,7 @@ async function socks4(context: Context): Promise<void> {
 }
 
 async function socks4a(context: Context): Promise<void> {
-  const { habits, target: given } = context;
+  const { habits, destination: given } = context;
   const destination = !given || isIPv4(given.host) || isIPv6(given.host) ? NAME : given;
   const steps = handshake(as4(context), destination);
   const outcome = await request(context, given && isIPv4(given.host) ? asName(steps, given, context) : steps);
@@ -357,7 +353,7 @@ function throwUnless({ error }: Outcome, reads: boolean | undefined): void {
  *     | 04 | 01 | DSTPORT | 0.0.0.1 | USERID | 00 | NAME | 00 |     address as an address. Here it stands in the
  *     +----+----+---------+-------+--------+----+------+----+     place of the name.
  */
-function* asName(steps: Steps<Bound>, { host, port }: Target, context: Context): Steps<Bound> {
+function* asName(steps: Steps<Bound>, { host, port }: Destination, context: Context): Steps<Bound> {
   steps.next(NOTHING);
   const user = Buffer.from(as4(context).credentials?.username ?? '');
   const name = Buffer.from(host, 'latin1');
@@ -378,7 +374,7 @@ function isRefused4(error: SocksError | undefined): boolean {
 /** True if the server answers or closes at the end of a SOCKS4 request, and not before: so it reads the request. */
 async function waitsForEnd(
   context: Context,
-  destination: Target,
+  destination: Destination,
   refusedAfter: number,
 ): Promise<boolean | undefined> {
   const { timeout } = context;
@@ -437,10 +433,10 @@ function* withCredentials(steps: Steps<Bound>): Steps<Bound> {
   return yield* resumed(steps);
 }
 
-/** Opens a tunnel to the target as the URL says, and begins TLS in it: a server of any protocol answers that somehow. */
-async function target(context: Context): Promise<void> {
+/** Opens a tunnel to the destination as the URL says, and begins TLS in it, which a server of any protocol answers. */
+async function tunnel(context: Context): Promise<void> {
   const { proxy, habits, report } = context;
-  const destination = context.target as Target;
+  const destination = context.destination as Destination;
   const wire = await context.open();
   const start = performance.now();
   const version4 = { ...as4(context), dns: proxy.dns };
@@ -450,11 +446,11 @@ async function target(context: Context): Promise<void> {
       : handshake(as5(context), destination, { auth: authOf(context) ?? 'auto' });
   try {
     const bound = await wire.perform(steps);
-    habits.target = { bound, ms: performance.now() - start };
+    habits.destination = { bound, ms: performance.now() - start };
   } catch (error) {
-    if (error instanceof SocksError) habits.target = { error, ms: performance.now() - start };
+    if (error instanceof SocksError) habits.destination = { error, ms: performance.now() - start };
     report.target = false;
-    throw withHint(error, TARGET_HINTS[(error as SocksError).code] ?? '');
+    throw withHint(error, DESTINATION_HINTS[(error as SocksError).code] ?? '');
   }
   if (wire.times.request) report.phases.request = wire.times.request;
   wire.enter('destination-tls');
@@ -464,20 +460,23 @@ async function target(context: Context): Promise<void> {
   if (report.target) return;
   throw wire.error(wire.timedOut ? 'ERR_SOCKS_TIMEOUT' : 'ERR_SOCKS_PROXY_CLOSED', {
     hint: !wire.timedOut
-      ? 'the proxy reported success, and closed: it connects later, and could not, or the target closed at once'
-      : 'the proxy reported success, and nothing came: it connects later, or the target waits for its own protocol',
+      ? 'the proxy reported success, and closed: it connects later, and could not, or the destination closed at once'
+      : 'the proxy reported success, and nothing came: it connects later, or the destination waits for its own protocol',
   });
 }
 
-const TARGET_HINTS: Readonly<Record<string, string>> = {
-  ERR_SOCKS_NOT_ALLOWED: 'the rules of the proxy forbid this target',
-  ERR_SOCKS_CONNECTION_REFUSED: 'the proxy works; nothing listens on this port of the target',
-  ERR_SOCKS_HOST_UNREACHABLE: 'the proxy works; the target does not exist or is down',
-  ERR_SOCKS_NETWORK_UNREACHABLE: 'the proxy has no route to the target: try its other address family',
+const DESTINATION_HINTS: Readonly<Record<string, string>> = {
+  ERR_SOCKS_NOT_ALLOWED: 'the rules of the proxy forbid this destination',
+  ERR_SOCKS_CONNECTION_REFUSED: 'the proxy works; nothing listens on this port of the destination',
+  ERR_SOCKS_HOST_UNREACHABLE: 'the proxy works; the destination does not exist or is down',
+  ERR_SOCKS_NETWORK_UNREACHABLE: 'the proxy has no route to the destination: try its other address family',
 };
 
 /** The time of the TLS handshake, or undefined when there was none. The certificate does not matter. */
-async function secure(wire: Wire, { host }: Target): Promise<{ ms: number; roundTrips: number } | undefined> {
+async function secure(
+  wire: Wire,
+  { host }: Destination,
+): Promise<{ ms: number; roundTrips: number } | undefined> {
   const { connect } = process.getBuiltinModule('node:tls');
   const start = performance.now();
   const name = isIPv4(host) || isIPv6(host) ? {} : { servername: host.replace(/\.$/, '') };

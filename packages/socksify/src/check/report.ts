@@ -18,7 +18,7 @@ export interface CheckError {
 export interface CheckReport {
   /** The proxy without credentials. */
   readonly proxy: string;
-  /** The proxy negotiates; with a target, the target answered through it, or the proxy blamed the target. */
+  /** The proxy negotiates. With the option `target` also: that destination answered, or the proxy blamed it. */
   readonly usable: boolean;
   readonly reachable: boolean;
   /** Milliseconds of one round trip to the proxy. */
@@ -38,7 +38,7 @@ export interface CheckReport {
   readonly names: boolean | null;
   /** The proxy takes IPv6 addresses. */
   readonly ipv6: boolean | null;
-  /** Bytes of the target came through the proxy. */
+  /** Bytes of the destination came through the proxy. */
   readonly target: boolean | null;
   /** The proxy answers a greeting and a request that come in one segment. */
   readonly pipelining: boolean | null;

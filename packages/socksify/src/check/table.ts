@@ -9,10 +9,10 @@ const COLOURS: Readonly<Record<Mark, string>> = { good: '\u001b[32m', bad: '\u00
 const RESET = '\u001b[39m';
 const METHODS: Readonly<Record<number, string>> = { 0: 'none', 1: 'GSSAPI', 2: 'user and password' };
 
-export function printTable(report: CheckReport, target: string | undefined, colours: boolean): string {
+export function printTable(report: CheckReport, destination: string | undefined, colours: boolean): string {
   const colour = (text: string, mark: Mark = 'plain'): string =>
     colours && COLOURS[mark] ? `${COLOURS[mark]}${text}${RESET}` : text;
-  const rows = report.reachable ? toRows(report, target) : [];
+  const rows = report.reachable ? toRows(report, destination) : [];
   const width = Math.max(...rows.map(([label]) => label.length)) + 2;
   const verdict = report.usable ? colour('usable', 'good') : colour('not usable', 'bad');
   const lines = rows.map(([label, text, mark]) => `  ${label.padEnd(width)}${colour(text, mark)}`);
@@ -23,7 +23,7 @@ export function printTable(report: CheckReport, target: string | undefined, colo
   return `${[`${report.proxy}: ${verdict}`, ...lines, ...gap, ...errors].join('\n')}\n`;
 }
 
-function toRows(report: CheckReport, target: string | undefined): Row[] {
+function toRows(report: CheckReport, destination: string | undefined): Row[] {
   const { versions, methods, authentication, names, early, pipelining, looksLike, idle } = report;
   const socks5 = versions.socks5 === true;
   return [
@@ -45,12 +45,12 @@ function toRows(report: CheckReport, target: string | undefined): Row[] {
           ['IPv6 addresses', yesNo(report.ipv6)],
         ] as const)
       : []),
-    ...(target === undefined
+    ...(destination === undefined
       ? []
       : [
           [
             'target',
-            `${target} ${report.target ? 'answers' : 'does not answer'}`,
+            `${destination} ${report.target ? 'answers' : 'does not answer'}`,
             report.target ? 'good' : 'bad',
           ] as const,
         ]),
