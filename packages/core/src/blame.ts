@@ -40,7 +40,7 @@ const BLAME: Readonly<Partial<Record<SocksErrorCode, Blame>>> = {
   ERR_SOCKS_IDENTD_MISMATCH: 'proxy',
 };
 
-/** For the other codes, the phase decides: before the request, no proxy has heard of the destination. */
+/** For the other codes, the phase decides: before the request, no proxy knows the destination. */
 const BLAME_BY_PHASE: Readonly<Record<SocksPhase, Blame>> = {
   input: 'none',
   lookup: 'unclear',
@@ -67,7 +67,7 @@ function isLocal(cause: unknown): boolean {
   return LOCAL.has(code) || (Array.isArray(errors) && errors.some(isLocal));
 }
 
-/** The same for any error of an attempt. One that is no SocksError is Node's: of TLS to the destination, or an option. */
+/** Who is to blame for any error of an attempt. Node's own errors are about TLS to the destination, or an option. */
 export function blameOf(error: unknown): Blame {
   const { blame, code } = (error ?? {}) as { blame?: Blame; code?: unknown };
   if (blame !== undefined) return blame;

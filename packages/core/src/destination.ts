@@ -1,4 +1,5 @@
-// Turns a destination as text into one that SOCKS can carry, or throws: here, once, before any byte is sent.
+// Turns a destination that a caller wrote into one that SOCKS can carry, or throws. Only this file does it, before any
+// byte is sent.
 
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { domainToASCII } from 'node:url';
@@ -27,7 +28,8 @@ export interface DestinationLike {
 // oxlint-disable-next-line no-control-regex -- refusing them is the point
 const FORBIDDEN = /[\u0000-\u0020\u007f#%/:<>?@[\\\]^|]/;
 
-// Hosts that the URL Standard rewrites: names that are not ASCII, and hosts that end in a number. Those are IPv4.
+// Hosts that the URL Standard rewrites: names that are not ASCII, and numbers at the end of a host, which
+// make it an IPv4 address.
 // oxlint-disable-next-line no-control-regex -- "not ASCII"
 const REWRITTEN = /[^\u0000-\u007f]|(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
 
@@ -105,7 +107,7 @@ export function printAddress({ host, port }: Pick<Destination, 'host' | 'port'>)
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
-/** 0.0.0.x with x not 0. In a SOCKS4 request such an address is the mark of SOCKS4A (SOCKS4A memo). */
+/** True for 0.0.0.x with x not 0: a SOCKS4 request with such an address is one of SOCKS4A (SOCKS4A memo). */
 export function isSocks4aMarker(host: string): boolean {
   return isIPv4(host) && host.startsWith('0.0.0.') && host !== '0.0.0.0';
 }

@@ -6,8 +6,8 @@ import { isObject, withoutUndefined } from './given.ts';
 const SECRET: readonly string[] = ['password', 'key', 'passphrase', 'pfx', 'session', 'ticketKeys'];
 
 /**
- * The secret fields of each `hidden`: the only sign of them that is visible. A spread copies the reference to it. A copy
- * by structuredClone or JSON is another object, which has lost the fields.
+ * The secret fields of a copy, by its object `hidden`, which is all that is visible of them. A spread keeps that object,
+ * and so the fields. structuredClone and JSON make another object, and so lose the fields.
  */
 const secrets = new WeakMap<object, Readonly<Record<string, unknown>>>();
 

@@ -230,8 +230,8 @@ function checkField(name: string, value: unknown): asserts value is string {
   check(length <= 255, 'CREDENTIALS', `the ${name} has ${length} bytes; 255 are the most`);
 }
 
-// As the URL Standard decodes: a % without two hexadecimal digits stays as it is. Bytes that are not UTF-8 have no
-// string form.
+// Decodes as the URL Standard does: a % without two hexadecimal digits stays as it is. Bytes that are not UTF-8 are
+// refused, because a string cannot hold them.
 function percentDecode(text: string): string {
   const latin1 = Buffer.from(text)
     .toString('latin1')

@@ -17,8 +17,8 @@ export type ProxyChoice = ProxyLike | readonly ProxyLike[] | ProxyGroup | Altern
 
 /**
  * Policy: which proxy or chain leads to this destination. `undefined` means a direct connection. Called once for each
- * tunnel, or for each request by the agent and the dispatcher. The wait for a promise counts into the time limit. That
- * one caller gets unchanged what the selector throws or rejects with.
+ * tunnel, or for each request by the agent and the dispatcher. The time limit includes the wait for a promise. What the
+ * selector throws or rejects with is the error of that one tunnel or request, unchanged.
  */
 export type ProxySelector = (destination: Destination) => ProxyChoice | Promise<ProxyChoice>;
 

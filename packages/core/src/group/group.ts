@@ -19,7 +19,7 @@ export interface GroupOptions {
   readonly rest?: number | undefined;
   /**
    * Milliseconds that a member has for dialling and negotiating alone. Then the next member begins beside it. Default
-   * 1000. Shorter when the deadline would not leave all members as much. A member that another one overtakes rests.
+   * 1000; less if the deadline leaves less for each member. A member that is overtaken by a later one rests.
    */
   readonly stagger?: number | undefined;
   /** The clock for `rest`, in milliseconds. Default `performance.now`. */
@@ -28,13 +28,14 @@ export interface GroupOptions {
 
 /**
  * Proxies that stand in for each other. It is a selector, so that a client, an agent or a dispatcher takes it as its
- * route. The group knows which of its members answer: share it between them.
+ * route. The group remembers which members answer, so use one group for all of them.
  */
 export interface ProxyGroup {
   (destination?: Destination): Alternatives;
   /**
-   * The members in the order in which they are to be tried. A key, such as the name of an account, keeps its order while
-   * it can: when members come or go, few keys move (rendezvous hashing). No two keys share a connection or TLS session.
+   * The members in the order in which they are to be tried. A key, such as the name of an account, gets the same
+   * order each time. When a member is added or removed, few keys get another first member (rendezvous hashing). No two
+   * keys share a connection or TLS session.
    *
    * @throws TypeError `ERR_INVALID_ARG_VALUE` for a key that is no string
    * @example new SocksAgent(() => group.select(account.getStore()))
@@ -70,7 +71,7 @@ export class Alternatives {
 }
 
 export interface AlternativesContent {
-  /** As the group orders them for the key or the turn, whatever their health. */
+  /** In the order for the key or the turn, which does not depend on their health. */
   readonly members: readonly Member[];
   readonly key: string | undefined;
   readonly stagger: number;
@@ -90,9 +91,9 @@ export const isGroup = (value: unknown): value is ProxyGroup =>
   typeof value === 'function' && groups.has(value);
 
 /**
- * Makes a group of proxies and chains. If one does not answer, the next one is tried, within the same deadline; it is
- * never a direct connection. What fails rests for a while. There are no timers and no probes: when a rest is over, the
- * next request greets that member beside its own attempt.
+ * Makes a group of proxies and chains. If one does not answer, the next one is tried, within the same deadline. A group
+ * never connects directly. A member that fails rests for a while. There are no timers and no probes: when a rest is
+ * over, the next request greets that member beside its own attempt.
  *
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`, also for a list without a member;
  * TypeError `ERR_INVALID_ARG_VALUE` for an option
@@ -180,8 +181,8 @@ function checkMember(route: unknown): ProxyLike | readonly ProxyLike[] {
 }
 
 /**
- * Rendezvous hashing: each pair of key and member has a weight, and the heaviest member comes first. Without a member,
- * only the keys move whose first it was.
+ * Rendezvous hashing: each pair of key and member has a weight, and the heaviest member comes first. When a member is
+ * removed, only the keys that had it first get another first member.
  */
 function byKey(members: readonly Member[], key: string): Member[] {
   return members
@@ -193,8 +194,8 @@ function byKey(members: readonly Member[], key: string): Member[] {
 const identities = new WeakMap<readonly SocksProxy[], string>();
 
 /**
- * The same in every process, so that a key keeps its member. With the credentials, because some proxies choose the exit
- * by them. It is used only as input of a hash.
+ * A hash of the chain that is the same in every process, so that a key keeps its member. The credentials count, because
+ * some proxies choose the exit by them. Without a salt it could be guessed, so it is only the input of another hash.
  */
 function identityOf(chain: readonly SocksProxy[]): string {
   const known = identities.get(chain);

@@ -1,4 +1,4 @@
-// One member of a group: its chain, and its health. No timer and no IO: whoever tries a member says what came of it.
+// One member of a group: its chain, and its health. No timer and no IO: the code that tries a member reports the result.
 
 import { channel } from 'node:diagnostics_channel';
 import { SocksError } from '../errors.ts';
@@ -38,7 +38,7 @@ export class Member {
   #until: number | undefined;
   #failures = 0;
   #error: SocksError | undefined;
-  /** The application wants the rest. A tunnel does not end it early. */
+  /** The application called `rest()`, and a tunnel does not end that rest early. */
   #held = false;
   #greeting = false;
 
@@ -57,7 +57,7 @@ export class Member {
     return this.#until ?? 0;
   }
 
-  /** True if its rest is over and nobody greets it yet. The caller has to greet it now, and to say what came of it. */
+  /** True if its rest is over and no greeting is in progress. The caller must greet it now, and report the result. */
   startGreeting(): boolean {
     if (this.#until === undefined || this.#until > this.#now() || this.#greeting) return false;
     this.#greeting = true;
@@ -84,8 +84,8 @@ export class Member {
   /**
    * It has failed, or was too slow.
    *
-   * @param began when the attempt began. The failure of an attempt that began before the end of the rest is no news: the
-   * rest neither begins anew nor doubles. Many requests fail at the same time when a proxy dies.
+   * @param began when the attempt began. If that was before the end of the rest, the rest neither begins anew nor
+   * doubles: many requests fail at the same time when a proxy dies, and they count as one failure.
    */
   failed(began: number, error?: unknown): void {
     this.#greeting = false;

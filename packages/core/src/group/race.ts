@@ -1,9 +1,9 @@
-// Decides which members of a group are tried for one tunnel, when, and when to stop. No IO, no timer, no clock: events
-// and the time come in, actions go out.
+// Decides which members of a group are tried for one tunnel, when, and when to stop. No IO, no timer, no clock: it
+// takes events and the time, and returns actions.
 //
-// Negotiation is raced, because it tells the destination nothing: when a member has not negotiated within the stagger,
-// the next one begins beside it. A request goes to one member at a time, so that the destination never sees two
-// connections.
+// Members negotiate side by side, because the destination does not notice it: when a member has not negotiated within
+// the stagger, the next one begins beside it. One member at a time gets a request, so that the destination never sees
+// two connections.
 
 import type { Blame } from '../blame.ts';
 import { at } from '../given.ts';
@@ -25,7 +25,7 @@ export type Action =
 interface Runner {
   state: 'negotiating' | 'ready' | 'requesting' | 'over';
   readonly began: number;
-  /** When the member is late: the next one could begin then. */
+  /** The member is late from this time on, when the next one could begin. */
   readonly lateAt: number;
 }
 
@@ -92,19 +92,19 @@ export class Race {
     return this.#runners.flatMap(({ state }, member) => (state === 'over' ? [] : [member]));
   }
 
-  /** True if the member has not negotiated although it began so long before that time that the next one could begin. */
+  /** True if the member has not negotiated at this time, although the next one could have begun before it. */
   isLate(member: number, time: number): boolean {
     const runner = this.#runners[member];
     return runner?.state === 'negotiating' && runner.lateAt <= time;
   }
 
-  /** Members that began a stagger before this one, and have not negotiated. */
+  /** Earlier members that were late when this one began, and have not negotiated. */
   overtakenBy(member: number): number[] {
     const { began } = at(this.#runners, member);
     return this.running.filter((other) => other < member && this.isLate(other, began));
   }
 
-  /** Nobody is requesting: requests, begins the next, waits, or fails. */
+  /** Called while no request is in progress: sends one, begins the next member, waits, or fails. */
   #proceed(now: number): Action[] {
     const ready = this.#first('ready');
     if (ready !== undefined) return this.#request(ready, now);
@@ -115,12 +115,12 @@ export class Race {
 
   #begin(now: number): Action[] {
     const member = this.#runners.length;
-    // All of them have to begin before the deadline.
+    // All members have to begin before the deadline.
     const share = Math.max(1, (this.#deadline - now) / (this.#count - member + 1));
     const lateAt = now + Math.min(this.#stagger, share);
     this.#runners.push({ state: 'negotiating', began: now, lateAt });
     if (member + 1 === this.#count) this.wakeAt = Infinity;
-    // The next one takes the place of the oldest, which is to have as much time as the deadline leaves.
+    // The next member takes the place of the oldest one, which gets as much time as the deadline leaves.
     else if (this.running.length >= AT_ONCE && share < Infinity) this.wakeAt = now + share;
     else this.wakeAt = lateAt;
     return [{ type: 'begin', member }];
@@ -149,7 +149,7 @@ export class Race {
     return found === -1 ? undefined : found;
   }
 
-  /** False if the race or the part of this member in it is over. */
+  /** False if the race is over, for all members or for this one. */
   #move(member: number, state: Runner['state']): boolean {
     const runner = this.#runners[member];
     if (this.#over || !runner || runner.state === 'over') return false;

@@ -1,5 +1,5 @@
-// The whole handshake of either version of SOCKS. Input is checked before the first byte. For the tunnel, and for
-// callers who have a transport of their own.
+// The whole handshake of either version of SOCKS. Input is checked before the first byte. Used by the tunnel,
+// and by callers who have a transport of their own.
 
 import { isIPv6 } from 'node:net';
 import { isName, isOnion, isSocks4aMarker, parseDestination } from '../destination.ts';

@@ -1,5 +1,5 @@
-// One listener on each AbortSignal, shared by all attempts that the signal can end. With eleven listeners Node would
-// warn of a leak.
+// One listener on each AbortSignal, shared by all attempts that the signal can end. With one listener
+// for each attempt, Node would warn of a leak at the eleventh.
 
 const signals = new WeakMap<AbortSignal, ReturnType<typeof listen>>();
 

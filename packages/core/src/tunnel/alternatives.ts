@@ -1,5 +1,5 @@
-// Opens a tunnel through the first of several chains that gives one. group/race.ts decides who is tried and when; this
-// file dials and requests, and tells the members of the group what came of it.
+// Opens a tunnel through the first of several chains that gives one. group/race.ts decides which member is tried, and
+// when. This file dials and requests, and reports each result to its member.
 
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers';
 import { blameOf } from '../blame.ts';
@@ -27,7 +27,7 @@ export type Secure = (opened: Opened, chain: readonly SocksProxy[], progress: Pr
 export interface Trial {
   readonly member: Member;
   readonly attempt: Attempt;
-  /** When it began, as the member tells the time. */
+  /** When the attempt began, on the clock of the member. */
   readonly began: number;
   outcome: 'tunnel' | 'error' | 'unused';
   error?: unknown;
@@ -71,7 +71,7 @@ export async function openAlternative(
   return new Opening(order, stagger, destination, attempt, secure, trials, client).open();
 }
 
-/** A group of one costs what its chain costs: there is nothing to race. */
+/** One member alone is tried without a race, so that a group of one costs no more than its chain. */
 async function openOnly(
   member: Member,
   destination: Destination,
@@ -124,7 +124,7 @@ class Opening {
   readonly #trials: Trial[];
   readonly #standby: Standby | undefined;
   readonly #race: Race;
-  /** Of the attempts that have failed, in this order. */
+  /** The errors of the attempts that have failed, in the order of the failures. */
   readonly #errors: SocksError[] = [];
   /** The last of them, as it was thrown. */
   #last: unknown;
@@ -145,7 +145,7 @@ class Opening {
     this.#order = order;
     this.#destination = destination;
     this.#attempt = attempt;
-    // A pipelined handshake sends the request before the proxy has answered, and a second one when no answer comes.
+    // A pipelined handshake sends the request before the proxy has answered, and a second request when no answer comes.
     this.#options = { ...attempt.options, pipeline: false };
     this.#secure = secure;
     this.#trials = trials;
@@ -181,7 +181,7 @@ class Opening {
         this.#reject(withErrors(this.#last, [...this.#errors.slice(0, -1), this.#last]));
         return;
       }
-      // The trial is made by #negotiate().
+      // #negotiate() adds the trial that the next line reads.
       if (action.type === 'begin') void this.#negotiate(action.member);
       const trial = at(this.#trials, action.member);
       if (action.type === 'request') void this.#request(action.member, trial);
@@ -220,7 +220,7 @@ class Opening {
   async #request(index: number, trial: Trial): Promise<void> {
     const { member, attempt, negotiated } = trial;
     try {
-      // The proxy may have closed the connection while it waited for the request on another one.
+      // The proxy may have closed this connection while the request was sent on another one.
       const ready =
         negotiated && !negotiated.connection.ended
           ? negotiated

@@ -14,9 +14,9 @@ export class Attempt {
   readonly options: ConnectOptions;
   /** No caller waits for the result, so nothing that is opened may keep the process alive. */
   readonly background: boolean;
-  /** Replaced when parts of the attempt have a progress each: that of the part whose error the deadline shows. */
+  /** What the attempt is doing, for its timeout error. With several parts, the progress of one of them. */
   progress: Progress;
-  /** When the time limit ends the attempt, as `performance.now()` gives the time. Infinity: never. */
+  /** When the time limit ends the attempt, on the clock of `performance.now()`. Infinity: never. */
   deadline: number = Infinity;
   /** The connection to the first proxy, if the caller handed one in. */
   existing: Connection | undefined;
@@ -95,13 +95,13 @@ export class Attempt {
     this.#forgetSignal?.();
   }
 
-  /** @param spare milliseconds that a busy process gets back at most */
+  /** @param spare how many milliseconds a busy process gets back at most */
   #startTimer(milliseconds: number, spare: number): void {
     const due = performance.now() + milliseconds;
     this.#timer = setTimeout(() => {
       const late = performance.now() - due;
       // Node runs timers before it looks at sockets. When the process was too busy to look at its sockets in time, the
-      // attempt gets back the time that it lost, once; in any case the sockets are looked at before it ends.
+      // attempt gets the lost time back, once. Node always looks at the sockets once more before the attempt ends.
       if (late > BUSY && spare > 0) this.#startTimer(Math.min(late, spare), 0);
       else setImmediate(() => this.#timeIsUp());
     }, milliseconds);

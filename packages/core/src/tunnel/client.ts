@@ -39,10 +39,13 @@ export interface Tunnel {
  * Opens a tunnel to `destination` through one proxy, a chain of proxies (first hop first), or the route that a selector
  * chooses.
  *
- * Rejects with a {@link SocksError}, except for these: an abort rejects with `signal.reason`; what a selector or
- * `prepare` throws, and what Node throws for TLS or TCP options that it refuses, is passed on; so are errors of the
- * destination itself, which are those of its TLS or of a direct connection that a selector chose. Some servers report
- * success before they connect; the failure is then the socket's own error or end.
+ * Rejects with a {@link SocksError}, with these exceptions:
+ *
+ * - An abort rejects with `signal.reason`.
+ * - What a selector or `prepare` throws is passed on, and so is what Node throws for TLS or TCP options that it refuses.
+ * - Errors of the destination are passed on: those of TLS to it, and of a direct connection that a selector chose.
+ *
+ * Some servers report success before they connect. If they cannot connect then, the open socket fails or ends.
  *
  * @throws TypeError `ERR_INVALID_ARG_VALUE` (as a rejection), for options that are not valid
  * @example

@@ -16,14 +16,14 @@ const ignore = (): void => {};
 const READ_EVENTS = ['readable', 'end'] as const;
 
 export class Connection {
-  /** The outermost layer. Some are no `net.Socket`: methods that only a `net.Socket` has are called with `?.`. */
+  /** The outermost layer. It need not be a `net.Socket`: methods that only a `net.Socket` has are called with `?.`. */
   stream: Socket;
   /** Why the connection has ended, if it has. */
   ended: { readonly reason: unknown } | undefined;
   /** The socket first, the outermost layer last. */
   readonly #layers: Socket[] = [];
   readonly #onEnd: ((reason: unknown) => void) | undefined;
-  /** Rejects the present wait, of which there is one at most; has no effect when that is over. */
+  /** Rejects the present wait. There is one at most. When it is over, a call has no effect. */
   #interrupt: ((reason: unknown) => void) | undefined;
   #leaveAttempt: (() => void) | undefined;
   /** Bytes that have come since the last `write()`. */

@@ -18,7 +18,7 @@ export interface Opened {
   readonly bound: Bound;
 }
 
-/** Each proxy with what is requested of it: the next proxy, or of the last one the destination. */
+/** Pairs each proxy with what is requested of it: the next proxy; for the last proxy, the destination. */
 export function toHops(chain: readonly SocksProxy[], destination: Destination): readonly Hop[] {
   return chain.map((proxy, i) => ({ proxy, destination: chain[i + 1] ?? destination }));
 }

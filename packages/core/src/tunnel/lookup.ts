@@ -58,7 +58,7 @@ async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
 }
 
 /**
- * A look-up function may answer with one address even when it is asked for all. Answers that are not addresses are left
+ * A look-up function may answer with one address even when it is called with `all`. Answers that are not addresses are left
  * out.
  */
 function addressesOf(

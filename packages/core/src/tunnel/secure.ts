@@ -61,7 +61,7 @@ export async function secure(
     await connection.until(['secureConnect'], () => true);
   } catch (error) {
     if (!(error instanceof StreamClosed)) throw error;
-    // As Node says when the stream below closes during the handshake.
+    // The same error as that of Node when the stream below closes during the handshake.
     const message = 'Client network socket disconnected before secure TLS connection was established';
     throw Object.assign(new Error(message), { code: error.code, host, port });
   }

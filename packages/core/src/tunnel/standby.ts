@@ -57,8 +57,8 @@ export class Standby {
   }
 
   /**
-   * Opens the connections that are missing, in the background, for this chain: one at least. If there is no room for it,
-   * the oldest ones are closed. Chains that are used in turn keep their connections.
+   * Opens the missing connections in the background, for this chain. A chain that has none gets at least one; without
+   * room for it, the oldest are closed. So chains that are used in turn keep their connections.
    */
   fill(chain: ProxyChain): void {
     if (this.#closed) return;
