@@ -1,5 +1,5 @@
-// The native side of TCP and of Unix sockets, which every module and `process.binding` share. A native connection is made
-// only for a socket that has been checked.
+// Checks connections on the native side of TCP and of Unix sockets, which every module and `process.binding` share: one
+// is made only for a socket that has been checked.
 
 import net from 'node:net';
 import { bindingOf } from './bindings.ts';

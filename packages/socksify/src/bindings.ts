@@ -1,6 +1,6 @@
 // The native modules that `process.binding` shows to every program, and that Node's own modules use below.
 
-/** Undefined where there is none of this name, or where the permission model forbids it to everybody. */
+/** Undefined if there is no binding of this name, or if the permission model forbids it. */
 export function bindingOf(name: string): object | undefined {
   const { binding, noDeprecation } = process as unknown as {
     binding: (name: string) => object;

@@ -10,15 +10,15 @@ import type { Environment } from './settings.ts';
 const childProcess = process.getBuiltinModule('node:child_process');
 const worker = process.getBuiltinModule('node:worker_threads');
 
-/** Under this key the undo is left, for a command that starts a program with other settings. */
+/** The key of the global undo, for a command that starts a program with other settings. */
 const INHERITED = Symbol.for('socksify.inherited');
 
 type Merge = (env: Environment) => Record<string, string>;
 
-/** @param settings the variables that every child gets, whatever it would get */
+/** @param settings the variables that every child gets, in place of its own ones of these names */
 export function passOn(settings: Environment): void {
   const patches = new Patches();
-  patches.onUndo(syncBuiltinESMExports); // last: when the functions are back
+  patches.onUndo(syncBuiltinESMExports); // runs last, when the functions are restored
   const merge: Merge = (env) => preloaded(env, settings);
   const { ChildProcess } = childProcess as unknown as { ChildProcess: { prototype: object } };
   patches.wrap(ChildProcess.prototype, 'spawn', (original, self, [options]) => {
@@ -43,7 +43,7 @@ export function passOn(settings: Environment): void {
   Object.defineProperty(globalThis, INHERITED, { value: () => patches.undo(), configurable: true });
 }
 
-/** Lets children have other settings from now on. */
+/** From now on children get only the settings of the code that starts them. */
 export function stopPassingOn(): void {
   (globalThis as unknown as Record<symbol, (() => void) | undefined>)[INHERITED]?.();
 }
@@ -68,7 +68,7 @@ function splitPair(pair: string): [string, string] {
   return [pair.slice(0, at), pair.slice(at + 1)];
 }
 
-/** A worker with options of its own gets them with the preload; one without inherits it. */
+/** Adds the preload to an `env` or `execArgv` of a worker's own. A worker without them inherits it. */
 function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof worker.Worker {
   return new Proxy(Worker, {
     construct(target, [file, options = {}]: [unknown, WorkerOptions?], newTarget) {

@@ -42,7 +42,7 @@ class UsageError extends Error {}
 
 type Run = (args: readonly string[], env: NodeJS.ProcessEnv, readLine: () => string) => Promise<void>;
 
-/** What the first argument can be besides an option or a program. Each is loaded when it is used. */
+/** The commands of socksify itself, as the first argument. Each is loaded when it is used. */
 const OWN: ReadonlyMap<string, () => Promise<{ run: Run }>> = new Map([
   ['check', () => import('./check/check-command.ts')],
   [
@@ -82,7 +82,7 @@ async function runOwn(load: () => Promise<{ run: Run }>, args: readonly string[]
 
 type Options = Record<string, string>;
 
-/** Options end at the first argument that is none, or behind `--`. */
+/** Options end at the first argument that is not an option, or behind `--`. */
 function parse(args: readonly string[]): { options: Options; command: readonly string[] } {
   const withValue = new Set(['proxy', 'no-proxy', 'allow']);
   const withoutValue = new Set(['verbose', 'help', 'version']);
@@ -112,7 +112,7 @@ function environment(options: Options): Record<string, string> {
     settings[name] = value;
   };
   const { proxy, allow, strict } = options;
-  // With a password in an argument, the list of processes shows this instead.
+  // The list of processes shows this in place of the arguments, which can hold a password.
   if (proxy !== undefined) process.title = 'socksify';
   if (proxy !== undefined) set('SOCKS_PROXY', proxy === '-' ? readLine() : proxy);
   if (options['no-proxy'] !== undefined) set('NO_PROXY', options['no-proxy']);
@@ -123,7 +123,7 @@ function environment(options: Options): Record<string, string> {
   return preloaded(process.env, settings);
 }
 
-/** The first line of stdin, byte by byte: the rest is the program's. */
+/** Reads the first line of stdin, byte by byte, because the rest belongs to the program. */
 function readLine(): string {
   const bytes: number[] = [];
   const buffer = Buffer.alloc(1);

@@ -1,5 +1,6 @@
-// Refuses questions to a name server. Look-ups that Node makes while it connects a socket that may be direct pass, and so
-// do addresses, listed names and those of the loopback. Where TCP is tunnelled, others are answered with placeholders.
+// Refuses questions to a name server. Look-ups of addresses, of listed names and of the loopback pass, and so do those
+// that Node makes while it connects a socket that may be direct. Where TCP is tunnelled, other look-ups are answered with
+// placeholders.
 
 import type { LookupAddress, LookupOptions } from 'node:dns';
 import { bindingOf } from './bindings.ts';
@@ -11,7 +12,7 @@ import type { Policy } from './policy.ts';
 // Not imported: an import reads every export of a module of Node, and some of them load much.
 const dns = process.getBuiltinModule('node:dns');
 
-/** Everything but `lookup` asks a name server in any case. */
+/** Functions that always send a question to a name server. `lookup` does so for some names only. */
 const QUESTION = /^(?:resolve|reverse$|lookupService$)/;
 
 export interface DnsOptions {
@@ -19,7 +20,7 @@ export interface DnsOptions {
   readonly policy: Policy;
   /** True while Node looks a name up for a socket that may be direct. */
   readonly isConnecting: () => boolean;
-  /** Answers look-ups, if there are any. */
+  /** The answers to look-ups. Without placeholders, look-ups are refused. */
   readonly placeholders?: Placeholders | undefined;
 }
 
@@ -66,7 +67,7 @@ function lookUp(
   return all ? [found] : found;
 }
 
-/** Below the functions of `dns`: the native side of every resolver, and the bindings that `process.binding` shows. */
+/** Refuses on the native side of every resolver too, and in the bindings that `process.binding` shows. */
 function refuseNatively(patches: Patches, passes: (name: unknown) => boolean): void {
   const resolver = new dns.Resolver() as unknown as { _handle?: object };
   const channel = resolver._handle && (Object.getPrototypeOf(resolver._handle) as object);

@@ -5,7 +5,7 @@ import type { Destination, ProxyChoice, ProxySelector, SocksProxy } from '@socks
 import { proxyFromEnv } from '@socksify/env';
 
 export interface EnvironmentRoute {
-  /** Throws for a protocol for which no variable names a proxy: nothing is direct by omission. */
+  /** Throws for a protocol for which no variable names a proxy: a missing variable never means a direct connection. */
   readonly route: ProxySelector;
   readonly proxies: readonly SocksProxy[];
   readonly noProxy: string;
@@ -33,7 +33,7 @@ export function routeFromEnvironment(env: NodeJS.ProcessEnv): EnvironmentRoute {
   return { route, proxies, noProxy };
 }
 
-/** The proxies that this side connects to itself: those of a list, if the variable holds one. */
+/** The proxies to which this side connects itself: several if the variable holds a list. */
 function proxiesOf(choice: ProxyChoice | Promise<ProxyChoice>): readonly SocksProxy[] {
   if (choice === undefined) return [];
   if (typeof choice !== 'function') return [choice as SocksProxy];

@@ -63,7 +63,7 @@ export function beginConnecting(socket: Socket): void {
   internals.connecting = true;
 }
 
-/** @param tunnel an open socket of ours, of TCP or of TLS to a proxy; it is of no use afterwards */
+/** @param tunnel our open socket, of TCP or of TLS to a proxy; it cannot be used afterwards */
 export function giveHandle(tunnel: Socket, socket: Socket): void {
   const early: Buffer[] = [];
   for (let bytes; (bytes = tunnel.read() as Buffer | null) !== null; ) early.push(bytes);
@@ -100,7 +100,7 @@ function move(tunnel: Socket, socket: Socket): void {
   handle.onnewsession = (): void => {};
 }
 
-/** TLS of the program over the tunnel. Its native part belongs to one connection, so a new one is made over this tunnel. */
+/** For TLS of the program. Its native part belongs to one connection, so a new one is made over this tunnel. */
 function secure(tunnel: Socket, socket: Socket, early: readonly Buffer[]): void {
   const [from, to] = [internalsOf(tunnel), internalsOf(socket)];
   const old = to._handle as Handle;
@@ -132,7 +132,7 @@ function detach(tunnel: Socket): Handle {
   const internals = internalsOf(tunnel);
   const handle = internals._handle as Handle;
   handle.readStop();
-  // Otherwise Node takes the handle for one that reads already, and never starts it.
+  // With true, Node would believe that the handle reads already, and would never start it.
   handle.reading = false;
   internals._handle = null;
   return handle;

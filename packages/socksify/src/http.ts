@@ -1,5 +1,5 @@
-// Tells the sockets of Node's http and https clients from others: whatever is dialled for a request, by any agent, also
-// after an await, is dialled in the context of that request.
+// Finds out which sockets are dialled for requests of Node's http and https clients. What any agent dials for a request,
+// also after an await, is dialled in the asynchronous context of that request.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ClientRequest } from 'node:http';
@@ -49,12 +49,12 @@ export type Check = (socket: Duplex, client: HttpClient) => Error | undefined;
 export function watchHttp(patches: Patches, check: Check): HttpClients {
   const storage = new AsyncLocalStorage<Request>();
   patches.onUndo(() => storage.disable());
-  /** Requests that have a socket. Their events come in the same context, and what is dialled there is not for them. */
+  /** Requests that have a socket. Their listeners run in the same context, but what these dial is not for the request. */
   const served = new WeakSet<Request>();
 
   const known = new WeakSet<object>();
   const agents = new WeakSet<object>();
-  /** Classes that extend Node's Agent may have these methods of their own, and others need not extend it. */
+  /** A class that extends Node's Agent may replace these methods, and an agent need not extend it at all. */
   const watchAgent = (agent: object): void => {
     for (
       let owner: unknown = agent;
@@ -77,7 +77,7 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
   };
   watchAgent(http.Agent.prototype);
 
-  /** Stands in for no agent, and does what Node does then: with a `createConnection` of the program's own. */
+  /** Used where a request has no agent, but a `createConnection` of the program's own. Does what Node does then. */
   const noAgent = {
     keepAlive: false,
     maxSockets: Infinity,

@@ -27,14 +27,14 @@ export interface InstallOptions {
    */
   allow?: string | readonly string[] | undefined;
   /**
-   * `true`: besides, whatever would bypass the proxy is refused with a SocksError `ERR_SOCKS_BYPASS`: TCP, TLS and HTTP/2
-   * of the program's own, Unix sockets, DNS, UDP. `tcp`: TCP of the program is tunnelled too, by name; the rest is
-   * refused. A look-up is answered with an address of 198.18.0.0/15 then, which stands for the name. Default false.
+   * `true`: refuse, with a SocksError `ERR_SOCKS_BYPASS`, whatever would bypass the proxy: TCP, TLS and HTTP/2 of the
+   * program's own, Unix sockets, DNS, UDP. `tcp`: tunnel TCP of the program's own too, by name, and refuse the rest; a
+   * look-up then gives an address of 198.18.0.0/15 that stands for the name. Default false.
    */
   strict?: Strict | undefined;
 }
 
-/** Under this key, whichever copy of this package it was, the last installation leaves its undo. */
+/** The key of the global undo of the last installation. Every copy of this package finds it. */
 const INSTALLED = Symbol.for('socksify.installed');
 
 interface Installation {
@@ -44,9 +44,9 @@ interface Installation {
 }
 
 /**
- * From now on everything that the http and https clients of Node, `fetch`, `WebSocket`, `EventSource` and every undici
- * connect to goes through the proxy, with agents, pools and dispatchers of the program's own too. Other sockets are left
- * alone. Nothing that these clients do is direct unless it is listed.
+ * Sends everything through the proxy that Node's http and https clients, `fetch`, `WebSocket`, `EventSource` and every
+ * undici connect to, also with agents, pools and dispatchers of the program's own. These clients connect directly only
+ * to what is listed. Other sockets are left alone.
  *
  * A second call replaces the first.
  *
@@ -66,7 +66,7 @@ export function install(options: InstallOptions = {}): () => void {
   const policy = policyOf(options);
   const registry = globalThis as unknown as Record<symbol, Installation | undefined>;
   const earlier = registry[INSTALLED];
-  // What the earlier installation tunnelled stays open, and in use.
+  // Connections that the earlier installation tunnelled stay open, and may be used.
   const approved = earlier?.approved ?? new WeakSet<object>();
   earlier?.();
 
@@ -84,7 +84,7 @@ export function install(options: InstallOptions = {}): () => void {
     const parts = { patches, policy, tunnels, strict, placeholders, client, approved };
     const sockets: Sockets = watchSockets(parts);
     if (strict !== false) {
-      // Last at undo: when the functions are back.
+      // Runs last at undo, when the functions are restored.
       patches.onUndo(syncBuiltinESMExports);
       watchNative(patches, connect, (socket) => sockets.mayConnect(socket));
       watchDns({ patches, policy, placeholders, isConnecting: () => sockets.isConnecting() });

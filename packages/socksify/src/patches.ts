@@ -1,5 +1,5 @@
-// Changes to other people's objects, each with its undo. A change that somebody else has covered meanwhile stays in
-// place, and passes everything on.
+// Changes objects that belong to others, and undoes each change. If somebody has put another change over it meanwhile, it
+// stays in place and calls the original.
 
 type Method = (this: any, ...args: any[]) => any;
 

@@ -1,7 +1,7 @@
-// Addresses that stand for names. A program that looks a name up before it connects gets one, and the connection to it is
-// made to the name: the proxy resolves it. Nothing is asked of a name server.
+// Addresses that stand for names. A program that looks a name up before it connects gets such an address. When it
+// connects to the address, the tunnel leads to the name, which the proxy resolves. No name server gets a question.
 
-/** Two /16 networks of RFC 2544, which are routed nowhere: 198.18.0.0/15. The oldest names make room. */
+/** Two /16 networks of RFC 2544, which are routed nowhere: 198.18.0.0/15. When all are used, the oldest is used again. */
 const SIZE = 2 ** 17;
 
 export class Placeholders {

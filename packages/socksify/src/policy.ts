@@ -9,7 +9,7 @@ import { proxyFromEnv } from '@socksify/env';
 type Listed = (destination: Destination) => boolean;
 
 export interface PolicyOptions {
-  /** Where everything goes that is not listed. */
+  /** The route to every destination that is not listed. */
   readonly route: ProxyRoute;
   /** The value of NO_PROXY. */
   readonly noProxy: string;
@@ -37,7 +37,7 @@ export class Policy {
     return this.#isListed(destination) || this.#proxies.has(print(destination).toLowerCase());
   }
 
-  /** A name is listed for one of its ports at least: so it may be looked up. */
+  /** True if the name may be looked up: it is listed, for one port at least. */
   mayLookUp(host: string): boolean {
     return (
       isIP(host) !== 0 || this.#isListed({ host, port: 0 }) || this.#proxyNames().has(host.toLowerCase())
@@ -51,8 +51,8 @@ export class Policy {
 
   /**
    * True if the program may connect to this address, which its own look-up function gave for a listed name. The address
-   * has to be listed too, because such a function can give any; for names of the loopback, an address of the loopback
-   * will do.
+   * has to be listed too, because such a function can give any address. For a name of the loopback, every address of
+   * the loopback is allowed.
    */
   isDirectAddress(destination: Destination, address: string): boolean {
     if (this.isDirect({ ...destination, host: address })) return true;
@@ -93,7 +93,7 @@ export function explainLoopback(error: unknown, { host }: Destination): unknown 
 let loopback: Listed | undefined;
 
 export function isLoopback(host: string): boolean {
-  // Not at the start: the first address that is read compiles the long patterns of Node's isIPv6().
+  // Made when it is first needed, because it makes Node compile the long patterns of isIPv6().
   loopback ??= listOf('localhost,127.0.0.0/8,::1');
   return loopback({ host, port: 0 });
 }
@@ -109,7 +109,7 @@ function isPath(entry: string): boolean {
 /** How many answers of a list are remembered. */
 const REMEMBERED = 1000;
 
-/** NO_PROXY has one reader, and it takes an environment. Its answers do not change, so the last ones are remembered. */
+/** Only proxyFromEnv() reads lists, from an environment. Its answers do not change, so the last ones are remembered. */
 function listOf(entries: string): Listed {
   const select = proxyFromEnv({ socks_proxy: 'socks5://list.invalid', no_proxy: entries });
   const answers = new Map<string, boolean>();

@@ -40,7 +40,7 @@ function strictOf(value: string | undefined): Strict {
   );
 }
 
-/** With this, Node sends fetch to an HTTP proxy, and sets this up after a preload has run. */
+/** With NODE_USE_ENV_PROXY, Node would send fetch to an HTTP proxy. It sets that up after the preloads have run. */
 function refuseOtherProxy(): void {
   const { env, execArgv } = process;
   const used = env['NODE_USE_ENV_PROXY'] === '1' || execArgv.includes('--use-env-proxy');

@@ -6,7 +6,7 @@ const path = process.getBuiltinModule('node:path');
 /** This code lies one folder below the package, in src or in dist. */
 export const PRELOAD: string = path.join(import.meta.dirname, '../dist/preload.cjs');
 
-/** Variables that decide where traffic goes. */
+/** Variables that decide what is proxied, and how. */
 const NAMES: ReadonlySet<string> = new Set(
   ['socks_proxy', 'http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'].concat([
     'socksify_strict',
@@ -25,7 +25,7 @@ export function settingsOf(env: Environment): Record<string, string> {
   return Object.fromEntries(entries) as Record<string, string>;
 }
 
-/** An environment with these settings and the preload, whatever it said of them before. */
+/** The environment with these settings and the preload, in place of those that it had. */
 export function preloaded(env: Environment, settings: Environment): Record<string, string> {
   const others = Object.entries(env).filter(
     ([name, value]) => !NAMES.has(name.toLowerCase()) && value !== undefined && name !== 'NODE_USE_ENV_PROXY',
@@ -34,7 +34,7 @@ export function preloaded(env: Environment, settings: Environment): Record<strin
   return { ...merged, NODE_OPTIONS: withPreload(merged['NODE_OPTIONS']) };
 }
 
-/** Ours comes first, before preloads that could connect. Node itself would use an HTTP proxy with --use-env-proxy. */
+/** Our preload comes first, because others could connect. With --use-env-proxy, Node would use an HTTP proxy. */
 export function withPreload(options = ''): string {
   const ours = `--require=${JSON.stringify(PRELOAD)}`;
   const others = options.replaceAll(ours, '').replaceAll(/(?<=^|\s)--use-env-proxy(?=\s|$)/g, '');

@@ -14,7 +14,7 @@ import type { Policy } from './policy.ts';
 import { isOwn } from './tunnels.ts';
 import type { Tunnels } from './tunnels.ts';
 
-/** `false`: sockets of http clients and undici alone. `true`: others are refused. `tcp`: others are tunnelled too. */
+/** `false`: only http clients and undici are proxied. `true`: other sockets are refused. `tcp`: they are tunnelled too. */
 export type Strict = boolean | 'tcp';
 
 export interface SocketOptions {
@@ -107,7 +107,7 @@ export function watchSockets(options: SocketOptions): Sockets {
       while (at instanceof net.Socket) {
         if (approved.has(at)) return undefined;
         const { _parent: parent, _server: server } = at as { _parent?: unknown; _server?: unknown };
-        // A server accepted this one: somebody else dialled it.
+        // A server accepted this socket, so it was not dialled here.
         if (server) return undefined;
         if (!parent) break;
         at = parent;
@@ -164,7 +164,7 @@ function destinationOf(options: NetConnectOpts): Destination | undefined {
   return { host: textOf(host) || 'localhost', port: number };
 }
 
-/** Node turns whatever a program writes into text too. */
+/** A host as text. Node converts it too, whatever the program gives. */
 function textOf(value: unknown): string {
   return value ? ''.concat(value as string) : '';
 }
@@ -176,7 +176,7 @@ function refuse(socket: Socket, error: Error): Socket {
   return socket;
 }
 
-/** The options with the destination that was checked. Getters of theirs could give another one when Node reads them. */
+/** The options with the destination that was checked. A getter could give Node another one when it is read again. */
 function exactly(to: Destination, options: TcpNetConnectOpts, policy: Policy): NetConnectOpts {
   const { lookup } = options;
   const own = lookup && lookup !== process.getBuiltinModule('node:dns').lookup && net.isIP(to.host) === 0;

@@ -1,5 +1,5 @@
-// Tells the sockets of undici, inside Node or from npm, from others. Every undici says on a diagnostics channel that it
-// is about to call its connector, which dials before it returns.
+// Finds out which sockets are dialled by undici, inside Node or from npm. Every undici announces on a diagnostics channel
+// that it is about to call its connector, which dials before it returns.
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Duplex } from 'node:stream';
@@ -32,7 +32,7 @@ export function watchUndici(patches: Patches, check: Check): UndiciClients {
   listen('undici:client:beforeConnect', ({ connectParams }: ConnectMessage) => {
     const connection = { protocol: connectParams?.protocol };
     announced = connection;
-    // A connector that dials nothing at once must not leave this to the next socket of the program.
+    // If the connector dials nothing at once, the next socket of the program must not be taken for that of undici.
     queueMicrotask(() => {
       if (announced === connection) announced = undefined;
     });

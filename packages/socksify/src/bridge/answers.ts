@@ -1,12 +1,12 @@
-// What a client is told when the tunnel could not be opened: REP of SOCKS5, CD of SOCKS4, or a status of HTTP.
+// What a client gets when the tunnel could not be opened: REP of SOCKS5, CD of SOCKS4, or a status of HTTP.
 
 import { SocksError } from '@socksify/core';
 import { CD } from './socks4.ts';
 import { REP } from './socks5.ts';
 
-/** The nearest REP, for failures that come without one. */
+/** The nearest REP, for errors without a REP. */
 const NEAREST_REP: Readonly<Record<string, number>> = {
-  // When no proxy can be asked to resolve a name.
+  // When no proxy of the route can resolve a name.
   ERR_SOCKS_COMMAND_NOT_SUPPORTED: REP.COMMAND_NOT_SUPPORTED,
   ERR_SOCKS_TIMEOUT: REP.TTL_EXPIRED,
   ERR_SOCKS_LOOKUP: REP.HOST_UNREACHABLE,
@@ -38,12 +38,12 @@ export function cdOf(error: unknown, destination: string): number {
   return reply !== undefined && reply >= CD.REJECTED && reply <= CD.IDENTD_MISMATCH ? reply : CD.REJECTED;
 }
 
-/** 504 for a time limit, whoever has set it; 502 for everything else. */
+/** 504 for a time limit, of the bridge or of the proxy; 502 for everything else. */
 export function statusOf(error: unknown): 502 | 504 {
   return /^(?:ERR_SOCKS_TIMEOUT|ERR_SOCKS_TTL_EXPIRED|ETIMEDOUT)$/.test(codeOf(error)) ? 504 : 502;
 }
 
-/** What an HTTP client is told. Errors of others can hold what is not meant for clients. */
+/** The text for an HTTP client. An error that is no SocksError can hold what clients must not see. */
 export function messageOf(error: unknown): string {
   return error instanceof SocksError ? error.message : `the connection could not be opened: ${codeOf(error)}`;
 }
@@ -53,7 +53,7 @@ export function codeOf(error: unknown): string {
   return typeof code === 'string' && /^[A-Z][\w-]{0,60}$/.test(code) ? code : 'ERR_SOCKS_GENERAL_FAILURE';
 }
 
-/** The reply of the last proxy of a chain. That of an earlier one is about the next proxy, not about the destination. */
+/** The reply of the last proxy of a chain. An earlier proxy replies about the next proxy, not about the destination. */
 function replyOf(error: unknown, destination: string): number | undefined {
   return error instanceof SocksError && error.destination === destination ? error.reply : undefined;
 }

@@ -32,7 +32,7 @@ export async function runBridge(
   fromEnvironment: () => EnvironmentRoute,
   readLine: () => string,
 ): Promise<void> {
-  // A reader of the lines that goes away is no reason to end.
+  // The bridge does not end when the reader of its lines closes the pipe.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   let bridge: Bridge;
   try {

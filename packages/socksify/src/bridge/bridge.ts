@@ -32,7 +32,7 @@ export interface Bridge extends AsyncDisposable {
   readonly port: number;
   /**
    * Stops listening, closes every connection, and resolves when all are closed. With `drain`, requests and tunnels have so
-   * many milliseconds to come to their end. Safe to repeat; the shortest time counts.
+   * many milliseconds to end by themselves. It can be called again; the shortest time counts.
    */
   close(options?: { readonly drain?: number | undefined }): Promise<void>;
 }
@@ -44,7 +44,7 @@ const IDLE_TIMEOUT = 60_000;
 const MAX_DRAIN = 2 ** 31 - 1;
 const TOO_SLOW = 'HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 const MAX_HEAD = 64 * 1024;
-/** Clients beyond `maxConnections` that wait; as many as in the queue of the system, by Node's default. */
+/** How many clients beyond `maxConnections` wait: as many as Node's default for the queue of the system. */
 const MAX_WAITING = 511;
 
 /** @param fromEnvironment reads the route when the options have none. Passed in, because the preload shares its module */
@@ -64,7 +64,7 @@ class RunningBridge implements Bridge {
   readonly #parseHttp: (client: Socket) => void;
   readonly #clients = new Set<Socket>();
   readonly #waiting = new Set<Socket>();
-  /** How many requests of each client are under way. */
+  /** How many requests of each client are in progress. */
   readonly #requests = new Map<Socket, number>();
   /** The time limit for the handshake or first head of each client. */
   readonly #deadlines = new WeakMap<Socket, NodeJS.Timeout>();
@@ -89,7 +89,7 @@ class RunningBridge implements Bridge {
       keepAliveTimeout: IDLE_TIMEOUT,
       connectionsCheckingInterval: 1000,
     });
-    // Node parses HTTP on the connections that this listener is called with. Here that is decided by the first byte.
+    // This listener of Node parses HTTP on each connection. Here it is called only if the first byte is not of SOCKS.
     const parse = this.#server.listeners('connection') as ((client: Socket) => void)[];
     this.#parseHttp = (client) => {
       for (const listener of parse) Reflect.apply(listener, this.#server, [client]);
@@ -109,7 +109,7 @@ class RunningBridge implements Bridge {
     this.#server.listen({ host, port });
     await once(this.#server, 'listening');
     this.#address = this.#server.address() as AddressInfo;
-    // A connection that could not be accepted, because the process has no descriptor left, is no reason to end.
+    // Without a listener, a connection that cannot be accepted for want of a file descriptor would end the process.
     this.#server.on('error', ignore);
     // The name localhost can stand for any address.
     if (user || isLoopback(this.host)) return;
@@ -168,7 +168,7 @@ class RunningBridge implements Bridge {
     void this.#negotiate(client);
   }
 
-  /** The client took too long. Node's parser can answer 408 to a client that has begun to speak HTTP. */
+  /** The client took too long. If it has begun to speak HTTP, it gets a 408. */
   #giveUp(client: Socket): void {
     this.#begin(client, 'client').end('no whole request in time');
     if (client.listenerCount('timeout') > 0) dismiss(client, TOO_SLOW);
@@ -199,18 +199,18 @@ class RunningBridge implements Bridge {
   async #carryOut(client: Socket, { version, command, host: bytes, port }: Request): Promise<void> {
     const given = typeof bytes === 'string' ? bytes : decode(bytes);
     const host = parseHost(given) ?? '';
-    const asked = { host, port: command === 'resolve' ? RESOLVE_PORT : port };
-    const destination = `${host.includes(':') ? `[${host}]` : host}:${asked.port}`;
+    const requested = { host, port: command === 'resolve' ? RESOLVE_PORT : port };
+    const destination = `${host.includes(':') ? `[${host}]` : host}:${requested.port}`;
     const visit = this.#begin(client, `socks${version}`, host === '' ? given : destination);
     // Reads on, so that a reset is noticed.
     client.read(0);
     try {
       if (command === 'resolve') {
-        const bound = await this.#resolve(client, asked);
+        const bound = await this.#resolve(client, requested);
         dismiss(client, encodeReply5(REP.SUCCEEDED, { ...bound, port: 0 }));
         return visit.end('resolved');
       }
-      const { socket: tunnel, bound } = await this.#connect(client, asked);
+      const { socket: tunnel, bound } = await this.#connect(client, requested);
       client.write(version === 5 ? encodeReply5(REP.SUCCEEDED, bound) : encodeReply4(CD.GRANTED));
       visit.carry(client, tunnel);
       join(client, tunnel);
@@ -267,7 +267,7 @@ async function whileOpen<T>(client: Socket, run: (signal: AbortSignal) => Promis
   }
 }
 
-/** Bytes that are not UTF-8 are no name: U+FFFD is in no host. */
+/** Bytes that are not UTF-8 become U+FFFD, which makes the name invalid. */
 function decode(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('utf8');
 }

@@ -16,9 +16,9 @@ export interface HttpBridge {
   readonly user: User | undefined;
   /** Opens a tunnel; ends the attempt when the client's connection is reset. */
   open(client: Socket, destination: Destination, protocol: 'http:' | 'https:'): Promise<Socket>;
-  /** A request that is under way, until the visit ends. */
+  /** Counts a request as in progress, until its visit ends. */
   begin(client: Socket, protocol: string, destination?: string): Visit;
-  /** True if a request of this client is under way. */
+  /** True if a request of this client is in progress. */
   isBusy(client: Socket): boolean;
   /** The head of the client's first request has come. */
   onHead(client: Socket): void;
@@ -47,7 +47,7 @@ export function serveHttp(server: Server, bridge: HttpBridge): void {
     bridge.onHead(socket);
     // The parser reports each further chunk.
     if (refused.has(socket)) return;
-    // Behind the beginning of an answer, an error would be taken for a part of it.
+    // After the beginning of an answer, an error would be taken for a part of that answer.
     if (!socket.writable || error.code === 'ECONNRESET') reset(socket);
     else if (bridge.isBusy(socket)) {
       if (lastAnswer.get(socket)?.writableEnded) socket.destroySoon();
@@ -81,7 +81,7 @@ function statusOfParser({ code = '', message }: NodeJS.ErrnoException): number {
 
 /** A status that refuses the request, for what Node's parser lets pass. */
 function refuse(req: IncomingMessage, { user }: HttpBridge): number | undefined {
-  // HTTP/0.9 has no head, and so no answer that its client could tell from the body.
+  // An answer of HTTP/0.9 has no head, so its client cannot tell an error from a page.
   if (req.httpVersion === '0.9') return 400;
   if (req.httpVersionMajor !== 1) return 505;
   const hosts = countOf(req, 'host');
@@ -109,7 +109,7 @@ async function openTunnel(
   head: Buffer,
   bridge: HttpBridge,
 ): Promise<void> {
-  // An answer to an earlier request would go on in the tunnel.
+  // The answer to an earlier request would be written into the tunnel.
   if (bridge.isBusy(client)) return reset(client);
   if (head.length > 0) client.unshift(head);
   const destination = parseAuthority(req.url ?? '');
@@ -174,7 +174,7 @@ function exchange(
     const headers = ['Host', authority, ...forwardable(req), ...framing(req), 'Connection', 'close'];
     const out = sendRequest({ method, path, headers, createConnection: () => tunnel, setHost: false });
     out.on('error', fail);
-    // A switch of protocols that nobody has asked for.
+    // The field Upgrade is not forwarded, so a switch of protocols is an error.
     out.on('upgrade', () =>
       fail(Object.assign(new Error('the destination switched protocols'), { code: 'EPROTO' })),
     );
@@ -198,10 +198,10 @@ function exchange(
 }
 
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
-/** Written anew, whatever the field Connection says of them. */
+/** Never forwarded: the bridge writes its own fields, or none. */
 const FRAMING = new Set(['host', 'content-length', 'http2-settings']);
 
-/** The fields of a head that go on to the next hop, RFC 9110 section 7.6.1, as a flat list of names and values. */
+/** The fields of a head that are forwarded, RFC 9110 section 7.6.1, as a flat list of names and values. */
 function forwardable({ rawHeaders, headers }: IncomingMessage): string[] {
   const named = new Set((headers.connection ?? '').split(',').map((name) => name.trim().toLowerCase()));
   const kept: string[] = [];
@@ -232,7 +232,7 @@ function respond(res: ServerResponse, status: number, text: string, code?: strin
   res.end(`${text}\n`);
 }
 
-/** The answer on a connection that Node's parser has left. */
+/** The answer as text, for a connection on which Node's parser writes no answer. */
 function answer(status: number, text: string, code?: string): string {
   const lines = Object.entries(fields(status, text, code)).map(([name, value]) => `${name}: ${value}\r\n`);
   return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${text}\n`;

@@ -1,6 +1,6 @@
 // One line for each connection, without secrets.
 
-/** What became of one client, or of one request of an HTTP client. */
+/** How the connection of one client, or one request of an HTTP client, ended. */
 export interface LogEntry {
   readonly protocol: string;
   /** `host:port`, as the client wrote it. */

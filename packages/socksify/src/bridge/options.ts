@@ -99,7 +99,7 @@ function routeOf(
   return except(list, selector ?? ((destination) => client.select(destination)));
 }
 
-/** The route for what is not listed. NO_PROXY has one reader, and it takes an environment. */
+/** The route for destinations that are not listed. Only proxyFromEnv() reads lists, from an environment. */
 function except(list: string, route: ProxySelector): ProxySelector {
   const select = proxyFromEnv({ socks_proxy: 'socks5://list.invalid', no_proxy: list });
   return (...args) => (select(args[0]) === undefined ? undefined : route(...args));

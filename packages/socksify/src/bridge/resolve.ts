@@ -1,4 +1,4 @@
-// Tor's RESOLVE, sent to the last proxy of a chain. Core's handshake makes a CONNECT of it, whose command is changed here.
+// Sends Tor's RESOLVE to the last proxy of a chain. Core's handshake makes a CONNECT, and its command is changed here.
 
 import { connect as dialPath } from 'node:net';
 import type { Socket } from 'node:net';
@@ -9,13 +9,13 @@ import type { Bound, Selection, SocksProxy, Steps } from '@socksify/core';
 import { drive, Ended } from './read.ts';
 
 const RESOLVE = 0xf0;
-/** Tor ignores the port. Core takes none that is 0, so another is sent. */
+/** Tor ignores the port, and core does not accept port 0. */
 export const PORT = 80;
 
 /**
  * The address that the last proxy of the chain gives for the name. Not for a group: the answers of its members differ.
  *
- * @throws SocksError; `ERR_SOCKS_COMMAND_NOT_SUPPORTED` when there is no proxy for it
+ * @throws SocksError; `ERR_SOCKS_COMMAND_NOT_SUPPORTED` when the last hop is no SOCKS5 proxy
  */
 export async function resolve(
   chain: Selection,

@@ -1,4 +1,4 @@
-// startBridge() of the package: loads the bridge when it is first used, so that nobody else pays for it.
+// startBridge() of the package: loads the bridge when it is first used, so that other programs need not wait for it.
 
 import { routeFromEnvironment } from '../environment.ts';
 import type { Bridge } from './bridge.ts';

@@ -8,7 +8,7 @@ export type Steps<Result> = Generator<Step, Result, Uint8Array>;
 
 export type Version = 4 | 5;
 
-/** What a client asks for. The bytes of a name need not be UTF-8. */
+/** The request of a client. The bytes of a name need not be UTF-8. */
 export interface Request {
   readonly version: Version;
   readonly command: 'connect' | 'resolve';

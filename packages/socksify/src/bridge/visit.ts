@@ -1,10 +1,10 @@
-// One request of a client while it is under way: for the log, and for the drain at the end.
+// One request of a client while it is in progress: for the log, and for the drain at the end.
 
 import type { Socket } from 'node:net';
 import { printEntry } from './log.ts';
 
 export class Visit {
-  /** What became of it. */
+  /** How it ended, for the log. */
   result = 'closed by the client';
   readonly #protocol: string;
   readonly #destination: string | undefined;
@@ -20,7 +20,7 @@ export class Visit {
     this.#onEnd = onEnd;
   }
 
-  /** The bytes of this tunnel are those of the request. */
+  /** The log has the bytes of this tunnel as those of the request. */
   count(tunnel: Socket): void {
     this.#tunnel = tunnel;
   }

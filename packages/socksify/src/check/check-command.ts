@@ -37,7 +37,7 @@ export async function run(
   env: NodeJS.ProcessEnv,
   readLine: () => string,
 ): Promise<void> {
-  // A reader such as head may leave early, and the exit status stays what it is.
+  // A reader such as head may close the pipe early. This does not change the exit status.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });

@@ -1,5 +1,5 @@
-// What follows from the probes: which versions, who resolves names, whether the proxy is usable, and what it is, as far as
-// its habits tell. No IO.
+// Concludes from the probes which versions the proxy speaks, whether it resolves names, whether it is usable, and which
+// program it is, as far as its behaviour shows. No IO.
 
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { isPlainClose, NAME } from './probes.ts';
@@ -19,7 +19,7 @@ export function conclude(context: Context): void {
   if (destination !== undefined && isIPv6(destination.host) && came) report.ipv6 = true;
   if (report.early === null && destination === undefined && habits.socks4a?.bound) report.early = true;
   report.looksLike = looksLike(context);
-  // What answers in place of a SOCKS proxy says more than its first bytes do.
+  // A hint about what answers in place of a SOCKS proxy is better than one about its first bytes.
   const [first] = report.errors;
   const hint = INSTEAD[report.looksLike ?? ''];
   const inPlace = !report.versions.socks5 && !(report.versions.socks4 && context.proxy.version === 4);
@@ -98,7 +98,7 @@ function isUsable({ proxy, report, habits, destination }: Context): boolean {
   return report.versions.socks5 === true && (authentication ?? methods?.includes(0x00)) === true;
 }
 
-/** Probes whose errors concern what the URL says. */
+/** Probes whose errors can make the proxy unusable: they do what the URL says. */
 const MAIN: ReadonlySet<string> = new Set(['dial', 'authentication', 'names']);
 
 function looksLike(context: Context): string | null {
@@ -130,7 +130,7 @@ function byOther({ proxy, report, habits }: Context): string | null {
   if (greeting?.detail === 'tls') return 'TLS server';
   if (greeting?.detail === 'http') return `${secure} server`;
   if (greeting?.detail === 'socks4' || report.versions.socks4) return 'SOCKS4 proxy';
-  // A server of shadowsocks reads on in silence whatever it gets, so that nobody finds out what it is.
+  // A shadowsocks server never answers, whatever it gets, so that nobody finds out what it is.
   const silent = (greeting?.code ?? 'ERR_SOCKS_TIMEOUT') === 'ERR_SOCKS_TIMEOUT' && habits.silent.size === 2;
   return silent ? 'shadowsocks server' : null;
 }

@@ -20,7 +20,7 @@ export interface Outcome {
   readonly ms: number;
 }
 
-/** What the probes saw, for the conclusions: things that servers do and that no field of the report says. */
+/** What the probes saw of the server, for the conclusions, where no field of the report has it. */
 export interface Habits {
   name?: Outcome;
   ipv4?: Outcome;
@@ -28,18 +28,18 @@ export interface Habits {
   socks4?: Outcome;
   socks4a?: Outcome;
   destination?: Outcome;
-  /** Of the greetings that offered one method: the errors. */
+  /** The errors of the greetings that offered one method. */
   greetings: SocksError[];
-  /** It closes when it accepts no method, in place of `05 ff`. */
+  /** When the server accepts no method, it closes and does not send `05 ff`. */
   closesOnNoMethod?: boolean;
-  /** Which of the methods 00 and 02 it chooses when both are offered. */
+  /** Which of the methods 00 and 02 the server chooses when both are offered. */
   prefers?: number;
-  /** It waits for the end of a request of SOCKS4, of SOCKS4A, before it refuses it. */
+  /** The server reads a request of SOCKS4 to its end before it refuses it. The same for SOCKS4A. */
   readsSocks4?: boolean | undefined;
   readsSocks4a?: boolean | undefined;
   http?: 'proxy' | 'server' | 'tor';
   tls?: 'socks5' | 'http' | 'other';
-  /** What was sent to it in other protocols, and got no answer. */
+  /** Other protocols in which the server was spoken to without an answer. */
   silent: Set<string>;
 }
 
@@ -52,7 +52,7 @@ export interface Context {
   readonly idle: number | undefined;
   readonly report: Draft;
   readonly habits: Habits;
-  /** A new connection, which ends with the probe at the latest. */
+  /** Opens a connection, which is closed after the stage at the latest. */
   readonly open: (options?: Partial<Omit<WireOptions, 'signal'>>) => Promise<Wire>;
 }
 
@@ -117,7 +117,7 @@ const NONE = 0x00;
 const GSSAPI = 0x01;
 const USERPASS = 0x02;
 
-/** The method was chosen, and the probe ends here. */
+/** Thrown when the server has chosen the method, so that the handshake ends there. */
 class Chosen extends Error {
   readonly id: number;
 
@@ -143,7 +143,7 @@ const WITHOUT: AuthMethod = {
   *authenticate() {},
 };
 
-/** The proxy as one of version 5 that resolves names. */
+/** The proxy of the caller as one of SOCKS5 that resolves names. */
 function as5({ proxy }: Context): SocksProxy {
   const { path, credentials } = proxy;
   const where = { host: proxy.host, port: proxy.port, ...(path !== undefined && { path }) };
@@ -157,7 +157,7 @@ function as4({ proxy }: Context): SocksProxy {
   return { host, port, ...(path !== undefined && { path }), ...login, version: 4, dns: 'remote' };
 }
 
-/** How to get as far as a request; undefined when it cannot be done. */
+/** The authentication with which a request can be sent; undefined when there is none. */
 function authOf({ report, proxy }: Context): AuthPolicy | undefined {
   if (report.authentication === true) return 'required';
   const refused = proxy.version === 5 && report.authentication === false;
@@ -194,7 +194,7 @@ async function methods(context: Context): Promise<void> {
   if (context.proxy.version === 5) throwFirst(context, chosen, errors);
 }
 
-/** Throws what is most wrong with the answers to the greetings, if anything is. */
+/** Throws the most serious error of the greetings, if there is one. */
 function throwFirst(
   { report, proxy }: Context,
   chosen: readonly number[],
@@ -287,7 +287,7 @@ async function request(context: Context, steps: Steps<Bound>, options?: { tail: 
   }
 }
 
-/** Milliseconds in which the rest of a refusal comes; most servers close behind it. */
+/** Milliseconds to wait for the rest of a refusal. Most servers close behind it. */
 const TAIL = 200;
 
 /** Requests a name that does not exist. */
@@ -343,15 +343,15 @@ async function socks4a(context: Context): Promise<void> {
     throwUnless(outcome, habits.readsSocks4a);
 }
 
-/** A refusal of the destination is no error: it does not exist. */
+/** Throws the error, unless it only says that the destination was refused: most destinations of a check do not exist. */
 function throwUnless({ error }: Outcome, reads: boolean | undefined): void {
   if (error && error.code !== 'ERR_SOCKS_REJECTED' && reads !== true) throw error;
 }
 
 /*
- *     +----+----+---------+-------+--------+----+------+----+     SOCKS4A memo. The client of core sends an
- *     | 04 | 01 | DSTPORT | 0.0.0.1 | USERID | 00 | NAME | 00 |     address as an address. Here it stands in the
- *     +----+----+---------+-------+--------+----+------+----+     place of the name.
+ *     +----+----+---------+-------+--------+----+------+----+     SOCKS4A memo. Core sends an address as
+ *     | 04 | 01 | DSTPORT | 0.0.0.1 | USERID | 00 | NAME | 00 |     DSTIP. Here its text is sent in place of
+ *     +----+----+---------+-------+--------+----+------+----+     the name.
  */
 function* asName(steps: Steps<Bound>, { host, port }: Destination, context: Context): Steps<Bound> {
   steps.next(NOTHING);
@@ -371,7 +371,7 @@ function isRefused4(error: SocksError | undefined): boolean {
   return isPlainClose(error) || error?.code === 'ERR_SOCKS_REJECTED';
 }
 
-/** True if the server answers or closes at the end of a SOCKS4 request, and not before: so it reads the request. */
+/** True if the server answers or closes only at the end of a SOCKS4 request, which shows that it reads the request. */
 async function waitsForEnd(
   context: Context,
   destination: Destination,
@@ -391,7 +391,7 @@ async function waitsForEnd(
   return wire.timedOut ? undefined : true;
 }
 
-/** Sends the request before the answer to the message in front of it. It has to end as it did message by message. */
+/** Sends the request before the message before it was answered. The result has to be the same as message by message. */
 async function pipelining(context: Context): Promise<void> {
   const { report, habits, timeout } = context;
   const { ms, error: expected } = habits.name as Outcome;
@@ -417,7 +417,7 @@ async function pipelining(context: Context): Promise<void> {
 }
 
 /**
- * Credentials and request in one segment. The greeting goes alone, because credentials are for a server that has chosen
+ * Credentials and request in one segment. The greeting is sent alone, because credentials are for a server that has chosen
  * method 02.
  */
 function* withCredentials(steps: Steps<Bound>): Steps<Bound> {
@@ -510,7 +510,7 @@ async function http(context: Context): Promise<void> {
   }
 }
 
-/** The beginning of the answer to a text; empty if there is none. */
+/** Sends a text, and returns the beginning of the answer; empty if there is none. */
 async function say(context: Context, text: string): Promise<string> {
   const { habits, report, timeout, proxy } = context;
   const inside = proxy.tls && report.tls ? { rejectUnauthorized: false } : (false as const);
@@ -527,7 +527,7 @@ async function say(context: Context, text: string): Promise<string> {
   }
 }
 
-/** Whether the port speaks TLS, and what is inside. */
+/** Finds out whether the port speaks TLS, and which protocol is inside. */
 async function tls({ habits, report, timeout, open }: Context): Promise<void> {
   try {
     const onCertificate = (certificate: Certificate): void => void (report.tls ||= certificate);

@@ -5,7 +5,7 @@ import type { Certificate, PhaseTime } from './wire.ts';
 
 export type { Certificate, PhaseTime } from './wire.ts';
 
-/** What was wrong, by the probe that found it. */
+/** What was wrong, and which probe found it. */
 export interface CheckError {
   readonly probe: string;
   readonly code: SocksErrorCode;
@@ -30,7 +30,7 @@ export interface CheckReport {
     readonly socks4a: boolean | null;
     readonly socks5: boolean | null;
   };
-  /** Those of 0 (none), 1 (GSSAPI) and 2 (user and password) that the proxy accepts when it is offered nothing else. */
+  /** The methods that the proxy accepts, each offered alone: 0 (none), 1 (GSSAPI), 2 (user and password). */
   readonly methods: readonly number[] | null;
   /** The proxy accepted the credentials. */
   readonly authentication: boolean | null;
@@ -44,11 +44,11 @@ export interface CheckReport {
   readonly pipelining: boolean | null;
   /** The proxy reports success before it connects, so that its success says nothing. */
   readonly early: boolean | null;
-  /** What answers on this port, as far as its habits tell. */
+  /** What answers on this port, as far as its behaviour shows. */
   readonly looksLike: string | null;
   readonly phases: Readonly<Partial<Record<SocksPhase, PhaseTime>>>;
   readonly errors: readonly CheckError[];
-  /** With the option `idle` alone: milliseconds that an authenticated connection was kept, and who ended it. */
+  /** Only with the option `idle`: how many milliseconds a connection stayed open, and whether the proxy closed it. */
   readonly idle?: { readonly ms: number; readonly closed: boolean } | null;
 }
 

@@ -28,13 +28,13 @@ export interface WireOptions {
   /** Milliseconds from the dial to the end of the probe. */
   readonly timeout: number;
   readonly signal: AbortSignal;
-  /** Default: what the proxy says. With `{ rejectUnauthorized: false }`, any certificate is accepted. */
+  /** Default: as in the object of the proxy. With `{ rejectUnauthorized: false }`, any certificate is accepted. */
   readonly tls?: ConnectionOptions | false | undefined;
   /** Called with the certificate of the proxy, trusted or not. */
   readonly onCertificate?: ((certificate: Certificate) => void) | undefined;
 }
 
-/** Bytes that a probe keeps at most; the rest of a flood stays with the system. */
+/** How many bytes a probe keeps. When it has more, it stops reading. */
 const MOST = 16_384;
 const NOTHING = new Uint8Array();
 /** Milliseconds. A timer that fires later than this shows that the process was busy. */
@@ -129,7 +129,7 @@ export class Wire {
       ...tls,
       ...secrets,
     };
-    // The certificate is judged below, so that it can be told whatever it is.
+    // Any certificate is accepted here, so that it can be reported. It is checked below.
     const open = (): Socket => connect({ ...options, rejectUnauthorized: false, socket: below });
     await this.#connect(open, 'proxy-tls');
     const socket = this.#socket as TLSSocket;
@@ -162,7 +162,7 @@ export class Wire {
     socket.on('error', this.#onError).on('end', this.#onEnd).on('close', this.#onEnd);
   }
 
-  /** The socket without the listeners of this class, but for one, so that no error of it is uncaught. */
+  /** The socket without the listeners of this class. An empty one stays, so that no error is uncaught. */
   #release(): Socket {
     const socket = this.#socket as Socket;
     socket
@@ -243,7 +243,7 @@ export class Wire {
     return this.#take(count);
   }
 
-  /** What comes until the server closes, `count` bytes have come, or so many milliseconds have passed. */
+  /** The bytes that come until the server closes, `count` bytes have come, or so many milliseconds have passed. */
   async rest(count: number, milliseconds: number): Promise<Uint8Array> {
     await this.react(milliseconds, count);
     return this.#take(count);
@@ -314,7 +314,7 @@ export class Wire {
     return step.value;
   }
 
-  /** The tunnel as a stream for TLS to the destination. The wire still ends it, and sees whether bytes come. */
+  /** The tunnel as a stream for TLS to the destination. The wire can still close it, and counts its bytes. */
   stream(): Duplex {
     this.#received = 0;
     const early = this.#input;
