@@ -22,12 +22,13 @@ const USAGE = `socksify [options] [--] COMMAND [ARGS...]
 socksify check [URL] [options]                       (socksify check --help)
 socksify bridge [options]                            (socksify bridge --help)
 
-Runs a Node program, or whatever runs Node, with its http, https, fetch, WebSocket and EventSource through a SOCKS proxy.
+Runs a Node program, or a program that runs Node, with its http, https, fetch, WebSocket and EventSource through a SOCKS
+proxy.
 
   --proxy URL      socks5://user:password@host:1080; - reads it from the first line of stdin
                    (default: SOCKS_PROXY, http_proxy and https_proxy, or ALL_PROXY)
   --no-proxy LIST  what to connect to directly, as in NO_PROXY
-  --allow LIST     the same, and paths of Unix sockets; added to NO_PROXY
+  --allow LIST     as --no-proxy, and paths of Unix sockets; added to NO_PROXY
   --strict         refuse TCP, DNS and UDP that would bypass the proxy
   --strict=tcp     tunnel all of TCP, refuse DNS and UDP
   --verbose        print a line for each tunnel on stderr

@@ -86,7 +86,7 @@ export function connectionHint(host: string, strict: boolean): string {
 export function explainLoopback(error: unknown, { host }: Destination): unknown {
   if (!(error instanceof SocksError) || !isLoopback(host)) return error;
   const { code, phase, proxy, destination, detail, reply, cause } = error;
-  const hint = `the proxy was asked for its own loopback; for that of this machine, ${connectionHint(host, false)}`;
+  const hint = `the proxy connects to the loopback of its own machine; to connect to that of this machine, ${connectionHint(host, false)}`;
   return new SocksError(code, { phase, proxy, destination, detail, reply, cause, hint });
 }
 

@@ -232,7 +232,7 @@ describe('is refused', () => {
        })));`,
     );
     expect(ended.stdout.trim()).toBe(
-      'loopback: ERR_SOCKS_CONNECTION_REFUSED the proxy was asked for its own loopback; for that of this machine, list the loopback: NO_PROXY=localhost,127.0.0.1,::1',
+      'loopback: ERR_SOCKS_CONNECTION_REFUSED the proxy connects to the loopback of its own machine; to connect to that of this machine, list the loopback: NO_PROXY=localhost,127.0.0.1,::1',
     );
     stage.proxy.log.length = 0;
   });

@@ -12,16 +12,16 @@ SOCKS4, SOCKS4A, SOCKS5 and HTTP (CONNECT, and http:// in absolute form).
   --proxy URL            socks5://user:password@host:1080; repeated: a chain, first hop first; - reads a line of stdin
                          (default: SOCKS_PROXY, http_proxy and https_proxy, or ALL_PROXY, and NO_PROXY)
   --listen HOST:PORT     where to listen (default 127.0.0.1:1080); port 0 takes a free one; [::1]:1080 for IPv6
-  --no-proxy LIST        what to connect to directly, as in NO_PROXY; beside --proxy, NO_PROXY itself does not count
+  --no-proxy LIST        what to connect to directly, as in NO_PROXY (default: NO_PROXY, if there is no --proxy)
   --user NAME:PASSWORD   what clients have to send; needed to listen beyond the loopback; SOCKS4 clients cannot
   --max-connections N    clients at a time (default 4096); the next ones wait
   --log                  print a line for each connection on stderr
   --help                 print this
 
-Names go to the proxy and are never looked up here, with one exception: a destination that --no-proxy or NO_PROXY lists by
-name. Prints "listening on HOST:PORT" when it is ready. SIGTERM and SIGINT let connections end for 10 seconds; a second
-signal ends at once. A password in an argument can be read in the list of processes: set SOCKS_PROXY, or write
---proxy -.
+The proxy gets the names, and they are never looked up here, with one exception: a destination that --no-proxy or NO_PROXY
+lists by name. Prints "listening on HOST:PORT" when it is ready. After SIGTERM or SIGINT, open connections have 10 seconds
+to end; a second signal ends the bridge at once. A password in an argument can be read in the list of processes: set
+SOCKS_PROXY, or write --proxy -.
 `;
 
 const DRAIN = 10_000;

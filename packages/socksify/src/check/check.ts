@@ -84,9 +84,10 @@ async function run({ name, run: probe }: Probe, context: Context): Promise<void>
 
 /** For errors without a hint of their own. */
 const HINTS: Readonly<Record<string, string>> = {
-  ERR_SOCKS_PROTOCOL: 'the port belongs to no SOCKS proxy, or to one with a defect',
-  ERR_SOCKS_PROXY_CLOSED: 'the proxy broke off in the middle: see its log',
-  ERR_SOCKS_NO_ACCEPTABLE_METHOD: 'the proxy accepts neither no authentication nor a password',
+  ERR_SOCKS_PROTOCOL: 'the port is not that of a SOCKS proxy, or the proxy has a defect',
+  ERR_SOCKS_PROXY_CLOSED: 'the proxy closed the connection in the middle of the handshake: see its log',
+  ERR_SOCKS_NO_ACCEPTABLE_METHOD:
+    'the proxy accepts neither method 00 (no authentication) nor method 02 (user and password)',
 };
 
 function toProxy(value: ProxyLike): SocksProxy {

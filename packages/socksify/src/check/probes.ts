@@ -212,7 +212,8 @@ function throwFirst(
 }
 
 const METHOD_HINTS = {
-  neither: 'the proxy accepts no method of 00 (none), 01 (GSSAPI) and 02 (user and password)',
+  neither:
+    'the proxy accepts none of the methods 00 (no authentication), 01 (GSSAPI) and 02 (user and password)',
   unused: 'the proxy takes no password: it is not sent, and can be left out of the URL',
   wanted: 'the proxy wants credentials: write socks5://user:password@host:port',
 } as const;

@@ -156,7 +156,9 @@ test('prints its help', async () => {
   const ended = await run(['--help']);
   expect(ended).toMatchObject({ status: 0, stderr: '' });
   expect(ended.stdout).toMatch(/^socksify bridge \[options\]/);
-  expect(ended.stdout).toContain('Names go to the proxy and are never looked up here, with one exception');
+  expect(ended.stdout).toContain(
+    'The proxy gets the names, and they are never looked up here, with one exception',
+  );
 });
 
 test('listens on IPv6, and beyond the loopback with a user', async () => {
