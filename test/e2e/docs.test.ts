@@ -190,6 +190,7 @@ async function run(block: Block, ports: Ports, tls: { key: Buffer; cert: Buffer 
   const inTls = await startServer({ ...options, ...users, tls });
   const source = sourceOf(block)
     .replaceAll('127.0.0.1:1080', `127.0.0.1:${proxy.port}`)
+    .replaceAll("host: '127.0.0.1', port: 1080", `host: '127.0.0.1', port: ${proxy.port}`)
     .replaceAll('127.0.0.1:1443', `127.0.0.1:${inTls.port}`)
     .replaceAll(
       /\b(http|https):\/\/(example\.(?:com|org))\//g,
