@@ -8,7 +8,7 @@ import type { SocksProxy } from './proxy.ts';
 import type { Selection } from './route.ts';
 
 let salt: Uint8Array | undefined;
-const keys = new WeakMap<SocksProxy | Alternatives, string>();
+const keys = new WeakMap<SocksProxy | Exclude<Selection, string>, string>();
 const identities = new WeakMap<object, number>();
 let identityCount = 0;
 
@@ -19,20 +19,22 @@ let identityCount = 0;
  */
 export function chainKey(selection: Selection): string {
   if (selection === 'direct') return selection;
-  if (selection instanceof Alternatives) return alternativesKey(selection);
-  if (!Array.isArray(selection) || !selection.every(isChecked)) {
-    throw invalidOption('chain is what select() gave');
-  }
-  return selection.map(proxyKey).join('+');
+  const known = keys.get(selection);
+  if (known !== undefined) return known;
+  const key = selection instanceof Alternatives ? alternativesKey(selection) : listKey(selection);
+  // A list that the caller can still change has another key later.
+  if (selection instanceof Alternatives || Object.isFrozen(selection)) keys.set(selection, key);
+  return key;
 }
 
 function alternativesKey(alternatives: Alternatives): string {
-  const known = keys.get(alternatives);
-  if (known !== undefined) return known;
   const { members, key } = Alternatives.contentOf(alternatives);
-  const name = hashed(JSON.stringify([members.map(({ chain }) => chainKey(chain)), key]));
-  keys.set(alternatives, name);
-  return name;
+  return hashed(JSON.stringify([members.map(({ chain }) => chainKey(chain)), key]));
+}
+
+function listKey(chain: readonly SocksProxy[]): string {
+  if (!Array.isArray(chain) || !chain.every(isChecked)) throw invalidOption('chain is what select() gave');
+  return chain.map(proxyKey).join('+');
 }
 
 function proxyKey(proxy: SocksProxy): string {

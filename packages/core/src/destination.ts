@@ -4,7 +4,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { domainToASCII } from 'node:url';
 import { check, invalid } from './errors.ts';
-import { describe, isObject, withoutUndefined } from './given.ts';
+import { describe, isObject } from './given.ts';
 
 /** Where a tunnel leads. */
 export interface Destination {
@@ -53,14 +53,6 @@ export function parseHost(host: unknown): string | undefined {
   return name.length >= 1 && name.length <= MAX_LENGTH ? name : undefined;
 }
 
-/** A port from 1 to 65535, from a number or a string of digits. */
-export function parsePort(port: unknown): number | undefined {
-  const number = typeof port === 'string' && /^\d+$/.test(port) ? Number(port) : port;
-  return typeof number === 'number' && Number.isInteger(number) && number >= 1 && number <= 65535
-    ? number
-    : undefined;
-}
-
 /** @throws SocksError that says what is wrong. It does not repeat the value, which may be a URL with a password. */
 export function checkHost(host: unknown, what: 'PROXY' | 'DESTINATION'): string {
   const parsed = parseHost(host);
@@ -75,22 +67,28 @@ export function checkHost(host: unknown, what: 'PROXY' | 'DESTINATION'): string 
   );
 }
 
-/** @throws SocksError that does not repeat text, which may be a secret */
+/**
+ * A port from 1 to 65535, from a number or a string of digits.
+ *
+ * @throws SocksError that does not repeat text, which may be a secret
+ */
 export function checkPort(port: unknown, what: 'PROXY' | 'DESTINATION'): number {
-  const parsed = parsePort(port);
-  if (parsed !== undefined) return parsed;
+  const number = typeof port === 'string' && /^\d+$/.test(port) ? Number(port) : port;
+  if (typeof number === 'number' && Number.isInteger(number) && number >= 1 && number <= 65535) return number;
   const given = typeof port === 'string' ? 'this string' : describe(port);
   throw invalid(what, `the port must be a number or a string of digits, from 1 to 65535, not ${given}`);
 }
 
 /** @throws SocksError `ERR_SOCKS_INVALID_DESTINATION` */
 export function parseDestination(destination: DestinationLike): Destination {
-  const problem = `a destination is an object { host, port }, not ${describe(destination)}`;
-  check(isObject(destination), 'DESTINATION', problem);
+  if (!isObject(destination)) {
+    throw invalid('DESTINATION', `a destination is an object { host, port }, not ${describe(destination)}`);
+  }
   const host = checkHost(destination.host, 'DESTINATION');
   const port = checkPort(destination.port, 'DESTINATION');
+  const { protocol } = destination;
   // Frozen, because a selector gets it and must not change what has been checked.
-  return Object.freeze(withoutUndefined<Destination>({ host, port, protocol: destination.protocol }));
+  return Object.freeze(protocol === undefined ? { host, port } : { host, port, protocol });
 }
 
 export function isName(host: string): boolean {

@@ -2,7 +2,12 @@
 
 /** The fields that were given: one that is `undefined` was not. */
 export function withoutUndefined<T extends object>(value: { readonly [K in keyof T]: T[K] | undefined }): T {
-  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as T;
+  const given: Record<string, unknown> = {};
+  for (const [name, field] of Object.entries(value)) {
+    // An assignment to `__proto__` would set the prototype.
+    if (field !== undefined && name !== '__proto__') given[name] = field;
+  }
+  return given as T;
 }
 
 /** The value if it is a number or a boolean, else its type: an object or a text may hold a secret. */

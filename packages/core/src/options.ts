@@ -95,28 +95,32 @@ const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: unknown
   ],
   tls: [
     'an object of options of tls.connect, or a function that returns one',
-    (tls) => isObject(tls) || isFunction(tls),
+    (tls) => isFunction(tls) || isObject(tls),
   ],
   prepare: ['a function', isFunction],
   standby: ['0 to 1000 connections', (n) => Number.isInteger(n) && Number(n) >= 0 && Number(n) <= 1000],
 };
 
 /**
- * Checks the options, and returns those that were given.
+ * Checks the options, and returns a copy of those that were given.
  *
  * @throws TypeError `ERR_INVALID_ARG_VALUE`
  */
 export function checkOptions<T extends ConnectOptions>(options: T): T {
-  if (describe(options) !== 'object') throw invalidOption(`options are an object, not ${describe(options)}`);
+  if (!isObject(options) || Array.isArray(options))
+    throw invalidOption(`options are an object, not ${describe(options)}`);
   const given = withoutUndefined<T>(options);
   for (const [name, value] of Object.entries(given)) {
-    const [meaning, isValid] = CHECKS[name] ?? [];
+    const { 0: meaning, 1: isValid } = CHECKS[name] ?? [];
     if (isValid?.(value) === false) throw invalidOption(`${name} is ${meaning}, not ${describe(value)}`);
   }
   if (given.auth !== undefined) checkAuth(given.auth);
+  if (given.tcp !== undefined) given.tcp = withoutUndefined(given.tcp);
   return given;
 }
 
 function hasMethods(value: unknown, names: readonly string[]): value is Readonly<Record<string, unknown>> {
-  return isObject(value) && names.every((name) => isFunction(value[name]));
+  if (!isObject(value)) return false;
+  for (const name of names) if (typeof value[name] !== 'function') return false;
+  return true;
 }

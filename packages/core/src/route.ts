@@ -51,6 +51,6 @@ function toSelection(choice: ProxyChoice): Selection {
   return choice instanceof Alternatives ? choice : toChain(choice);
 }
 
-export function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return isObject(value) && isFunction(value['then']);
 }

@@ -6,13 +6,12 @@ import type { Chain } from '../chain.ts';
 import { isOnion, parseDestination } from '../destination.ts';
 import type { Destination, DestinationLike } from '../destination.ts';
 import { invalidOption } from '../errors.ts';
-import { withoutUndefined } from '../given.ts';
 import { Alternatives, firstChain } from '../group/group.ts';
 import { checkOptions } from '../options.ts';
 import type { ConnectOptions, SocksOptions } from '../options.ts';
 import { hopError } from '../protocol/step.ts';
 import type { Bound } from '../protocol/step.ts';
-import { checkRoute, isPromise, selectChain } from '../route.ts';
+import { checkRoute, selectChain } from '../route.ts';
 import type { CheckedRoute, ProxyRoute, Selection } from '../route.ts';
 import { openAlternative } from './alternatives.ts';
 import type { Trial } from './alternatives.ts';
@@ -112,7 +111,7 @@ export class SocksClient {
   ): Selection | Promise<Selection> {
     const parsed = parseDestination(destination);
     const selection = selectChain(this.#route, parsed);
-    return isPromise(selection) ? this.#waitFor(selection, parsed, signal) : selection;
+    return selection instanceof Promise ? this.#waitFor(selection, parsed, signal) : selection;
   }
 
   async #waitFor(
@@ -131,20 +130,20 @@ export class SocksClient {
   }
 
   /** As the function `connect`. Options that are given here replace those of the client. */
-  async connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Tunnel> {
+  connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Tunnel> {
     try {
       const given = checkOptions(options);
       const parsed = parseDestination(destination);
       if (this.#closed) throw hopError({ destination: parsed }, 'ERR_SOCKS_CLOSED', { phase: 'input' });
-      const tcp = withoutUndefined(given.tcp ?? {});
-      const settings = { ...this.#options, ...given, tcp: { ...this.#options.tcp, ...tcp } };
+      const { lookup, auth, socket, tcp } = given;
+      const settings = { ...this.#options, ...given };
+      if (tcp) settings.tcp = { ...this.#options.tcp, ...tcp };
       // Standby connections were dialled and authenticated with the options of the client.
-      const { lookup, auth, socket } = given;
-      const ordinary = !lookup && !auth && !socket && Object.keys(tcp).length === 0;
-      return await this.#open(parsed, settings, ordinary ? this.#standby : undefined);
+      const ordinary = !lookup && !auth && !socket && Object.keys(tcp ?? {}).length === 0;
+      return this.#open(parsed, settings, ordinary ? this.#standby : undefined);
     } catch (error) {
       destroySocket(options);
-      throw error;
+      return Promise.reject(error);
     }
   }
 
@@ -156,7 +155,7 @@ export class SocksClient {
       const { tls } = options;
       const fixedTls = typeof tls === 'object' ? withSecureContext(tls) : undefined;
       const selected = options.chain ?? selectChain(this.#route, destination);
-      const selection = isPromise(selected) ? await attempt.race(selected) : selected;
+      const selection = selected instanceof Promise ? await attempt.race(selected) : selected;
       attempt.throwIfStopped();
       chain = selection instanceof Alternatives ? firstChain(selection) : selection;
       // Options that Node refuses are found before anything is dialled.

@@ -6,7 +6,7 @@ import type { Destination } from '../destination.ts';
 import { invalidOption } from '../errors.ts';
 import type { SocksErrorCode } from '../errors.ts';
 import { reveal } from '../hidden.ts';
-import { codeOf, withoutUndefined } from '../given.ts';
+import { codeOf } from '../given.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import { Connection } from './connection.ts';
@@ -59,7 +59,7 @@ export async function dial(
     keepAlive: true,
     keepAliveInitialDelay: 60_000,
     ...(lookup && { lookup: lookUpToDial(lookup) }),
-    ...(tcp && withoutUndefined(tcp)),
+    ...tcp,
     host,
     port,
     ...(path !== undefined && { path }),
