@@ -1,6 +1,6 @@
 // ATYP, ADDR and PORT of RFC 1928 section 5: a host and a port on the wire, and back.
 
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIPv4 } from 'node:net';
 import type { Bound, Steps } from './step.ts';
 
 export const ATYP = { IPV4: 0x01, DOMAINNAME: 0x03, IPV6: 0x04 } as const;
@@ -13,11 +13,11 @@ const OCTETS: Readonly<Partial<Record<number, number>>> = { [ATYP.IPV4]: 4, [ATY
  *     |  1   | Variable |    2     |      PORT in network byte order.
  *     +------+----------+----------+
  */
-export function encodeAddress(host: string, port: number): Uint8Array {
-  if (isIPv4(host)) return Uint8Array.of(ATYP.IPV4, ...encodeIPv4(host), port >> 8, port & 0xff);
-  if (isIPv6(host)) return Uint8Array.of(ATYP.IPV6, ...encodeIPv6(host), port >> 8, port & 0xff);
-  const name = Buffer.from(host, 'latin1');
-  return Uint8Array.of(ATYP.DOMAINNAME, name.length, ...name, port >> 8, port & 0xff);
+export function encodeAddress(host: string, port: number): number[] {
+  if (isIPv4(host)) return [ATYP.IPV4, ...encodeIPv4(host), port >> 8, port & 0xff];
+  // No name has a colon.
+  if (host.includes(':')) return [ATYP.IPV6, ...encodeIPv6(host), port >> 8, port & 0xff];
+  return [ATYP.DOMAINNAME, host.length, ...Buffer.from(host, 'latin1'), port >> 8, port & 0xff];
 }
 
 /** Reads ADDR and PORT, after the ATYP has been read. Undefined: the ATYP is unknown, and so is the length of ADDR. */

@@ -8,7 +8,7 @@ import type { SocksError } from '../errors.ts';
 import { toProxy } from '../proxy.ts';
 import type { ProxyLike, SocksProxy } from '../proxy.ts';
 import { checkAuth } from './method.ts';
-import type { AuthPolicy, Encapsulation } from './method.ts';
+import type { AuthPolicy } from './method.ts';
 import { request4 } from './socks4.ts';
 import { negotiate5, pipelined5, request5 } from './socks5.ts';
 import { hopError } from './step.ts';
@@ -51,17 +51,12 @@ export function handshake(
 }
 
 function* lockStep(hop: Hop, auth: AuthPolicy): Steps<Bound> {
-  const encapsulation = yield* negotiate(hop, auth);
+  const encapsulation = hop.proxy.version === 5 ? yield* negotiate5(hop, auth) : undefined;
   if (!encapsulation) return yield* request(hop);
   throw hopError(hop, 'ERR_SOCKS_AUTH_FAILED', {
     phase: 'authentication',
     detail: 'this transport cannot carry the encapsulation of the method',
   });
-}
-
-/** Greeting and authentication, which do not depend on the destination. SOCKS4 has neither. */
-export function* negotiate(hop: Hop, auth: AuthPolicy): Steps<Encapsulation | undefined> {
-  return hop.proxy.version === 5 ? yield* negotiate5(hop, auth) : undefined;
 }
 
 export function request(hop: Hop): Steps<Bound> {

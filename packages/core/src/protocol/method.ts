@@ -53,12 +53,15 @@ export const NONE: AuthMethod = {
   *authenticate() {},
 };
 
+/** Username and password, RFC 1929. */
+export const USERPASS = 0x02;
+
 /** Offers 02 only with credentials, because some servers choose 02 whenever it is offered. */
 export function offeredMethods(hop: Hop, auth: AuthPolicy): readonly AuthMethod[] {
   const { credentials } = hop.proxy;
   if (typeof auth === 'object') return auth;
   if (!credentials) return [NONE];
-  const method: AuthMethod = { id: 0x02, authenticate: () => userpass(hop, credentials) };
+  const method: AuthMethod = { id: USERPASS, authenticate: () => userpass(hop, credentials) };
   return auth === 'required' ? [method] : [method, NONE];
 }
 

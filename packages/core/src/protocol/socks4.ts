@@ -3,7 +3,7 @@
 import { isIPv4 } from 'node:net';
 import { CD } from '../errors.ts';
 import { encodeIPv4 } from './address.ts';
-import { broken, checkProtocol, hex, hopError } from './step.ts';
+import { hex, hopError, wrongVersion } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 
 const VN = 0x04;
@@ -40,8 +40,7 @@ export function encodeRequest4({ proxy, destination }: Hop): Uint8Array {
 export function* request4(hop: Hop): Steps<Bound> {
   yield { write: encodeRequest4(hop) };
   const [vn = 0, cd = 0] = yield { read: 2, phase: 'request' };
-  checkProtocol(hop, vn, cd);
-  if (vn !== 0x00 && vn !== 0x04) throw broken(hop, 'request', `VN ${hex(vn)} in the reply`);
+  if (vn !== 0x00 && vn !== 0x04) throw wrongVersion(hop, 'request', vn, cd, `VN ${hex(vn)} in the reply`);
   if (cd !== GRANTED) {
     const isUnknown4A = cd === 91 && !isIPv4(hop.destination.host);
     throw hopError(hop, CD[cd] ?? 'ERR_SOCKS_UNASSIGNED_REPLY', {

@@ -3,30 +3,28 @@
 import { isName } from '../destination.ts';
 import { REP } from '../errors.ts';
 import { encodeAddress, readAddress } from './address.ts';
-import { authenticate, offeredMethods } from './method.ts';
-import type { AuthPolicy, Encapsulation } from './method.ts';
-import { broken, checkProtocol, hex, hopError } from './step.ts';
+import { authenticate, NONE, offeredMethods, USERPASS } from './method.ts';
+import type { AuthMethod, AuthPolicy, Encapsulation } from './method.ts';
+import { broken, hex, hopError, wrongVersion } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 import { checkStatus, encodeUserpass } from './userpass.ts';
 
 const VER = 0x05;
 const CMD_CONNECT = 0x01;
 const RSV = 0x00;
-const METHOD = { NONE: 0x00, USERPASS: 0x02, NONE_ACCEPTABLE: 0xff } as const;
+const NONE_ACCEPTABLE = 0xff;
 /** What it usually means when a proxy accepts none of these methods. */
 const METHOD_HINTS: Readonly<Record<string, string>> = {
-  [METHOD.NONE]: 'the proxy wants credentials',
-  [METHOD.USERPASS]: "the proxy may take no credentials: leave out auth: 'required'",
+  [NONE.id]: 'the proxy wants credentials',
+  [USERPASS]: "the proxy may take no credentials: leave out auth: 'required'",
 };
 
 /** Greeting and authentication: all of the handshake that does not depend on the destination. */
 export function* negotiate5(hop: Hop, auth: AuthPolicy): Steps<Encapsulation | undefined> {
   const methods = offeredMethods(hop, auth);
-  const ids = methods.map(({ id }) => id);
-  yield { write: encodeGreeting(ids) };
-  const chosen = checkMethod(hop, ids, yield { read: 2, phase: 'greeting' });
-  const method = methods.find(({ id }) => id === chosen);
-  return method && (yield* authenticate(hop, method));
+  yield { write: encodeGreeting(methods) };
+  const method = checkMethod(hop, methods, yield { read: 2, phase: 'greeting' });
+  return method === NONE ? undefined : yield* authenticate(hop, method);
 }
 
 export function* request5(hop: Hop): Steps<Bound> {
@@ -40,7 +38,7 @@ export function* request5(hop: Hop): Steps<Bound> {
  */
 export function* pipelined5(hop: Hop): Steps<Bound> {
   const { credentials } = hop.proxy;
-  const methods = [credentials ? METHOD.USERPASS : METHOD.NONE];
+  const methods = offeredMethods(hop, 'required');
   const authentication = credentials ? [encodeUserpass(credentials)] : [];
   yield { write: Buffer.concat([encodeGreeting(methods), ...authentication, encodeRequest5(hop)]) };
   let answer = yield { read: 2, phase: 'greeting' };
@@ -59,8 +57,10 @@ export function* pipelined5(hop: Hop): Steps<Bound> {
  *     |  1  |    1     | 1 to 255 |
  *     +-----+----------+----------+
  */
-function encodeGreeting(methods: readonly number[]): Uint8Array {
-  return Uint8Array.of(VER, methods.length, ...methods);
+function encodeGreeting(methods: readonly AuthMethod[]): Uint8Array {
+  const greeting = [VER, methods.length];
+  for (const { id } of methods) greeting.push(id);
+  return Buffer.from(greeting);
 }
 
 /*
@@ -68,18 +68,17 @@ function encodeGreeting(methods: readonly number[]): Uint8Array {
  *     | VER | METHOD |     server cannot make the client send credentials or leave them out.
  *     +-----+--------+
  */
-function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]: Uint8Array): number {
-  checkProtocol(hop, ver, method);
-  if (ver !== VER) throw broken(hop, 'greeting', `VER ${hex(ver)} in the METHOD reply`);
-  if (method === METHOD.NONE_ACCEPTABLE) {
-    throw hopError(hop, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
-      phase: 'greeting',
-      detail: `offered ${offered.map(hex).join(', ')}`,
-      hint: METHOD_HINTS[offered.join(',')],
-    });
-  }
-  if (!offered.includes(method)) throw broken(hop, 'greeting', `METHOD ${hex(method)} was not offered`);
-  return method;
+function checkMethod(hop: Hop, offered: readonly AuthMethod[], reply: Uint8Array): AuthMethod {
+  const { 0: ver = 0, 1: chosen = 0 } = reply;
+  if (ver !== VER) throw wrongVersion(hop, 'greeting', ver, chosen, `VER ${hex(ver)} in the METHOD reply`);
+  for (const method of offered) if (method.id === chosen) return method;
+  if (chosen !== NONE_ACCEPTABLE) throw broken(hop, 'greeting', `METHOD ${hex(chosen)} was not offered`);
+  const ids = offered.map(({ id }) => id);
+  throw hopError(hop, 'ERR_SOCKS_NO_ACCEPTABLE_METHOD', {
+    phase: 'greeting',
+    detail: `offered ${ids.map(hex).join(', ')}`,
+    hint: METHOD_HINTS[ids.join(',')],
+  });
 }
 
 /*
@@ -90,10 +89,7 @@ function checkMethod(hop: Hop, offered: readonly number[], [ver = 0, method = 0]
  *     +-----+-----+-----+------+----------+----------+
  */
 function encodeRequest5({ destination }: Hop): Uint8Array {
-  return Buffer.concat([
-    Uint8Array.of(VER, CMD_CONNECT, RSV),
-    encodeAddress(destination.host, destination.port),
-  ]);
+  return Buffer.from([VER, CMD_CONNECT, RSV, ...encodeAddress(destination.host, destination.port)]);
 }
 
 /*
@@ -104,13 +100,13 @@ function encodeRequest5({ destination }: Hop): Uint8Array {
  *     +-----+-----+-----+------+----------+----------+
  */
 function* readReply5(hop: Hop): Steps<Bound> {
-  const [ver = 0, rep = 0] = yield { read: 2, phase: 'request' };
+  const { 0: ver = 0, 1: rep = 0 } = yield { read: 2, phase: 'request' };
   if (ver !== VER) throw broken(hop, 'request', `VER ${hex(ver)} in the reply`);
   if (rep !== 0x00) {
     const details = { detail: `REP ${hex(rep)}`, reply: rep, hint: usualReason(hop, rep) };
     throw hopError(hop, REP[rep] ?? 'ERR_SOCKS_UNASSIGNED_REPLY', { phase: 'request', ...details });
   }
-  const [, atyp = 0] = yield { read: 2, phase: 'request' };
+  const { 1: atyp = 0 } = yield { read: 2, phase: 'request' };
   const bound = yield* readAddress(atyp);
   if (bound === undefined) throw broken(hop, 'request', `ATYP ${hex(atyp)} in the reply`);
   return bound;

@@ -62,17 +62,18 @@ const PEER_HINTS = {
   socks4: 'the proxy speaks SOCKS4 only: use socks4a:// or socks4://',
 } as const;
 
-/** @throws SocksError when the first two bytes of the server show another protocol */
-export function checkProtocol(hop: Hop, first: number, second: number): void {
-  const { version } = hop.proxy;
-  const detail = otherProtocol(version, first, second);
-  if (detail === undefined) return;
-  const code = detail === 'ssh' ? 'ERR_SOCKS_PROTOCOL' : 'ERR_SOCKS_WRONG_PROTOCOL';
-  throw hopError(hop, code, {
-    phase: version === 4 ? 'request' : 'greeting',
-    detail,
-    hint: PEER_HINTS[detail],
-  });
+/** The error for a first answer that begins with a wrong version: it names the protocol that its two bytes show. */
+export function wrongVersion(
+  hop: Hop,
+  phase: SocksPhase,
+  first: number,
+  second: number,
+  detail: string,
+): SocksError {
+  const peer = otherProtocol(hop.proxy.version, first, second);
+  if (peer === undefined) return broken(hop, phase, detail);
+  const code = peer === 'ssh' ? 'ERR_SOCKS_PROTOCOL' : 'ERR_SOCKS_WRONG_PROTOCOL';
+  return hopError(hop, code, { phase, detail: peer, hint: PEER_HINTS[peer] });
 }
 
 /** SOCKS4 answers a greeting with its own reply; a SOCKS5 server answers a SOCKS4 request with `05 ff`. */

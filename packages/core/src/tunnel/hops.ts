@@ -3,7 +3,8 @@
 
 import type { Destination } from '../destination.ts';
 import { at } from '../given.ts';
-import { negotiate, request } from '../protocol/handshake.ts';
+import { request } from '../protocol/handshake.ts';
+import { negotiate5 } from '../protocol/socks5.ts';
 import type { Bound, Hop, Steps } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
@@ -20,7 +21,9 @@ export interface Opened {
 
 /** Pairs each proxy with what is requested of it: the next proxy; for the last proxy, the destination. */
 export function toHops(chain: readonly SocksProxy[], destination: Destination): readonly Hop[] {
-  return chain.map((proxy, i) => ({ proxy, destination: chain[i + 1] ?? destination }));
+  const hops: Hop[] = [];
+  for (const proxy of chain) hops.push({ proxy, destination: chain[hops.length + 1] ?? destination });
+  return hops;
 }
 
 /** Connects to the last proxy of the chain, with negotiation done at every hop, or at every hop but the last. */
@@ -30,13 +33,15 @@ export async function negotiateHops(
   negotiateLast = true,
 ): Promise<Connection> {
   let connection = attempt.existing;
-  for (const [i, hop] of hops.entries()) {
-    const isLast = i === hops.length - 1;
+  for (const hop of hops) {
+    const isLast = hop === hops.at(-1);
     attempt.progress.enter('dial', hop);
     connection = await connectToProxy(connection, hop.proxy, attempt);
     if (isLast && !negotiateLast) break;
-    const encapsulation = await drive(negotiate(hop, attempt.options.auth ?? 'auto'), connection, attempt);
-    if (encapsulation) connection.wrap(new EncapsulatedSocket(connection.stream, encapsulation));
+    if (hop.proxy.version === 5) {
+      const encapsulation = await drive(negotiate5(hop, attempt.options.auth ?? 'auto'), connection, attempt);
+      if (encapsulation) connection.wrap(new EncapsulatedSocket(connection.stream, encapsulation));
+    }
     if (!isLast) await drive(request(hop), connection, attempt);
   }
   return connection as Connection;
