@@ -3,7 +3,7 @@
 
 import { isOnion } from '../destination.ts';
 import type { Destination } from '../destination.ts';
-import { check, SocksError } from '../errors.ts';
+import { invalid, SocksError } from '../errors.ts';
 import { codeOf } from '../given.ts';
 import { checkHop } from '../protocol/handshake.ts';
 import type { Hop } from '../protocol/step.ts';
@@ -24,7 +24,7 @@ export interface Negotiated {
   readonly connection: Connection;
   readonly isStandby?: boolean;
   /** How many milliseconds connecting took, if greeting and authentication are to be sent with the request. */
-  readonly took?: number;
+  readonly took?: number | undefined;
 }
 
 /**
@@ -41,8 +41,8 @@ export async function negotiateChain(
   for (const hop of hops) checkHop(hop, attempt.options.auth ?? 'auto');
   const isDialled = !attempt.existing && chain[0]?.path === undefined;
   const problem = 'an onion name is never looked up: use this proxy as a later hop of a chain through tor';
-  check(!isDialled || !isOnion(chain[0]?.host ?? ''), 'PROXY', problem);
-  const candidates = needsLookup(hops) ? await resolveHops(hops, attempt) : [hops];
+  if (isDialled && isOnion(chain[0]?.host ?? '')) throw invalid('PROXY', problem);
+  const candidates = hops.some(needsLookup) ? await resolveHops(hops, attempt) : [hops];
   return connectThrough(chain, candidates, attempt, standby);
 }
 
@@ -52,13 +52,13 @@ async function connectThrough(
   attempt: Attempt,
   standby?: Standby,
 ): Promise<Negotiated> {
-  const taken = await standby?.take(chain, attempt);
+  const taken = standby && (await standby.take(chain, attempt));
   if (taken) return { chain, candidates, connection: taken, isStandby: true };
   const [hops = []] = candidates;
-  const pipelined = isPipelined(chain.at(-1), attempt.options);
+  const pipelined = attempt.options.pipeline && isPipelined(chain.at(-1), attempt.options);
   const started = performance.now();
   const connection = await negotiateHops(hops, attempt, !pipelined);
-  return { chain, candidates, connection, ...(pipelined && { took: performance.now() - started }) };
+  return { chain, candidates, connection, took: pipelined ? performance.now() - started : undefined };
 }
 
 /**

@@ -182,7 +182,7 @@ export class SocksClient {
         opened = await (selection === 'direct'
           ? openDirectly(destination, attempt)
           : requestTunnel(await negotiateChain(selection, destination, attempt, standby), attempt, standby));
-        await secureTunnel(opened, selection, attempt.progress);
+        if (tls) await secureTunnel(opened, selection, attempt.progress);
       }
       const { connection, bound } = opened;
       options.prepare?.(connection.stream);

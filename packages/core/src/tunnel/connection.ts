@@ -110,24 +110,21 @@ export class Connection {
   }
 
   /**
-   * Calls `look` at each of these events of the outermost layer, until it returns a value. Rejects with the reason of
-   * the connection if the connection ends first.
+   * Calls `look` at each of these events of the outermost layer, until it returns a value; without `look`, waits for the
+   * first event. Rejects with the reason of the connection if the connection ends first.
    */
-  until<T>(events: readonly string[], look: () => T | undefined): Promise<T> {
+  until<T = true>(events: readonly string[], look?: () => T | undefined): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.ended) return reject(this.ended.reason);
       const { stream } = this;
-      const stop = (): void => {
-        for (const event of events) stream.off(event, listener);
-      };
       const listener = (): void => {
-        const found = look();
+        const found = look ? look() : (true as T);
         if (found === undefined) return;
-        stop();
+        for (const event of events) stream.off(event, listener);
         resolve(found);
       };
       this.#interrupt = (reason) => {
-        stop();
+        for (const event of events) stream.off(event, listener);
         reject(reason);
       };
       for (const event of events) stream.on(event, listener);

@@ -74,7 +74,7 @@ export async function dial(
   // Each further address is dialled with a new handle, which does not inherit the unref().
   const unref = (): void => void socket.unref();
   if (attempt.background) socket.on('connectionAttempt', unref).unref();
-  await connection.until(['connect'], () => true);
+  await connection.until(['connect']);
   socket.off('connectionAttempt', unref);
   return connection;
 }

@@ -8,9 +8,9 @@ import { codeOf, isObject } from '../given.ts';
 import type { Hop } from '../protocol/step.ts';
 import type { Attempt } from './attempt.ts';
 
-/** True if a hop has a name that this side resolves. */
-export function needsLookup(hops: readonly Hop[]): boolean {
-  return hops.some(({ proxy, destination }) => proxy.dns === 'local' && isName(destination.host));
+/** True if the hop has a name that this side resolves. */
+export function needsLookup({ proxy, destination }: Hop): boolean {
+  return proxy.dns === 'local' && isName(destination.host);
 }
 
 /**
@@ -23,7 +23,7 @@ export async function resolveHops(
 ): Promise<readonly (readonly Hop[])[]> {
   let resolved: readonly (readonly Hop[])[] = [[]];
   for (const hop of hops) {
-    const addresses = needsLookup([hop]) ? await lookUp(hop, attempt) : [hop.destination.host];
+    const addresses = needsLookup(hop) ? await lookUp(hop, attempt) : [hop.destination.host];
     resolved = resolved.flatMap((before) =>
       addresses.map((host) => before.concat({ proxy: hop.proxy, destination: { ...hop.destination, host } })),
     );

@@ -39,12 +39,9 @@ interface Outcome {
   readonly opening: Promise<Opened>;
 }
 
-/** True if the handshake with this proxy is to be sent in one segment. */
-export function isPipelined(
-  proxy: SocksProxy | undefined,
-  { pipeline, auth = 'auto' }: SocksOptions,
-): boolean {
-  return !!(pipeline && proxy && canPipeline(proxy, auth) && !lockStepOnly.has(printProxy(proxy)));
+/** True if the handshake with this proxy can be sent in one segment, as far as is known. */
+export function isPipelined(proxy: SocksProxy | undefined, { auth = 'auto' }: SocksOptions): boolean {
+  return !!proxy && canPipeline(proxy, auth) && !lockStepOnly.has(printProxy(proxy));
 }
 
 /** @param took how many milliseconds connecting took */

@@ -18,7 +18,10 @@ export class Progress {
   }
 
   enter(phase: SocksPhase, hop: Partial<Hop> = this.hop): void {
-    this.lap();
+    const now = performance.now();
+    if (this.phase !== 'input')
+      this.durations[this.phase] = (this.durations[this.phase] ?? 0) + now - this.#since;
+    this.#since = now;
     this.phase = phase;
     this.hop = hop;
   }
@@ -33,10 +36,7 @@ export class Progress {
 
   /** Brings the duration of the present phase up to date. */
   lap(): void {
-    const now = performance.now();
-    if (this.phase !== 'input')
-      this.durations[this.phase] = (this.durations[this.phase] ?? 0) + now - this.#since;
-    this.#since = now;
+    this.enter(this.phase);
   }
 }
 

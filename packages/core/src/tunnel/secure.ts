@@ -58,7 +58,7 @@ export async function secure(
   connection.wrap(secured);
   onSocket?.(secured);
   try {
-    await connection.until(['secureConnect'], () => true);
+    await connection.until(['secureConnect']);
   } catch (error) {
     if (!(error instanceof StreamClosed)) throw error;
     // The same error as that of Node when the stream below closes during the handshake.

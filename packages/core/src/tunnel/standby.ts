@@ -81,7 +81,7 @@ export class Standby {
     try {
       // The destination is not known yet, and negotiation does not depend on it.
       const hops = toHops(chain, { host: '0.0.0.0', port: 0 });
-      const [resolved = hops] = needsLookup(hops) ? await resolveHops(hops, attempt) : [];
+      const [resolved = hops] = hops.some(needsLookup) ? await resolveHops(hops, attempt) : [];
       one.connection = await negotiateHops(resolved, attempt);
       attempt.end();
       attempt.throwIfStopped();
