@@ -173,7 +173,7 @@ describe.each([
     for (const connection of stalled.connections) await connection.closedByClient;
   });
 
-  test('a rotation spreads 150 requests evenly over those of five proxies that live', async () => {
+  test('a rotation spreads 150 requests evenly over the working ones of five proxies', async () => {
     const servers = [await proxy(), await proxy(), await proxy()];
     const [a = '', b = '', c = ''] = servers.map(({ port }) => urlOf(port));
     const client = start(proxyGroup([a, await dead(), b, await dead(), c], { order: 'rotate' }));

@@ -279,7 +279,7 @@ describe.each(NODES)('the installed packages on $name', ({ binary }) => {
     expect(frames.join('\n')).toMatch(/ at parseProxy \(.*@socksify\/core\/dist\/index\.js:/);
   });
 
-  test('send the request of a program that knows nothing of them, by the command', async () => {
+  test('send the request of a program that does not import them, by the command', async () => {
     const site = await startSite();
     const server = await startServer({ names: { 'site.test': '127.0.0.1' } });
     try {

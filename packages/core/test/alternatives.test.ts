@@ -104,7 +104,7 @@ async function allClosed(...servers: ScriptedServer[]): Promise<void> {
 }
 
 describe('a tunnel', () => {
-  test('goes through the first member that is ready, and says through which', async () => {
+  test('is opened through the first member that is ready, and its chain says which one', async () => {
     const [one, other] = [await proxy(), await proxy()];
     const both = group([one.url('socks5'), other.url('socks5')]);
     expect(await open(both)).toEqual([String(one.port)]);
@@ -113,7 +113,7 @@ describe('a tunnel', () => {
     expect(one.log).toHaveLength(1);
   });
 
-  test('says that it is direct, or through which chain it goes, also without a group', async () => {
+  test('says that it is direct, or which chain it was opened through, also without a group', async () => {
     const [one, other] = [await proxy(), await proxy()];
     expect(await open(() => undefined)).toEqual(['direct']);
     expect(await open([one.url('socks5'), other.url('socks4')])).toEqual([
@@ -122,7 +122,7 @@ describe('a tunnel', () => {
     ]);
   });
 
-  test('goes on from dead, refusing and silent members to the one that answers; they rest', async () => {
+  test('is opened through the member that answers, after dead, refusing and silent ones, which then rest', async () => {
     const good = await proxy();
     const stalled = await silent();
     const wrong = await script([{ read: 3 }, { send: '05ff' }]);
@@ -141,7 +141,7 @@ describe('a tunnel', () => {
     await allClosed(stalled, wrong);
   });
 
-  test('goes through chains too, which rest as a whole', async () => {
+  test('is opened through chains too, and a chain rests as a whole', async () => {
     const [first, second, other] = [await proxy(), await proxy(), await proxy()];
     const broken = [first.url('socks5'), await dead()];
     const chains = group([broken, [first.url('socks5'), second.url('socks5')], other.url('socks5')]);
@@ -193,7 +193,7 @@ describe('a tunnel', () => {
     expect(quick.log).toHaveLength(1);
   });
 
-  test('fails over when TLS to the destination is closed before it is done: that server says granted too early', async () => {
+  test('is opened through the next member when TLS to the destination is closed: that proxy granted too early', async () => {
     const tls = createTlsServer(TLS, (socket: Socket) => socket.end('hi'));
     await once(tls.listen(0, '127.0.0.1'), 'listening');
     closing.push(() => tls.close());
@@ -218,7 +218,7 @@ describe('a tunnel', () => {
     expect(good.log).toHaveLength(2);
   });
 
-  test('is looked up locally for the members that want it; an unknown name blames no proxy', async () => {
+  test('has its name looked up locally for members with dns: local, and an unknown name blames no proxy', async () => {
     const [one, other] = [await proxy(), await proxy()];
     const lookup = ((_: string, __: object, done: (error: Error | null, found: object[]) => void) =>
       done(Object.assign(new Error('x'), { code: 'ENOTFOUND' }), [])) as never;
@@ -249,7 +249,7 @@ describe('a refusal', () => {
     expect(states(all)).toBe(blame === 'proxy' ? 'resting resting resting' : 'ready ready ready');
   });
 
-  test('CD 92 goes on to the next member, and REP 02 to one other only', async () => {
+  test('with CD 92 is followed by the next member, and one with REP 02 by one more member only', async () => {
     const good = await proxy();
     const ident = await script([{ read: 9 }, { send: '005c000000000000' }]);
     const rules = [await refusing('02'), await refusing('02')];
@@ -283,7 +283,7 @@ describe('an error', () => {
     expect(Object.keys(error)).not.toContain('errors');
   });
 
-  test('of the deadline is that of the oldest attempt, and has those that were in progress', async () => {
+  test('of the deadline is that of the oldest attempt, and its errors include those of attempts in progress', async () => {
     const [gone, one, other] = [await dead(), await silent(), await silent()];
     const all = group([gone, one.url('socks5'), other.url('socks5')], { stagger: 20 });
     const error = await failure(all, { timeout: 150 });
@@ -317,7 +317,7 @@ describe('an error', () => {
     await allClosed(one, other);
   });
 
-  test('of close() is ERR_SOCKS_CLOSED, and all members are let go', async () => {
+  test('of close() is ERR_SOCKS_CLOSED, and no connection to a member stays open', async () => {
     const [one, other, resting] = [await silent(), await silent(), await silent()];
     const urls = [one.url('socks5'), other.url('socks5'), resting.url('socks5')];
     const all = group(urls, { stagger: 1 });
@@ -383,7 +383,7 @@ describe('a member that rests', () => {
     await allClosed(one);
   });
 
-  test('is not blamed by a greeting that says nothing of it', async () => {
+  test('is not blamed when its greeting fails because of this machine', async () => {
     const good = await proxy();
     const both = group(['socks5://name.test', good.url('socks5')]);
     both.rest('socks5://name.test', 0);

@@ -94,7 +94,7 @@ describe('a loop that is blocked for longer than the time limit', () => {
     expect(performance.now() - free).toBeLessThan(500);
   });
 
-  test('is the only loop that gets extra time', async () => {
+  test('is the only reason for extra time', async () => {
     const silent = await startScripted({ read: 3 }, { stall: true });
     const started = performance.now();
     const attempt = connect(silent.url('socks5'), { host: '127.0.0.1', port }, { timeout: 200 });

@@ -116,7 +116,7 @@ describe.each(CONVERSATIONS)('a conversation in $name', (conversation) => {
   );
 });
 
-test('every conversation here is granted when the server goes on to its end', async () => {
+test('every conversation here is granted when the server sends all of it', async () => {
   for (const { scheme, rounds } of CONVERSATIONS) {
     const script = rounds.flatMap(([sends, , answer]): ScriptStep[] => [{ read: sends }, { send: answer }]);
     expect(await granted(scheme, script)).toBe(true);

@@ -166,7 +166,7 @@ describe('a key', () => {
     expect(chainKey(group.select('alice'))).toBe(names[0]);
   });
 
-  test('moves only if its member is gone, or to a member that came', () => {
+  test('gets another first member only if its own was removed, or if a new one comes first', () => {
     const property = fc.property(
       fc.integer({ min: 2, max: 12 }),
       fc.nat(),
@@ -270,7 +270,7 @@ describe('a member', () => {
     expect(group.state()[0]?.until).toBe(20_000);
   });
 
-  test('is greeted by one at a time, when its rest is over', () => {
+  test('is greeted by one request at a time when its rest is over', () => {
     const [group, member] = make();
     expect(member.startGreeting()).toBe(false);
     member.failed(0, failure('ERR_SOCKS_AUTH_FAILED'));
@@ -290,7 +290,7 @@ describe('a member', () => {
     expect(group.state()[0]).toMatchObject({ state: 'resting', until: 30_000 });
   });
 
-  test('that the application lets rest does so for that long, whatever it answers meanwhile', () => {
+  test('rests as long as rest() says, whatever it answers meanwhile', () => {
     const [group, member] = make();
     group.rest('socks5://a', 3_600_000);
     member.succeeded();
@@ -307,7 +307,7 @@ describe('a member', () => {
     expect(group.state()[0]?.state).toBe('ready');
   });
 
-  test('is named for rest() by its URL, its object or its chain', () => {
+  test('can be given to rest() as its URL, its object or its chain', () => {
     const group = proxyGroup(['socks5://u:p@a', ['socks5://b', 'socks4://c']]);
     group.rest(parseProxy('socks5://u:p@a:1080'));
     group.rest(['socks5h://b', 'socks4://c']);

@@ -201,7 +201,7 @@ describe('a proxy that is not valid', () => {
   });
 });
 
-test('what holds a proxy does not print its password', () => {
+test('an object that holds a proxy does not print its password', () => {
   const proxy = parseProxy(withLogin(1));
   expect(proxy.credentials?.password).toBe(SECRET);
   expectNoSecret(proxy);
@@ -304,7 +304,7 @@ describe('the password and TLS keys of a checked proxy', () => {
     ).toBe('new');
   });
 
-  test('are missed in a copy that lost them, which is refused', () => {
+  test('are lost in some copies, and such a copy is refused', () => {
     const json = (value: unknown) => JSON.parse(JSON.stringify(value)) as SocksProxy;
     const clone = structuredClone(proxy);
     for (const copy of [

@@ -56,7 +56,7 @@ describe('a bad value', () => {
     expect(() => select(http)).toThrowError(expect.objectContaining({ name: 'SocksError' }));
   });
 
-  test('harms nobody who does not use it', () => {
+  test('is an error only when it is used', () => {
     const select = proxyFromEnv({
       HTTP_PROXY: 'http://corp:3128',
       HTTPS_PROXY: 'socks5://t',

@@ -138,7 +138,7 @@ describe('check of a real server', () => {
   });
 
   it.concurrent.each(SERVERS.filter((server) => !mustSkip(server)))(
-    'tells the truth about $name',
+    'reports what is true of $name',
     async (interop) => {
       const { name } = interop;
       const facts = FACTS[name];

@@ -129,7 +129,7 @@ describe('a proxy in order', () => {
     await server.close();
   });
 
-  test('behind TLS that wants a certificate of the client gets it, and leads to a target that speaks TLS', async () => {
+  test('behind TLS that wants a certificate of the client gets it, and leads to a destination that speaks TLS', async () => {
     const site = await startSite();
     const server = await startServer({ names, tls: { ...TLS, requestCert: true, ca: CERTIFICATE } });
     const proxy = { version: 5, host: '127.0.0.1', port: server.port } as const;
@@ -169,8 +169,8 @@ describe('a proxy in order', () => {
   });
 });
 
-describe('a target', () => {
-  test('that speaks TLS, HTTP or first is found by what comes back', async () => {
+describe('a destination', () => {
+  test('that speaks TLS, HTTP or first is found by the bytes that it sends', async () => {
     const site = await startSite();
     const talker = await startDestination((socket) => void socket.write('220 hello\r\n'));
     const server = await startServer({ names, rules: [] });
@@ -191,7 +191,7 @@ describe('a target', () => {
     await server.close();
   });
 
-  test('that is refused by the rules of the proxy makes it unusable, one that is down does not', async () => {
+  test('that the rules of the proxy refuse makes the proxy unusable, and one that is down does not', async () => {
     const server = await startServer({ names, allow: ({ host }) => host !== '127.0.0.1' });
     const forbidden = await checkProxy(server.url('socks5'), { target: { host: '127.0.0.1', port: 80 } });
     expect(forbidden).toMatchObject({ usable: false, target: false });
@@ -202,7 +202,7 @@ describe('a target', () => {
     await server.close();
   });
 
-  test('that never answers is told apart from one that closes', async () => {
+  test('that never answers has another code than one that closes', async () => {
     const silent = await startDestination(() => {});
     const closing = await startDestination((socket) => void socket.resume().end());
     const server = await startServer({ names });
@@ -223,7 +223,7 @@ describe('a target', () => {
     await server.close();
   });
 
-  test('is reached by SOCKS4A and SOCKS4 when the URL says so', async () => {
+  test('is requested over SOCKS4A and SOCKS4 when the URL says so', async () => {
     const echo = await startEcho();
     const server = await startServer({ names });
     const named = { target: { host: 'site.test', port: echo.port } };
@@ -403,7 +403,7 @@ describe('the password', () => {
   );
   const credentials = { username: 'alice', password: PASSWORD };
 
-  test('is in no report, whatever the server repeats, and goes to method 02 alone', async () => {
+  test('is in no report, whatever the server repeats, and is sent in method 02 alone', async () => {
     const sent: string[][] = [];
     // Repeats what it gets, in every phase and in each of its forms.
     const server = await startRawServer((socket) => {
@@ -472,7 +472,7 @@ describe('bad input', () => {
     ['a time of 0', ['socks5://h', { timeout: 0 }], 'ERR_INVALID_ARG_VALUE', 'timeout'],
     ['an idle time of NaN', ['socks5://h', { idle: NaN }], 'ERR_INVALID_ARG_VALUE', 'idle'],
     [
-      'a bad target',
+      'a bad destination',
       ['socks5://h', { target: { host: 'a b', port: 1 } }],
       'ERR_SOCKS_INVALID_DESTINATION',
       'host',

@@ -118,7 +118,7 @@ test('a socket that was connected or connecting before is refused, and none of i
   expect(results(ended)).toEqual({ connected: BYPASS, connecting: BYPASS, written: '0' });
 });
 
-test('a socket that is connected only after a request got it goes through the proxy', async () => {
+test('a socket that is connected only after a request got it is sent through the proxy', async () => {
   const { ended, direct, proxied } = await program(
     `const socket = new net.Socket();
      install();

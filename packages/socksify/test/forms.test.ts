@@ -44,7 +44,7 @@ async function program(source: string): Promise<{ found: Record<string, string>;
   return { found: results(ended), direct: stage.direct() - before };
 }
 
-test('dials of less common forms go through the proxy', async () => {
+test('dials of less common forms are sent through the proxy', async () => {
   const { found, direct } = await program(
     `await attempt('localAddress', () => send({ localAddress: '127.0.0.1' }));
      await attempt('autoSelectFamily', () => send({ autoSelectFamily: true }));

@@ -25,7 +25,7 @@ test('without socksify packets leave, so that the counter counts', async () => {
   expect(Number(packets)).toBeGreaterThanOrEqual(20);
 });
 
-test('without strict some do: sockets, DNS and UDP of the program are left alone', async () => {
+test('without strict, sockets, DNS and UDP of the program send packets, because they are left alone', async () => {
   const { packets, proxied } = await leave(...socksify);
   expect(proxied).toBe('hello');
   expect(Number(packets)).toBeGreaterThanOrEqual(10);

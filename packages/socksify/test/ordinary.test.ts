@@ -26,7 +26,7 @@ async function expectAll(source: string, names: readonly string[]): Promise<void
   expect(ended.status).toBe(0);
 }
 
-describe('goes through the proxy', () => {
+describe('is sent through the proxy', () => {
   test('http and https in every form of import, and with references taken early', () =>
     expectAll(
       `import http, { get, request as named } from 'node:http';
@@ -223,7 +223,7 @@ describe('is refused', () => {
     expect(results(ended)).toEqual({ http: 'ERR_SOCKS_BYPASS', undici: 'ERR_SOCKS_BYPASS' });
   });
 
-  test('a request to the loopback goes to the proxy, and the error says what to list', async () => {
+  test('a request to the loopback is sent to the proxy, and the error says what to list', async () => {
     const ended = await run(
       stage,
       `import http from 'node:http';

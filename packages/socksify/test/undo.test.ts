@@ -102,7 +102,7 @@ test('a second call replaces the first, and the undo of the first does nothing t
   }
 });
 
-test('what others have put over it stays, and passes everything on after undo', async () => {
+test('a change that others have put over it stays, and calls the original after undo', async () => {
   const stage = await startStage();
   const source = `
     import http from 'node:http';

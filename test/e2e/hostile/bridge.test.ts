@@ -109,7 +109,7 @@ describe.each(NAMES)('%s', (name) => {
   });
 });
 
-test('what is no request is answered or closed at once', async () => {
+test('bytes that are no request are answered, or the connection is closed, at once', async () => {
   const junk = [
     ...Array.from({ length: 256 }, (_, first) => Buffer.of(first, first, first, first)),
     ...[
@@ -137,7 +137,7 @@ test('what is no request is answered or closed at once', async () => {
   await expectNothingLeft();
 });
 
-test('clients that fall silent are closed after their ten seconds, and are no hindrance meanwhile', async () => {
+test('silent clients are closed after ten seconds, and others are served meanwhile', async () => {
   const began = performance.now();
   const silent = Object.values(conversations()).flatMap(([bridge, sent]) =>
     [0, 1, Math.trunc(sent.length / 2), sent.length - 1].map((n) => ({ bridge, sent: sent.subarray(0, n) })),

@@ -204,7 +204,7 @@ describe('SIGTERM', () => {
   });
 });
 
-test('goes on when nobody reads its lines any more', async () => {
+test('does not end when nobody reads its lines any more', async () => {
   const running = await start(['--proxy', proxy, '--listen', '127.0.0.1:0', '--log']);
   running.child.stdout?.destroy();
   running.child.stderr?.destroy();

@@ -50,7 +50,7 @@ const send = (...pieces: readonly string[]): Promise<string> => talk(open.bridge
 const at = (name = 'origin.test'): string => `${name}:${site.port}`;
 
 describe('a request in absolute-form', () => {
-  test('goes on in origin-form, with the Host of its target and without the fields of this hop', async () => {
+  test('is forwarded in origin-form, with the Host of its request target and without the fields of this hop', async () => {
     const answer = await send(
       `GET http://${at()}/path?query HTTP/1.1\r\nhost: other.test\r\nAccept: */*\r\nX-Kept: 1\r\nX-Kept: 2\r\n` +
         'Connection: close, X-Named\r\nX-Named: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n' +
@@ -74,7 +74,7 @@ describe('a request in absolute-form', () => {
     expect(received[0]?.split('\r\n')[0]).toBe(`${method} ${expected} HTTP/1.1`);
   });
 
-  test('goes on with its content, by length or in chunks', async () => {
+  test('is forwarded with its content, by length or in chunks', async () => {
     await send(`POST http://${at()}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n`, 'ab', 'c');
     await send(
       `POST http://${at()}/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n`,
@@ -101,7 +101,7 @@ describe('a request in absolute-form', () => {
     expect(await talk(open.bridge.port, request.split(''))).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\nok$/);
   });
 
-  test('for two hosts on one connection goes to each of them', async () => {
+  test('for two hosts on one connection is sent to each of them', async () => {
     const answer = await send(
       `GET http://${at()}/1 HTTP/1.1\r\nHost: x\r\n\r\n` +
         `GET http://${at('other.test')}/2 HTTP/1.1\r\nHost: ${at()}\r\n\r\n` +
@@ -261,7 +261,7 @@ describe('CONNECT', () => {
     expect(open.upstream.log).toMatchObject([{ host: 'origin.test', port: echo.port, user: 'alice' }]);
   });
 
-  test('goes to IPv6', async () => {
+  test('connects to IPv6', async () => {
     const client = await dialRaw(open.bridge.port);
     client.stream.end(`CONNECT [::1]:${echo.port} HTTP/1.1\r\nHost: x\r\n\r\nhello`);
     expect(Buffer.from(await client.rest(), 'hex').toString()).toMatch(/^HTTP\/1\.1 200 .*\r\n\r\nhello$/);
@@ -269,7 +269,7 @@ describe('CONNECT', () => {
     expect(open.upstream.log).toMatchObject([{ host: '::1' }]);
   });
 
-  test('behind a request that is under way breaks the connection, so that no answer goes on in the tunnel', async () => {
+  test('after a request in progress closes the connection, so that no answer is written into the tunnel', async () => {
     const silent = await startDestination((socket) => socket.resume());
     const answer = await talk(
       open.bridge.port,
@@ -309,7 +309,7 @@ describe('a failure is', () => {
   });
 
   test.each([undefined, 'hunter2', new Error('hunter2')])(
-    '502 when a selector throws %j, which the client is not told',
+    '502 when a selector throws %j, which is not in the answer',
     async (reason) => {
       const bridge = await startBridge({
         proxy: () => {
@@ -351,7 +351,7 @@ describe('with a user', () => {
     `GET http://${at()}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${field}\r\n`,
   ];
 
-  test('a request with it is served, and it goes no further', async () => {
+  test('a request with the user is served, and the user is not forwarded', async () => {
     const [connect = '', request = ''] = requests(`Proxy-Authorization: bAsIc ${basic('bob:pass:wörd')}\r\n`);
     expect(await talk(closedBridge.bridge.port, connect)).toMatch(/^HTTP\/1\.1 200 /);
     expect(await talk(closedBridge.bridge.port, request)).toMatch(/^HTTP\/1\.1 200 /);

@@ -25,7 +25,7 @@ test('a bridge for which everything is direct sends packets, so that the counter
   expect(Number(packets)).toBeGreaterThanOrEqual(3);
 });
 
-test('a bridge sends none, whatever its clients ask for, and no system call names an address but that of the proxy', async () => {
+test('a bridge sends no packets, whatever its clients request, and no system call names an address but that of the proxy', async () => {
   const log = join(folder, 'strace');
   const calls = ['strace', '-f', '-qq', '-I', '2', '-e', 'trace=connect,sendto,sendmsg,sendmmsg', '-o', log];
   const found = await leave('proxied', [...calls, ...BRIDGE]);

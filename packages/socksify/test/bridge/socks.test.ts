@@ -232,7 +232,7 @@ describe("Tor's RESOLVE", () => {
     }
   });
 
-  test('goes to the last proxy of a chain', async () => {
+  test('is sent to the last proxy of a chain', async () => {
     const first = await startServer();
     const bridge = await startBridge({
       proxy: [first.url('socks5'), open.upstream.url('socks5', { username: 'alice', password: 'secret' })],
@@ -253,7 +253,7 @@ describe('with a user', () => {
   afterAll(() => closedBridge.close());
   const LOGIN = `01 03 ${hex('bob')} 09 ${hex('pass:word')}`;
 
-  test('a client that sends it is served, and it does not reach the proxy', async () => {
+  test('a client that sends the user is served, and the proxy does not get it', async () => {
     const request = `05 02 00 02 ${LOGIN} 05 01 00 ${NAME} ${echo.hex}`;
     expect((await ask(request, 14, closedBridge.bridge.port)).slice(0, 12)).toBe('050201000500');
     expect(closedBridge.upstream.log).toMatchObject([{ user: 'alice' }]);
@@ -454,8 +454,8 @@ test('the log has one line for each connection, without control characters', asy
   await bridged.close();
 });
 
-describe('each is tested with the other side', () => {
-  test('core is a client of the bridge', async () => {
+describe('a bridge and core', () => {
+  test('work together when core is a client of the bridge', async () => {
     for (const scheme of ['socks5', 'socks4a']) {
       const client = new SocksClient(`${scheme}://127.0.0.1:${open.bridge.port}`);
       const { socket } = await client.connect({ host: 'origin.test', port: echo.port });
@@ -470,7 +470,7 @@ describe('each is tested with the other side', () => {
     }
   });
 
-  test('a bridge is the proxy of a bridge', async () => {
+  test('work together when a bridge is the proxy of a bridge', async () => {
     const outer = await startBridge({
       proxy: `socks5://127.0.0.1:${open.bridge.port}`,
       listen: '127.0.0.1:0',
