@@ -46,11 +46,13 @@ export class Pools {
   get(given: string | URL | undefined, chain?: Selection): Pool | undefined {
     const key = chain === undefined ? '' : chainKey(chain);
     // Most callers have the normal form already, and parsing a URL is slow.
-    const pool = typeof given === 'string' ? this.#pools.get(key + given) : undefined;
-    return pool ?? this.#find(normalOrigin(given), key, chain);
+    const known = typeof given === 'string' ? this.#pools.get(key + given) : undefined;
+    const pool = known ?? this.#find(normalOrigin(given), key);
+    if (pool) pool.chain = chain;
+    return pool;
   }
 
-  #find(origin: string, key: string, chain: Selection | undefined): Pool | undefined {
+  #find(origin: string, key: string): Pool | undefined {
     const name = key + origin;
     const known = this.#pools.get(name);
     if (known) return known;
@@ -58,7 +60,7 @@ export class Pools {
       const origins = new Set(Array.from(this.#pools.values(), (pool) => pool.origin));
       if (origins.size >= this.#max && !origins.has(origin)) return undefined;
     }
-    const pool = new Pool(name, origin, chain, this.#build, () => !this.#keep && this.#pools.delete(name));
+    const pool = new Pool(name, origin, this.#build, () => !this.#keep && this.#pools.delete(name));
     this.#pools.set(name, pool);
     return pool;
   }
@@ -78,8 +80,11 @@ export class Pool {
   /** Different for each pool. */
   readonly name: string;
   readonly origin: string;
-  /** Undefined for a fixed route. */
-  readonly chain: Selection | undefined;
+  /**
+   * What the selector gave last; undefined for a fixed route. Two groups of equal proxies have one pool, and each of them
+   * knows for itself which of its proxies rest.
+   */
+  chain: Selection | undefined;
   /** Milliseconds that the request which came last has waited for its selector. */
   waited = 0;
   /** How many requests, handshakes and sockets hold the pool open. */
@@ -97,16 +102,9 @@ export class Pool {
   #removed = false;
 
   /** @param forget called when the pool is empty; true: the pool was removed */
-  constructor(
-    name: string,
-    origin: string,
-    chain: Selection | undefined,
-    build: Build,
-    forget: () => boolean,
-  ) {
+  constructor(name: string, origin: string, build: Build, forget: () => boolean) {
     this.name = name;
     this.origin = origin;
-    this.chain = chain;
     this.#build = build;
     this.#forget = forget;
   }

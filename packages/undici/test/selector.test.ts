@@ -3,6 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { proxyGroup } from '@socksify/core';
 import type { ProxySelector, SocksProxy } from '@socksify/core';
 import { startServer } from '@socksify/server';
 import { CERTIFICATE } from '@socksify/support';
@@ -66,6 +67,22 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     const destination = { host: 'any.test', port: on.http.port, protocol: 'http:' };
     expect(calls).toEqual(['alice', 'bob', 'carol'].map((name) => [name, destination]));
     await dispatcher.close();
+  });
+
+  test('opens a connection through the group that the selector gave last, though an equal group was there before', async () => {
+    const urls = [on.one.url, on.two.url];
+    let group = proxyGroup(urls);
+    const dispatcher = new SocksDispatcher(() => group, { Agent });
+    // This request occupies its connection, so that the next one needs another connection.
+    const hanging = get(`http://127.0.0.1:${on.http.port}/hang`, dispatcher);
+    await once(on.http.server, 'hanging');
+    group = proxyGroup(urls);
+    group.rest(on.one.url, 60_000);
+    const before = on.two.accepted;
+    expect(await get(`http://127.0.0.1:${on.http.port}/`, dispatcher)).toBe('hello');
+    expect(on.two.accepted - before).toBe(1);
+    await dispatcher.destroy();
+    await expect(hanging).rejects.toThrow();
   });
 
   test('shares no tunnel between requests with different usernames', async () => {
