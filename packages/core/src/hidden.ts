@@ -41,9 +41,24 @@ export function hide<T extends object>(value: T): T {
  */
 export function reveal<T extends object>(value: T & { readonly hidden?: object }): Partial<T> {
   const { hidden, ...shown } = value;
-  const fields = hidden && secrets.get(hidden);
+  const fields = hidden === undefined ? {} : (secrets.get(hidden) ?? readFields(value, hidden));
   const lost =
     'this copy has lost its password or TLS keys: pass the proxy itself, a spread of it, or its URL';
-  check(hidden === undefined || isObject(fields), 'PROXY', lost);
+  check(fields !== undefined, 'PROXY', lost);
   return { ...fields, ...withoutUndefined<object>(shown) } as Partial<T>;
+}
+
+/**
+ * The secret fields of a value that another copy of this package made, as its getters give them. A program has two copies
+ * when two of its dependencies need different versions.
+ */
+function readFields(value: object, hidden: unknown): Readonly<Record<string, unknown>> | undefined {
+  const names = isObject(hidden) ? hidden['names'] : undefined;
+  if (!Array.isArray(names)) return undefined;
+  const fields = SECRET.filter((name) => names.includes(name)).map((name) => [
+    name,
+    Reflect.get(value, name),
+  ]);
+  const isWhole = fields.length > 0 && fields.every(([, field]) => field !== undefined);
+  return isWhole ? Object.fromEntries(fields) : undefined;
 }

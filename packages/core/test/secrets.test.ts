@@ -321,6 +321,20 @@ describe('the password and TLS keys of a checked proxy', () => {
     expect(toProxy({ ...open, credentials })).toEqual(parseProxy('socks5://user@a'));
   });
 
+  test('are read from a proxy that another copy of this package made, but not from a spread of it', async () => {
+    // The tests use the source, and this is the built copy.
+    const built: { parseProxy: typeof parseProxy } = await import('@socksify/core');
+    const foreign = built.parseProxy(`socks5s://user:${encodeURIComponent(SECRET)}@a`);
+    expect(toProxy(foreign)).not.toBe(foreign);
+    expect(toProxy(foreign).credentials).toMatchObject(LOGIN);
+    const { credentials = LOGIN } = foreign;
+    for (const copy of [{ ...credentials }, structuredClone(credentials)]) {
+      expect(() => toProxy({ ...foreign, credentials: copy })).toThrowError(
+        /this copy has lost its password/,
+      );
+    }
+  });
+
   test('distinguish the keys of chains', () => {
     const withKey = (key: string) => toProxy({ version: 5, host: 'a', tls: { key, ca: 'ca' } });
     const withPassword = (password: string) =>
