@@ -77,6 +77,10 @@ describe('an option that is not valid', () => {
   });
 });
 
+test.each(['color', 'constructor', 'toString'])('an option of another package is ignored: %s', (name) => {
+  expect(() => new SocksClient('socks5://h', { [name]: 'red' })).not.toThrow();
+});
+
 describe('an option that is undefined', () => {
   test('of connect() leaves that of the client: lookup', async () => {
     const server = await startScripted(...SUCCESS);
