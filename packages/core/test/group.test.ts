@@ -251,6 +251,12 @@ describe('a member', () => {
     expect(group.state()[0]?.until).toBe(3_600_000);
   });
 
+  test('rests for no time with a rest of 0, however often it fails', () => {
+    const [group, member] = make({ rest: 0 });
+    for (let i = 0; i < 1100; i++) member.failed(++now);
+    expect(group.state()[0]).toMatchObject({ failures: 1100, until: now });
+  });
+
   test('rests once when many requests fail with it at the same time', () => {
     const [group, member] = make();
     const begins = Array.from({ length: 20 }, () => now++);

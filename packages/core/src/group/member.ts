@@ -91,7 +91,8 @@ export class Member {
     this.#greeting = false;
     if (this.#until !== undefined && began < this.#until) return;
     const longest = Math.max(this.#rest, LONGEST_REST);
-    this.#until = this.#now() + Math.min(this.#rest * 2 ** this.#failures, longest);
+    // 2 ** 1024 is Infinity, and 0 times Infinity is not a number.
+    this.#until = this.#now() + Math.min(this.#rest * 2 ** Math.min(this.#failures, 100), longest);
     this.#failures++;
     this.#error = error instanceof SocksError ? error : undefined;
     this.#held = false;
