@@ -493,6 +493,29 @@ describe('nothing is left open', () => {
 });
 
 describe('options', () => {
+  test('pipeline is used with one member, which rests for longer each time that it accepts a connection and sends nothing', async () => {
+    const proxyThatCloses = await script([{ read: 3 }, { close: true }]);
+    const one = group([proxyThatCloses.url('socks5')], { rest: 100 });
+    for (const [failures, until] of [
+      [1, 100],
+      [2, 300],
+    ] as const) {
+      const { code } = await failure(one, { pipeline: true });
+      expect(code).toBe('ERR_SOCKS_PROXY_CLOSED');
+      expect(one.state()).toMatchObject([{ state: 'resting', failures, until }]);
+      now = until;
+    }
+  });
+
+  test('pipeline is used with one member, which is ready again when it has answered with a refusal', async () => {
+    const refuses = await script([{ read: 13 }, { send: '050005050001000000000000' }, { close: true }]);
+    const one = group([refuses.url('socks5')]);
+    one.rest(refuses.url('socks5'), 0);
+    expect(states(one)).toBe('resting');
+    expect((await failure(one, { pipeline: true })).code).toBe('ERR_SOCKS_CONNECTION_REFUSED');
+    expect(one.state()).toMatchObject([{ state: 'ready', failures: 0 }]);
+  });
+
   test('pipeline is not used with several members: only one of them is sent a request', async () => {
     const [one, other] = [await silent(), await proxy()];
     expect(await open(group([one.url('socks5'), other.url('socks5')]), { pipeline: true })).toEqual([

@@ -85,8 +85,10 @@ async function openOnly(
   trials.push(trial);
   try {
     const negotiated = await negotiateChain(chain, destination, attempt, client?.standby);
-    member.succeeded();
+    // With `pipeline`, the proxy has sent nothing yet.
+    if (negotiated.took === undefined) member.succeeded();
     const opened = await requestTunnel(negotiated, attempt, client?.standby);
+    member.succeeded();
     await secure(opened, chain, attempt.progress);
     trial.outcome = 'tunnel';
     return { connection: opened.connection, bound: opened.bound, chain };
@@ -94,6 +96,7 @@ async function openOnly(
     trial.error = error;
     const isAbort = attempt.stopped && error === attempt.options.signal?.reason;
     if (!isAbort && blameOf(error) === 'proxy') member.failed(trial.began, error);
+    else if (error instanceof SocksError && error.reply !== undefined) member.succeeded();
     throw error;
   }
 }
