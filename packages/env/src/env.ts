@@ -34,13 +34,13 @@ export function selectorFromEnv(env: NodeJS.ProcessEnv, platform: NodeJS.Platfor
   const windows = platform === 'win32';
   const read = (name: string): Variable | undefined => firstSet(env, spellings(env, name, windows));
   const underCgi = Object.keys(env).some((key) => (windows ? key.toUpperCase() : key) === 'REQUEST_METHOD');
-  const socks = read('socks_proxy');
-  const all = read('all_proxy');
+  const socks = lazily(read('socks_proxy'));
+  const all = lazily(read('all_proxy'));
   const http = underCgi ? (windows ? undefined : firstSet(env, ['http_proxy'])) : read('http_proxy');
   const routes = {
-    http: lazily(socks ?? http ?? all),
-    https: lazily(socks ?? read('https_proxy') ?? all),
-    other: lazily(socks ?? all),
+    http: socks ?? lazily(http) ?? all,
+    https: socks ?? lazily(read('https_proxy')) ?? all,
+    other: socks ?? all,
   };
   const bypasses = parseNoProxy(read('no_proxy')?.value ?? '');
   return (destination) => {

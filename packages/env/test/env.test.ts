@@ -210,6 +210,15 @@ describe('a list with commas', () => {
     },
   );
 
+  test('is one group for all protocols, so that what one request finds out counts for the next', () => {
+    for (const name of ['SOCKS_PROXY', 'ALL_PROXY']) {
+      const select = proxyFromEnv({ [name]: 'socks5://a,socks5://b' });
+      const group = select(http);
+      expect(select(https)).toBe(group);
+      expect(select({ host: 'example.com', port: 21 })).toBe(group);
+    }
+  });
+
   test.each([
     'socks5://a,',
     ',socks5://a',
