@@ -175,17 +175,19 @@ function exchange(
     const out = sendRequest({ method, path, headers, createConnection: () => tunnel, setHost: false });
     out.on('error', fail);
     // The field Upgrade is not forwarded, so a switch of protocols is an error.
-    out.on('upgrade', () =>
-      fail(Object.assign(new Error('the destination switched protocols'), { code: 'EPROTO' })),
-    );
+    out.on('upgrade', () => fail(broken('the destination switched protocols')));
     out.on('continue', () => {
       if (/^100-continue$/i.test(req.headers.expect ?? '')) res.writeContinue();
     });
     out.on('response', (answered) => {
       answered.on('error', fail);
-      const { statusCode = 502, statusMessage } = answered;
+      const { statusCode = 0, headers: fieldsOfAnswer } = answered;
+      // Node's parser lets both pass. An error that is thrown here would end the process.
+      if (statusCode < 200) return fail(broken('the destination sent a status that ends no request'));
+      if (!/^(?:chunked)?$/i.test(fieldsOfAnswer['transfer-encoding'] ?? ''))
+        return fail(broken('the destination used a transfer coding besides chunked'));
       res.sendDate = false;
-      res.writeHead(statusCode, statusMessage, [...forwardable(answered), ...lengthOf(answered)]);
+      res.writeHead(statusCode, reasonOf(answered), [...forwardable(answered), ...lengthOf(answered)]);
       answered.pipe(res);
     });
     res.once('finish', resolve).once('close', () => {
@@ -195,6 +197,15 @@ function exchange(
     out.flushHeaders();
     req.pipe(out);
   });
+}
+
+function broken(message: string): Error {
+  return Object.assign(new Error(message), { code: 'EPROTO' });
+}
+
+/** Empty for a phrase with control characters, which Node does not write. RFC 9112 section 4: clients ignore the phrase. */
+function reasonOf({ statusMessage = '' }: IncomingMessage): string {
+  return /^[\t\u0020-\u007e\u0080-\u00ff]*$/.test(statusMessage) ? statusMessage : '';
 }
 
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade']);

@@ -174,6 +174,14 @@ describe('a request in absolute-form', () => {
       'is a switch of protocols',
       'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n',
     ],
+    ['is a switch of protocols without a name', 'HTTP/1.1 101 Switching Protocols\r\n\r\n'],
+    ['has the status 001', 'HTTP/1.1 001 x\r\nContent-Length: 2\r\n\r\nok'],
+    ['has the status 099', 'HTTP/1.1 099 x\r\nContent-Length: 2\r\n\r\nok'],
+    ['has another transfer coding', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok'],
+    [
+      'has another transfer coding below the chunks',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n',
+    ],
   ])('whose answer %s gets 502', async (_, text) => {
     const broken = await startDestination((socket) => {
       socket.once('data', () => socket.end(text)).resume();
@@ -182,6 +190,20 @@ describe('a request in absolute-form', () => {
     expect(answer).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
     await broken.close();
   });
+
+  test.each(['a\x01b', 'a\x7fb', 'a\0b'])(
+    'whose answer has the phrase %j goes on without it',
+    async (phrase) => {
+      const odd = await startDestination((socket) => {
+        socket.once('data', () =>
+          socket.end(`HTTP/1.1 404 ${phrase}\r\nContent-Length: 2\r\n\r\nok`, 'latin1'),
+        );
+      });
+      const answer = await send(`GET http://origin.test:${odd.port}/ HTTP/1.1\r\nHost: x\r\n\r\n`);
+      expect(answer).toMatch(/^HTTP\/1\.1 404 \r\n(?:.+\r\n)*\r\nok$/);
+      await odd.close();
+    },
+  );
 });
 
 describe('refused, without a connection to the proxy, is', () => {
