@@ -21,7 +21,8 @@ export function printEntry({
   bytesDown,
   milliseconds,
 }: LogEntry): string {
-  const to = destination === undefined ? '' : ` ${destination}`;
+  // A client can write a user and a password in front of the host by mistake.
+  const to = destination === undefined ? '' : ` ${destination.replace(/^.*@/s, '')}`;
   const bytes = bytesUp + bytesDown > 0 ? `, ${bytesUp} bytes up, ${bytesDown} down` : '';
   return escape(`${protocol}${to}: ${result}${bytes}, ${Math.round(milliseconds)} ms`);
 }

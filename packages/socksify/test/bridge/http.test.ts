@@ -361,6 +361,14 @@ describe('a failure is', () => {
   });
 });
 
+test('the log shows no user or password that a client wrote in front of a host', async () => {
+  for (const line of ['CONNECT alice:hunter2@origin.test:80', 'GET http://alice:hunter2@origin.test/']) {
+    const logged = open.line();
+    await send(`${line} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    expect(await logged).toMatch(/^(?:connect origin\.test:80|http): 400, \d+ ms$/);
+  }
+});
+
 describe('with a user', () => {
   let closedBridge: Bridged;
   beforeAll(async () => {
