@@ -34,6 +34,8 @@ export async function runBridge(
 ): Promise<void> {
   // The bridge does not end when the reader of its lines closes the pipe.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  // The list of processes shows this in place of the arguments, which can hold a password. `--proxy -` waits below.
+  if (args.length > 0) process.title = 'socksify bridge';
   let bridge: Bridge;
   try {
     const options = parse(args, readLine);
@@ -41,8 +43,6 @@ export async function runBridge(
       process.stdout.write(USAGE);
       return;
     }
-    // The list of processes shows this in place of the arguments, which can hold a password.
-    if (args.length > 0) process.title = 'socksify bridge';
     bridge = await startBridge(options, fromEnvironment);
   } catch (error) {
     process.stderr.write(`socksify: ${(error as Error).message}\n`);

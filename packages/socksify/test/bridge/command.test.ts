@@ -243,6 +243,23 @@ test('shows no password in its lines or in the list of processes', async () => {
   expect(output).not.toContain('hunter2');
 });
 
+test.runIf(process.platform === 'linux')(
+  'hides its arguments while it waits for the proxy on stdin',
+  async () => {
+    const child = spawn(
+      process.execPath,
+      [COMMAND, 'bridge', '--proxy', '-', '--listen', '127.0.0.1:0', '--user', 'bob:hunter3'],
+      { env: {}, stdio: 'pipe' },
+    );
+    const shown = (): string[] => argumentsOfAll().filter((line) => line.includes('hunter3'));
+    await expect.poll(shown).toEqual([]);
+    child.stdin.end(`${proxy}\n`);
+    await once(child.stdout, 'data');
+    child.kill('SIGTERM');
+    await once(child, 'close');
+  },
+);
+
 /** The arguments of all processes. The numbers in /proc are others than those in a PID namespace. */
 function argumentsOfAll(): string[] {
   return readdirSync('/proc')
