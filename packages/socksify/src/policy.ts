@@ -87,7 +87,14 @@ export function explainLoopback(error: unknown, { host }: Destination): unknown 
   if (!(error instanceof SocksError) || !isLoopback(host)) return error;
   const { code, phase, proxy, destination, detail, reply, cause } = error;
   const hint = `the proxy connects to the loopback of its own machine; to connect to that of this machine, ${connectionHint(host, false)}`;
-  return new SocksError(code, { phase, proxy, destination, detail, reply, cause, hint });
+  const explained = new SocksError(code, { phase, proxy, destination, detail, reply, cause, hint });
+  const { errors } = error;
+  // What each member of a group failed with; the last one is the error itself.
+  if (errors) {
+    const value = Object.freeze([...errors.slice(0, -1), explained]);
+    Object.defineProperty(explained, 'errors', { value, configurable: true });
+  }
+  return explained;
 }
 
 let loopback: Listed | undefined;

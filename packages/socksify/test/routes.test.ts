@@ -48,6 +48,19 @@ test.each([
   expect(direct).toBe(0);
 });
 
+test('the error of a group keeps what each member failed with, for the loopback too', async () => {
+  const { found } = await program(
+    `install({ proxy: proxyGroup(['socks5://127.0.0.1:1', 'socks5://127.0.0.1:2']) });
+     await attempt('loopback', () => new Promise((resolve) => {
+       http.get('http://127.0.0.1:9/').on('error', (error) => {
+         const { errors } = error;
+         resolve([...errors.map(({ proxy }) => proxy), errors.at(-1) === error, Object.isFrozen(errors)].join());
+       });
+     }));`,
+  );
+  expect(found).toEqual({ loopback: 'socks5://127.0.0.1:1,socks5://127.0.0.1:2,true,true' });
+});
+
 test('a selector gets the name, the port and the protocol of each connection, and is called once for it', async () => {
   const { found } = await program(
     `const seen = [];
