@@ -7,6 +7,7 @@ import { proxyFromEnv } from '@socksify/env';
 export interface EnvironmentRoute {
   /** Throws for a protocol for which no variable names a proxy: a missing variable never means a direct connection. */
   readonly route: ProxySelector;
+  /** Those with a host and a port. */
   readonly proxies: readonly SocksProxy[];
   readonly noProxy: string;
 }
@@ -22,22 +23,27 @@ const PROBES = [{ ...PROBE, protocol: 'http:' }, { ...PROBE, protocol: 'https:' 
 export function routeFromEnvironment(env: NodeJS.ProcessEnv): EnvironmentRoute {
   const entries = Object.entries(env);
   const select = proxyFromEnv(Object.fromEntries(entries.filter((entry) => !isNoProxy(entry))));
-  const proxies = PROBES.map((probe) => select(probe)).flatMap(proxiesOf);
-  if (proxies.length === 0) throw missing('no proxy is set', 'SOCKS_PROXY=socks5://host:1080');
+  const choices = PROBES.map((probe) => select(probe));
+  if (choices.every((choice) => choice === undefined))
+    throw missing('no proxy is set', 'SOCKS_PROXY=socks5://host:1080');
   const route = (destination: Destination): ProxyChoice | Promise<ProxyChoice> => {
     const choice = select(destination);
     if (choice !== undefined) return choice;
     throw missing(`no proxy is set for ${destination.protocol ?? 'tcp:'}`, 'SOCKS_PROXY or ALL_PROXY');
   };
   const noProxy = env['no_proxy'] || entries.find((entry) => isNoProxy(entry) && entry[1])?.[1] || '';
-  return { route, proxies, noProxy };
+  return { route, proxies: choices.flatMap(proxiesOf), noProxy };
 }
 
-/** The proxies to which this side connects itself: several if the variable holds a list. */
+/**
+ * The proxies to which this side connects itself: several if the variable holds a list. Without those of a Unix socket:
+ * host and port of such a proxy stand for nothing.
+ */
 function proxiesOf(choice: ProxyChoice | Promise<ProxyChoice>): readonly SocksProxy[] {
   if (choice === undefined) return [];
-  if (typeof choice !== 'function') return [choice as SocksProxy];
-  return choice.state().map(({ proxies: [first = ''] }) => parseProxy(first));
+  if (typeof choice !== 'function') return [choice as SocksProxy].filter(({ path }) => path === undefined);
+  const printed = choice.state().map(({ proxies: [first = ''] }) => first);
+  return printed.filter((url) => !/^[a-z\d]+:\/\/localhost\//.test(url)).map((url) => parseProxy(url));
 }
 
 function isNoProxy([name]: readonly [string, unknown]): boolean {

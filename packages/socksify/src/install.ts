@@ -131,11 +131,12 @@ function policyOf({ proxy, allow = [] }: InstallOptions): Policy {
   return new Policy({ route: proxy, noProxy: '', allow: entries, proxies: addresses });
 }
 
-/** The proxy to which this side connects itself. A selector answers later, for each destination. */
+/** The proxy to which this side connects itself, unless it is a Unix socket. A selector answers later, for each destination. */
 function firstOf(route: ProxyRoute): readonly SocksProxy[] {
   if (typeof route === 'function') return [];
   const chain = new SocksClient(route).select({ host: 'first.invalid', port: 80 });
-  return Array.isArray(chain) ? chain.slice(0, 1) : [];
+  const [first] = Array.isArray(chain) ? (chain as readonly SocksProxy[]) : [];
+  return first && first.path === undefined ? [first] : [];
 }
 
 /** On Bun and Deno the changes have no effect, and everything would be direct. */

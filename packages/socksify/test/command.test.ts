@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '@socksify/support';
@@ -60,6 +61,30 @@ describe('runs a program through the proxy', () => {
       stderr: expect.stringContaining('environment variable SOCKS_PROXY'),
     });
   });
+
+  test.runIf(process.platform !== 'win32')(
+    'of a Unix socket, and localhost:1080 is not taken for it',
+    async () => {
+      const program = file('fetch.js', FETCH);
+      const path = join(folder, 'a @%20b.sock');
+      const relay = createServer((client) => {
+        const upstream = connect(stage.proxy.port, '127.0.0.1').on('error', () => client.destroy());
+        client
+          .on('error', () => upstream.destroy())
+          .pipe(upstream)
+          .pipe(client);
+      });
+      await new Promise<void>((resolve) => void relay.listen(path, resolve));
+      const proxy = stage.url.replace(/@.*/, `@localhost${encodeURI(path).replace('@', '%40')}`);
+      for (const SOCKS_PROXY of [proxy, `${proxy},${proxy}`]) {
+        expect(await socksify([node, program, url()], { SOCKS_PROXY })).toEqual(OK);
+        stage.proxy.log.length = 0;
+        await socksify(['--strict', node, program, 'http://localhost:1080/'], { SOCKS_PROXY });
+        expect(stage.proxy.log).toMatchObject([{ host: 'localhost', port: 1080 }]);
+      }
+      relay.close();
+    },
+  );
 
   test('by its name on the PATH, from a script with an interpreter line, and from a path with spaces', async () => {
     const script = file('script with space', `#!${node}\n${FETCH}`);
