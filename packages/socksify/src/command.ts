@@ -66,6 +66,9 @@ function main(args: readonly string[]): void {
     if ('version' in options) return void process.stdout.write(`${version()}\n`);
     const [name, ...rest] = command;
     if (name === undefined) throw new UsageError('no command is given; --help says how');
+    // The message must not repeat it: it can hold a password.
+    if (/:\/\/|:.*@/s.test(name))
+      throw new UsageError('a URL stands in the place of the command: write --proxy in front of a proxy');
     const env = environment(options);
     const path = locate(name, env['PATH'] ?? '');
     checkProgram(name, path);

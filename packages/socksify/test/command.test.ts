@@ -184,6 +184,8 @@ describe('refuses', () => {
     ['an unknown level', ['--strict=udp', node], {}, 1, '--strict'],
     ['an option without its value', ['--proxy'], {}, 1, '--proxy'],
     ['no command', ['--strict'], { SOCKS_PROXY: 'socks5://h' }, 1, 'no command'],
+    ['a proxy without --proxy', ['socks5://u:hunter2@h', node, '-e', '1'], {}, 1, 'write --proxy'],
+    ['one without a scheme', ['u:hunter2@h:1', node], { SOCKS_PROXY: 'socks5://h' }, 1, 'write --proxy'],
     ['a command that does not exist', ['no-such-command'], { SOCKS_PROXY: 'socks5://h' }, 127, 'not found'],
   ])('%s', async (_, args, env, status, words) => {
     const ended = await socksify(args, env);
