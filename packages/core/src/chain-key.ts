@@ -14,8 +14,8 @@ let identityCount = 0;
 
 /**
  * Equal for chains of equal proxies, credentials and TLS options; different for all others. For alternatives: equal if
- * the chains, their order and the key are. The result is a hash with a salt that is made anew in each process, so that
- * nobody can read or guess credentials from it.
+ * the chains, their order, the key and the number of calls of `rest()` are. The result is a hash with a salt that is
+ * made anew in each process, so that nobody can read or guess credentials from it.
  */
 export function chainKey(selection: Selection): string {
   if (selection === 'direct') return selection;
@@ -28,8 +28,8 @@ export function chainKey(selection: Selection): string {
 }
 
 function alternativesKey(alternatives: Alternatives): string {
-  const { members, key } = Alternatives.contentOf(alternatives);
-  return hashed(JSON.stringify([members.map(({ chain }) => chainKey(chain)), key]));
+  const { members, key, rests } = Alternatives.contentOf(alternatives);
+  return hashed(JSON.stringify([members.map(({ chain }) => chainKey(chain)), key, rests]));
 }
 
 function listKey(chain: readonly SocksProxy[]): string {

@@ -131,11 +131,16 @@ describe('the order', () => {
     expect(order(group())).toBe('b c a');
   });
 
-  test('does not change the name of a pool when a member rests', () => {
+  test('does not change the name of a pool when a member fails, and does when the application lets one rest', () => {
     const group = proxyGroup(URLS);
-    const before = chainKey(group());
-    group.rest('socks5://a:1');
+    const [before, keyed] = [chainKey(group()), chainKey(group.select('alice'))];
+    membersOf(group)[0]?.failed(performance.now());
+    expect(group.state()[0]?.state).toBe('resting');
     expect(chainKey(group())).toBe(before);
+    const resting = proxyGroup(URLS);
+    resting.rest('socks5://a:1');
+    expect(chainKey(resting())).not.toBe(before);
+    expect(chainKey(resting.select('alice'))).not.toBe(keyed);
     expect(chainKey(proxyGroup(URLS)())).toBe(before);
     expect(chainKey(proxyGroup(URLS.toReversed())())).not.toBe(before);
     const turning = proxyGroup(URLS, { order: 'rotate' });

@@ -43,7 +43,7 @@ export interface ProxyGroup {
   select(key?: string): Alternatives;
   /**
    * Lets a member rest, for instance because the destination has banned it. It is tried meanwhile only if no other one
-   * is ready.
+   * is ready. Connections that agents and dispatchers keep at this time, through any member, serve no further request.
    *
    * @param milliseconds default: the option `rest`
    * @throws TypeError `ERR_INVALID_ARG_VALUE` for a route that is no member
@@ -75,6 +75,8 @@ export interface AlternativesContent {
   readonly members: readonly Member[];
   readonly key: string | undefined;
   readonly stagger: number;
+  /** How many times the application had let a member rest. */
+  readonly rests: number;
 }
 
 /** The chain that is tried first when all members are ready. */
@@ -109,14 +111,12 @@ export function proxyGroup(
   check(Array.isArray(routes), 'PROXY', 'a group is made of a list of proxies and chains');
   const members = Array.from(routes, (route) => new Member(toChain(checkMember(route)), rest, now));
   check(members.length > 0, 'PROXY', 'a group has at least one proxy');
-  const turns = members.map(
-    (_, first) =>
-      new Alternatives({
-        members: [...members.slice(first), ...members.slice(0, first)],
-        key: undefined,
-        stagger,
-      }),
-  );
+  let rests = 0;
+  const toAlternatives = (ordered: readonly Member[], key?: string): Alternatives =>
+    new Alternatives({ members: ordered, key, stagger, rests });
+  const makeTurns = (): Alternatives[] =>
+    members.map((_, first) => toAlternatives([...members.slice(first), ...members.slice(0, first)]));
+  let turns = makeTurns();
   const keyed = new Map<string, Alternatives>();
   let turn = 0;
 
@@ -131,7 +131,7 @@ export function proxyGroup(
   const select = (key?: string): Alternatives => {
     if (key === undefined) return at(turns, order === 'rotate' ? nextTurn() : 0);
     if (typeof key !== 'string') throw invalidOption('a key is a string, such as the name of an account');
-    const known = keyed.get(key) ?? new Alternatives({ members: byKey(members, key), key, stagger });
+    const known = keyed.get(key) ?? toAlternatives(byKey(members, key), key);
     keyed.delete(key);
     keyed.set(key, known);
     if (keyed.size > KEYS) for (const oldest of keyed.keys()) if (keyed.delete(oldest)) break;
@@ -147,6 +147,10 @@ export function proxyGroup(
       if (found.length === 0)
         throw invalidOption('rest() is for a member of the group: pass its URL or chain');
       for (const member of found) member.rest(milliseconds);
+      // Pools know alternatives by their content: a connection that is kept through this member serves no further request.
+      rests++;
+      turns = makeTurns();
+      keyed.clear();
     },
     state: () => members.map((member) => member.state),
   });
