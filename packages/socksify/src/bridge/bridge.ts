@@ -89,6 +89,8 @@ class RunningBridge implements Bridge {
       keepAliveTimeout: IDLE_TIMEOUT,
       connectionsCheckingInterval: 1000,
     });
+    // By default Node drops the fields behind the first thousand, the length too, by which its parser goes.
+    this.#server.maxHeadersCount = 0;
     // This listener of Node parses HTTP on each connection. Here it is called only if the first byte is not of SOCKS.
     const parse = this.#server.listeners('connection') as ((client: Socket) => void)[];
     this.#parseHttp = (client) => {

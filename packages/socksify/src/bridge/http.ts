@@ -173,6 +173,8 @@ function exchange(
     };
     const headers = ['Host', authority, ...forwardable(req), ...framing(req), 'Connection', 'close'];
     const out = sendRequest({ method, path, headers, createConnection: () => tunnel, setHost: false });
+    // No field of the answer is dropped.
+    out.maxHeadersCount = 0;
     out.on('error', fail);
     // The field Upgrade is not forwarded, so a switch of protocols is an error.
     out.on('upgrade', () => fail(broken('the destination switched protocols')));

@@ -87,6 +87,27 @@ describe('a request in absolute-form', () => {
     ]);
   });
 
+  test.each([
+    ['Content-Length: 3', 'abc'],
+    ['Transfer-Encoding: chunked', '3\r\nabc\r\n0\r\n\r\n'],
+  ])('with %s behind 1500 other fields goes on with all of them', async (field, content) => {
+    const fields = 'A: b\r\n'.repeat(1500);
+    await send(`GET http://${at()}/ HTTP/1.1\r\nHost: x\r\n${fields}${field}\r\n\r\n${content}`);
+    expect(received).toEqual([
+      `GET / HTTP/1.1\r\nHost: ${at()}\r\n${fields}${field}\r\nConnection: close\r\n\r\n${content}`,
+    ]);
+  });
+
+  test('gets all fields of an answer that has 1500', async () => {
+    const fields = 'A: b\r\n'.repeat(1500);
+    const long = await startDestination((socket) => {
+      socket.once('data', () => socket.end(`HTTP/1.1 200 OK\r\n${fields}Content-Length: 2\r\n\r\nok`));
+    });
+    const answer = await send(`GET http://origin.test:${long.port}/ HTTP/1.1\r\nHost: x\r\n\r\n`);
+    expect(answer.startsWith(`HTTP/1.1 200 OK\r\n${fields}Content-Length: 2\r\n`)).toBe(true);
+    await long.close();
+  });
+
   test('keeps its length when Connection names that field', async () => {
     await send(
       `POST http://${at()}/ HTTP/1.1\r\nHost: x\r\nConnection: content-length, host\r\nContent-Length: 3\r\n\r\nabc`,
