@@ -12,6 +12,8 @@ import { here, startProxiedSite } from './proxied-site.ts';
 
 const REALM = here('../programs/realm');
 const JEST = createRequire(import.meta.url).resolve('jest/bin/jest');
+const [MAJOR = 0, MINOR = 0] = process.versions.node.split('.').map(Number);
+const LOADS_ES_MODULES = MAJOR > 24 || (MAJOR === 24 && MINOR >= 9);
 const VITEST = here('../../../node_modules/vitest/vitest.mjs');
 
 interface Results {
@@ -78,6 +80,11 @@ test.each(['forks', 'threads', 'vmForks', 'vmThreads'])(
 
 test('agent and dispatcher work in the node environment of Jest', async () => {
   await expectPassed((...args) => jest('node', ...args), ['agent.test.js', 'fetch.test.js']);
+});
+
+// Before Node 24.9 Jest has no means to load an ES module in a realm synchronously. The guide says what to do then.
+test.runIf(LOADS_ES_MODULES)('a test in CommonJS for Jest loads the packages by require()', async () => {
+  await expectPassed((...args) => jest('node', ...args), ['require.test.cjs']);
 });
 
 test('agent and dispatcher work in the jsdom environment of Jest, which has no fetch', async () => {
