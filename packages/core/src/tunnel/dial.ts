@@ -37,10 +37,19 @@ export async function connectToProxy(
     attempt.throwIfStopped();
     const detail = codeOf(error);
     if (detail === 'ERR_INVALID_ARG_VALUE') throw error;
-    const hint =
-      detail === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'the proxy answers without TLS: use socks5://' : undefined;
-    throw attempt.progress.error(code, { cause: error, detail, hint });
+    throw attempt.progress.error(code, { cause: error, detail, hint: tlsHint(detail) });
   }
+}
+
+/** What to write instead, by the code of Node's or OpenSSL's error. */
+function tlsHint(code: string | undefined): string | undefined {
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') return 'the proxy answers without TLS: use socks5://';
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return 'the certificate is for another name: give that name as tls: { servername }';
+  // All of OpenSSL's names for an issuer that is not trusted; an expired certificate has another one.
+  return /SELF_SIGNED|LEAF_SIGNATURE|ISSUER_CERT/.test(code ?? '')
+    ? 'give the certificate authority of the proxy as tls: { ca }'
+    : undefined;
 }
 
 /**
