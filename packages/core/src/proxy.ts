@@ -64,7 +64,7 @@ const SCHEMES: Readonly<Record<string, Pick<SocksProxy, 'version' | 'dns' | 'tls
 };
 const DEFAULT_PORT = 1080;
 const ENCODE = 'percent-encode the username and password';
-const NO_URL = `not a URL such as socks5://user:password@host:1080; ${ENCODE}`;
+const NO_URL = `not a URL such as socks5://user:password@host:1080, with a port up to 65535; ${ENCODE}`;
 
 /**
  * Reads `scheme://[username[:password]@]host[:port]` or, for a Unix socket, `scheme://localhost/path`.

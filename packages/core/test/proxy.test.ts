@@ -232,7 +232,7 @@ describe('the error of a value that is no proxy', () => {
     ['proxy.test:1080', 'no scheme: write socks5:// in front of the host'],
     ['127.0.0.1:1080', 'no scheme: write socks5:// in front of the host'],
     [' ', 'the URL is empty'],
-    ['socks5://h:99999', 'socks5://user:password@host:1080'],
+    ['socks5://h:99999', 'socks5://user:password@host:1080, with a port up to 65535'],
     [{ host: 'h' }, 'the version must be the number 4 or 5'],
     [{ version: '5', host: 'h' }, 'the version must be the number 4 or 5'],
     [{ version: 5 }, 'the host must be a string, not undefined'],
