@@ -39,7 +39,7 @@ export interface SocksConnectorOptions extends AdapterOptions {
 }
 
 export interface SocksConnector extends Connector {
-  /** Ends every handshake under way with `ERR_SOCKS_CLOSED`; later ones fail with it too. */
+  /** Ends every handshake in progress with `ERR_SOCKS_CLOSED`; later ones fail with it too. */
   close(): Promise<void>;
 }
 

@@ -233,7 +233,7 @@ export class SocksDispatcher extends EventEmitter {
     });
   }
 
-  /** Waits for the requests under way, then closes every connection. New requests are refused at once. */
+  /** Waits for the requests in progress, then closes every connection. New requests are refused at once. */
   close(): Promise<void>;
   close(callback: () => void): void;
   close(callback?: () => void): Promise<void> | void {
