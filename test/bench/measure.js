@@ -1,6 +1,6 @@
 // How a candidate is measured: by CPU of its process, by memory, or by the clock.
 
-/** Microseconds of CPU for each run of `operation`, of which `parallel` are under way at a time. */
+/** Microseconds of CPU for each run of `operation`, of which `parallel` are in progress at a time. */
 export function cpu(operation, parallel = 1) {
   return async (size) => {
     const started = process.cpuUsage();

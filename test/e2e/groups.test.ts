@@ -49,7 +49,7 @@ async function silent(): Promise<ScriptedServer> {
 const urlOf = (port: number): string => `socks5://127.0.0.1:${port}`;
 const dead = async (): Promise<string> => urlOf(await freePort());
 
-/** A proxy behind a relay that holds up all bytes for so many milliseconds, each way. */
+/** A proxy behind a relay that holds up all bytes for so many milliseconds, in each direction. */
 async function distant(to: SocksServer, delay: number): Promise<string> {
   const relay = await startRelay({ to: to.port, delay });
   closing.push(() => relay.close());

@@ -168,7 +168,7 @@ describe('a proxy is not remembered when the second attempt', () => {
     expect(sent(server)[2]).toBe(GREETING + REQUEST);
   });
 
-  test('is ended while both are under way', async () => {
+  test('is ended while both are in progress', async () => {
     const server = await scripted([ALL, { stall: true }], stalls, answers);
     const controller = new AbortController();
     const attempt = rejection(

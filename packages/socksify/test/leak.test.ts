@@ -12,7 +12,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 /** @param command what comes before the program */
 async function leave(...command: readonly string[]): Promise<Record<string, string>> {
   const args = [here('leak/namespace.sh'), folder, process.execPath, here('leak/proxy.js'), ...command];
-  const program = [process.execPath, here('leak/ways-out.js')];
+  const program = [process.execPath, here('leak/bypasses.js')];
   const env = command.length > 0 ? { SOCKSIFIED: '1' } : {};
   return results(await execute('sh', [...args, ...program], env));
 }

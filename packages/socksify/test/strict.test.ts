@@ -17,7 +17,7 @@ afterEach(() => {
 
 const BYPASS = 'ERR_SOCKS_BYPASS';
 
-/** Ways to TCP, TLS and HTTP/2; each gives the body of the site's answer. */
+/** Functions that connect by TCP, TLS and HTTP/2. Each gives the body of the site's answer. */
 const TCP = `
   import net from 'node:net';
   import tls from 'node:tls';
@@ -80,7 +80,7 @@ const TCP = `
 `;
 const TCP_NAMES = [...TCP.matchAll(/attempt\('([^']+)'/g)].map(([, name = '']) => name);
 
-/** Ways out by DNS and UDP, and below the modules; none of them has a name that exists. */
+/** Calls that bypass the proxy by DNS and UDP, and below the modules. No name in them exists. */
 const OTHERS = `
   import dns, { lookup as named, promises } from 'node:dns';
   import dgram from 'node:dgram';

@@ -62,7 +62,7 @@ describe.each([...undicis])('socksConnector with %s', (_, { Agent, Pool, Client,
     await agent.close();
   });
 
-  test('ends a handshake under way in close()', async () => {
+  test('ends a handshake in progress in close()', async () => {
     await using hanging = await startHangingProxy();
     const connect = socksConnector(hanging.url);
     const agent = new Agent({ connect });

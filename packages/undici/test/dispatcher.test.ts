@@ -327,7 +327,7 @@ describe.each(agents)('an abort during the handshake, with %s', (_, Agent) => {
 });
 
 describe.each(agents)('a dispatcher on %s', (_, Agent) => {
-  test('ends a handshake under way and its request in destroy()', async () => {
+  test('ends a handshake in progress and its request in destroy()', async () => {
     await using hanging = await startHangingProxy();
     const dispatcher = new SocksDispatcher(hanging.url, { Agent });
     const failed = rejection(get('http://any.test/', dispatcher));
@@ -340,7 +340,7 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     expect([dispatcher.closed, dispatcher.destroyed]).toEqual([true, true]);
   });
 
-  test('ends a request under way with the error of destroy(error)', async () => {
+  test('ends a request in progress with the error of destroy(error)', async () => {
     const dispatcher = new SocksDispatcher(on.proxy.url, { Agent });
     const failed = rejection(get(`http://any.test:${on.http.port}/hang`, dispatcher));
     await once(on.http.server, 'hanging');
@@ -350,7 +350,7 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     });
   });
 
-  test('waits in close() for the requests under way, and refuses new ones', async () => {
+  test('waits in close() for the requests in progress, and refuses new ones', async () => {
     await using own = await startProxy();
     const dispatcher = new SocksDispatcher(own.url, { Agent });
     const page = get(`http://any.test:${on.http.port}/hang`, dispatcher);

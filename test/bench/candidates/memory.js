@@ -48,7 +48,7 @@ candidates['origins: dispatcher'] = async ({ socks, http, names }) => {
 };
 export default candidates;
 
-/** Requests that are all under way at once leave a pool of as many idle tunnels. */
+/** Requests that are all in progress at once leave a pool of as many idle tunnels. */
 async function pool(make, port) {
   const url = `http://127.0.0.1:${port}/`;
   let client;

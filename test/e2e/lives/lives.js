@@ -1,5 +1,5 @@
 // Random lives: agents and dispatchers whose requests are answered, aborted, reset or timed out, and which are closed
-// while requests are under way, over routes that change. Every request must have its own outcome, once, and nothing may
+// while requests are in progress, over routes that change. Every request must have its own outcome, once, and nothing may
 // stay open. Exits with 1 when something is wrong, and prints the seed that repeats the run.
 
 import { AsyncLocalStorage } from 'node:async_hooks';

@@ -2,7 +2,7 @@
 // beside that of a plain relay, its memory over many connections, and readers that do not read.
 //
 //     node test/e2e/load/bridge.js           the small size, which is a part of the suite
-//     node test/e2e/load/bridge.js --full    1 GiB each way, 500 resets, 20,000 connections
+//     node test/e2e/load/bridge.js --full    1 GiB in each direction, 500 resets, 20,000 connections
 
 import { fork, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -133,7 +133,9 @@ async function bulk() {
     await wait(FULL ? 50 : 5);
   }
   await transfers;
-  console.log(`bulk: ${SIZE.bytes / MiB} MiB each way, hashes equal, ${resets} other connections reset`);
+  console.log(
+    `bulk: ${SIZE.bytes / MiB} MiB in each direction, hashes equal, ${resets} other connections reset`,
+  );
 }
 
 /** CPU of the bridge by that of the relay, in turn, so that both see the same machine. */

@@ -9,7 +9,7 @@ import { startBridge } from 'socksify';
 import type { Bridge } from 'socksify';
 import { cuts, mutate, mutationsWith, piecesOf, unhex } from './bytes.ts';
 import { encode4, encode5 } from './encode.ts';
-import type { Target } from './encode.ts';
+import type { Destination } from './encode.ts';
 import { count, defineProperty } from './property.ts';
 import type { Property } from './property.ts';
 
@@ -53,7 +53,7 @@ const name = fc
   .constantFrom('origin.test', '127.0.0.1', 'a', '::1', 'x\0y')
   .map((text) => Buffer.from(text, 'latin1'));
 const port = fc.constantFrom(0, 1, 80, 65535);
-const target: fc.Arbitrary<Target> = fc.oneof(
+const destination: fc.Arbitrary<Destination> = fc.oneof(
   fc.record({ form: fc.constant('name' as const), octets: name, port }),
   fc.record({ form: fc.constant('ipv4' as const), octets: fc.constant(unhex('7f000001')), port }),
 );
@@ -80,9 +80,9 @@ const requests = fc
     Buffer.from(body),
   ]);
 const client: fc.Arbitrary<Buffer[]> = fc.oneof(
-  target.map((to) => encode4(to, Buffer.from('bob'), 1)),
-  target.map((to) => encode5(to, [0])),
-  target.map((to) => encode5(to, [2, 0], login)),
+  destination.map((to) => encode4(to, Buffer.from('bob'), 1)),
+  destination.map((to) => encode5(to, [0])),
+  destination.map((to) => encode5(to, [2, 0], login)),
   requests,
 );
 const noise = fc.oneof(

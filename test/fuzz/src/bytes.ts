@@ -1,4 +1,4 @@
-// Bytes on their way: messages that something has happened to, and pieces in which they arrive. Knows no protocol.
+// Bytes in transit: messages that something has happened to, and pieces in which they arrive. Knows no protocol.
 
 import fc from 'fast-check';
 

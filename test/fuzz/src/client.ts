@@ -234,7 +234,7 @@ const talk = fc.constantFrom(...CONVERSATIONS).chain((conversation) =>
   }),
 );
 
-const TARGET = { host: '127.0.0.1', port: 80 };
+const DESTINATION = { host: '127.0.0.1', port: 80 };
 
 /** What becomes of a tunnel when a server says this. */
 async function take(proxy: SocksProxy, pieces: Buffer[], eof: boolean, verdict: Verdict): Promise<unknown> {
@@ -243,7 +243,7 @@ async function take(proxy: SocksProxy, pieces: Buffer[], eof: boolean, verdict: 
   const before = listeners(socket);
   const timeout = verdict === 'short' && !eof ? 3 : 10_000;
   try {
-    const { bound } = await connect(proxy, TARGET, { socket, timeout });
+    const { bound } = await connect(proxy, DESTINATION, { socket, timeout });
     assert.equal(socket.taken, verdict);
     assert.deepEqual(listeners(socket), before);
     const rest = await remaining(socket, size - socket.taken);
@@ -301,7 +301,7 @@ const stepped = { tunnel: 0, refused: 0, short: 0 };
 const steps = fc.property(talk, ({ conversation, bytes }) => {
   const { proxy, offered } = conversation;
   const verdict = verdictOn(bytes, offered);
-  const exchange = handshake(proxy, TARGET);
+  const exchange = handshake(proxy, DESTINATION);
   let at = 0;
   let bound: Bound | undefined;
   let input: Uint8Array = Buffer.alloc(0);

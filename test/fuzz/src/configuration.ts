@@ -146,10 +146,10 @@ const destination = fc.record({
 
 const selected = { proxy: 0, direct: 0, error: 0 };
 const selects = fc.property(fc.dictionary(variable, value), destination, (env, { protocol, ...to }) => {
-  const target = protocol === undefined ? to : { ...to, protocol };
+  const requested = protocol === undefined ? to : { ...to, protocol };
   const ask = (): unknown => {
     try {
-      return proxyFromEnv(env)(target) ?? 'direct';
+      return proxyFromEnv(env)(requested) ?? 'direct';
     } catch (error) {
       assert.ok(error instanceof SocksError, inspect(error));
       assert.match(error.code, CODES);

@@ -2,7 +2,7 @@
 // packages, so that the server can be held against it.
 
 /** A destination in the form in which it is to be sent. */
-export interface Target {
+export interface Destination {
   readonly form: 'ipv4' | 'ipv6' | 'name';
   /** Four or sixteen octets, or the name. */
   readonly octets: Buffer;
@@ -18,7 +18,7 @@ function counted(bytes: Buffer): Buffer {
 }
 
 /** SOCKS4 for an address, SOCKS4A for a name, with 0.0.0.`mark`. */
-export function encode4({ form, octets, port }: Target, userId: Buffer, mark: number): Buffer[] {
+export function encode4({ form, octets, port }: Destination, userId: Buffer, mark: number): Buffer[] {
   const named = form === 'name';
   const nul = Buffer.from([0]);
   const address = named ? Buffer.from([0, 0, 0, mark]) : octets;
@@ -27,7 +27,7 @@ export function encode4({ form, octets, port }: Target, userId: Buffer, mark: nu
 }
 
 export function encode5(
-  { form, octets, port }: Target,
+  { form, octets, port }: Destination,
   methods: readonly number[],
   login?: { readonly username: Buffer; readonly password: Buffer },
 ): Buffer[] {

@@ -26,7 +26,7 @@ export class End extends Duplex {
   }
 }
 
-/** Two ends that are joined; what goes each way is cut at these places. */
+/** Two ends that are joined; the bytes of each direction are cut at these places. */
 export function join(
   there: readonly number[] = [],
   back: readonly number[] = [],

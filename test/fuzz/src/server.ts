@@ -8,7 +8,7 @@ import type { Policy, SocksRequest } from '@socksify/server';
 import fc from 'fast-check';
 import { cuts, mutate, mutationsWith, piecesOf, unhex } from './bytes.ts';
 import { encode4, encode5 } from './encode.ts';
-import type { Target } from './encode.ts';
+import type { Destination } from './encode.ts';
 import { count, defineProperty } from './property.ts';
 import type { Property } from './property.ts';
 
@@ -79,18 +79,18 @@ const octets = (min: number, max: number) =>
 const short = fc.oneof({ weight: 3, arbitrary: octets(0, 12) }, octets(250, 255));
 const withoutNul = (bytes: Buffer) => !bytes.includes(0);
 const port = fc.nat(0xffff);
-const nameTarget: fc.Arbitrary<Target> = fc.record({
+const nameDestination: fc.Arbitrary<Destination> = fc.record({
   form: fc.constant('name' as const),
   octets: short.filter((bytes) => bytes.length > 0 && withoutNul(bytes)),
   port,
 });
-const ipv4Target: fc.Arbitrary<Target> = fc.record({
+const ipv4Destination: fc.Arbitrary<Destination> = fc.record({
   form: fc.constant('ipv4' as const),
   // 0.0.0.x would mean a name to SOCKS4.
   octets: octets(4, 4).filter((bytes) => bytes.readUInt32BE() === 0 || bytes.readUInt32BE() > 255),
   port,
 });
-const ipv6Target: fc.Arbitrary<Target> = fc.record({
+const ipv6Destination: fc.Arbitrary<Destination> = fc.record({
   form: fc.constant('ipv6' as const),
   octets: octets(16, 16),
   port,
@@ -98,7 +98,7 @@ const ipv6Target: fc.Arbitrary<Target> = fc.record({
 
 interface Client {
   readonly messages: Buffer[];
-  readonly target: Target;
+  readonly destination: Destination;
   readonly version: 4 | 5;
   readonly methods: readonly number[];
   readonly user: Buffer | undefined;
@@ -106,30 +106,34 @@ interface Client {
 }
 
 const client4: fc.Arbitrary<Client> = fc
-  .tuple(fc.oneof(nameTarget, ipv4Target), short.filter(withoutNul), fc.integer({ min: 1, max: 255 }))
-  .map(([target, user, mark]) => ({
-    messages: encode4(target, user, mark),
-    target,
+  .tuple(
+    fc.oneof(nameDestination, ipv4Destination),
+    short.filter(withoutNul),
+    fc.integer({ min: 1, max: 255 }),
+  )
+  .map(([destination, user, mark]) => ({
+    messages: encode4(destination, user, mark),
+    destination,
     version: 4,
     methods: [],
     user,
     password: undefined,
   }));
-const target5 = fc.oneof(nameTarget, ipv4Target, ipv6Target);
+const destination5 = fc.oneof(nameDestination, ipv4Destination, ipv6Destination);
 const client5: fc.Arbitrary<Client> = fc.oneof(
-  target5.map((target) => ({
-    messages: encode5(target, [0]),
-    target,
+  destination5.map((destination) => ({
+    messages: encode5(destination, [0]),
+    destination,
     version: 5 as const,
     methods: [0],
     user: undefined,
     password: undefined,
   })),
   fc
-    .tuple(target5, fc.constantFrom([2], [2, 0], [0, 2], [0x80, 2, 1]), short, short)
-    .map(([target, methods, username, password]) => ({
-      messages: encode5(target, methods, { username, password }),
-      target,
+    .tuple(destination5, fc.constantFrom([2], [2, 0], [0, 2], [0x80, 2, 1]), short, short)
+    .map(([destination, methods, username, password]) => ({
+      messages: encode5(destination, methods, { username, password }),
+      destination,
       version: 5 as const,
       methods,
       user: username,
@@ -154,7 +158,7 @@ const understands = fc.property(
   octets(0, 40),
   (who, kind, behind) => {
     const policy = policyFor(who, kind);
-    const { messages, target, version, methods, user } = who;
+    const { messages, destination, version, methods, user } = who;
     const outcome = feed(policy, Buffer.concat([...messages, behind]));
     const method = policy.users && methods.includes(2) ? 2 : 0;
     if (!isServed(who, policy)) {
@@ -170,10 +174,10 @@ const understands = fc.property(
     assert.equal(consumed, Buffer.concat(messages).length);
     assert.equal(request.command, 'connect');
     assert.equal(request.version, version);
-    assert.equal(request.form, version === 5 ? '5' : target.form === 'name' ? '4a' : '4');
-    assert.equal(request.atyp, target.form);
-    assert.equal(request.port, target.port);
-    assert.ok(isSameHost(request.host, target), request.host);
+    assert.equal(request.form, version === 5 ? '5' : destination.form === 'name' ? '4a' : '4');
+    assert.equal(request.atyp, destination.form);
+    assert.equal(request.port, destination.port);
+    assert.ok(isSameHost(request.host, destination), request.host);
     assert.equal(request.user, version === 4 || method === 2 ? user?.toString('utf8') : undefined);
     assert.equal(request.method, version === 5 ? method : undefined);
   },
@@ -197,7 +201,7 @@ function isServed({ version, methods, user, password }: Client, policy: Policy):
   return (users === undefined || allowAnonymous === true) && methods.includes(0);
 }
 
-function isSameHost(host: string, { form, octets: bytes }: Target): boolean {
+function isSameHost(host: string, { form, octets: bytes }: Destination): boolean {
   if (form === 'name') return Buffer.from(host, 'latin1').equals(bytes);
   if (form === 'ipv4') return host === [...bytes].join('.');
   const list = new BlockList();

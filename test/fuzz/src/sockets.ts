@@ -1,4 +1,4 @@
-// Sockets that are handed in and behave in any way: afterwards such a socket is the tunnel, or it is destroyed once.
+// Sockets that are handed in and do anything: afterwards such a socket is the tunnel, or it is destroyed once.
 
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';

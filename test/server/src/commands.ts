@@ -16,7 +16,7 @@ import { CD, encodeReply, encodeReply4, REP } from './reply.ts';
 import { Refusal } from './request.ts';
 import type { SocksRequest } from './request.ts';
 import { createJudge } from './rules.ts';
-import type { Judge, Target } from './rules.ts';
+import type { Judge, Subject } from './rules.ts';
 import type { ServerOptions } from './server.ts';
 import { dial, dismiss, splice } from './tunnel.ts';
 
@@ -152,11 +152,11 @@ export class Commands {
     return addresses;
   }
 
-  #check(request: SocksRequest, target: Omit<Target, 'user'>): void {
+  #check(request: SocksRequest, subject: Omit<Subject, 'user'>): void {
     // Where others have to show a password, a USERID is no name: it would make a rule for them one for everybody.
     const { users } = this.#options;
     const claim = request.version === 4 && users !== undefined && users !== 'any';
-    if (this.#judge({ ...target, user: claim ? undefined : request.user }) === false) {
+    if (this.#judge({ ...subject, user: claim ? undefined : request.user }) === false) {
       throw against(request, 'the rules');
     }
   }

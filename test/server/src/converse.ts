@@ -12,7 +12,7 @@ export class Incomplete extends Error {
 
 /**
  * Drives `steps` to their result.
- * @throws whatever the steps throw; {@link Incomplete} when the stream ends or is destroyed under way
+ * @throws whatever the steps throw; {@link Incomplete} when the stream ends or is destroyed in progress
  */
 export async function converse<Result>(stream: Duplex, steps: Steps<Result>): Promise<Result> {
   let step = steps.next(NOTHING);

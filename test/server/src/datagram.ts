@@ -1,4 +1,4 @@
-// The header that SOCKS5 puts in front of the data of each datagram, both ways. No IO, no fragments.
+// The header that SOCKS5 puts in front of the data of each datagram, in both directions. No IO, no fragments.
 
 import { encodeAddress, readAddress } from './address.ts';
 import type { Bound, Destination } from './address.ts';

@@ -33,7 +33,7 @@ export type { Rep } from './reply.ts';
 export { readHello, readRequest5, readUserpass, Refusal } from './request.ts';
 export type { Command, Greeting, Read, Reader, SocksRequest, Userpass } from './request.ts';
 export { createJudge } from './rules.ts';
-export type { Judge, Match, Rule, Target } from './rules.ts';
+export type { Judge, Match, Rule, Subject } from './rules.ts';
 export { startScript } from './script.ts';
 export type { Script, ScriptedConnection, ScriptedServer, ScriptStep } from './script.ts';
 export { startServer } from './server.ts';

@@ -1,4 +1,4 @@
-// A TCP relay that makes a distant or an unreliable peer out of a near one: delays each way, and links that are lost.
+// A TCP relay that makes a near peer distant or unreliable: it delays each direction, and loses links.
 // Knows no SOCKS: it counts bytes.
 
 import { EventEmitter, once } from 'node:events';
@@ -11,7 +11,7 @@ export type Loss = 'close' | 'reset' | 'silence';
 export interface RelayOptions {
   /** The port on 127.0.0.1 that everything goes to. */
   readonly to: number;
-  /** Milliseconds that everything takes, each way or a time for each. A round trip takes both. Default 0. */
+  /** Milliseconds that bytes take in each direction, or a time for each direction. A round trip takes both. Default 0. */
   readonly delay?: number | { readonly up: number; readonly down: number };
   /**
    * Loses every link once so many bytes have come down it, and lets not one byte more through. A handshake counts:

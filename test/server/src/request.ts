@@ -20,7 +20,7 @@ export type Command = 'connect' | 'bind' | 'associate' | 'resolve' | 'resolve-pt
 /** What a client asked for. */
 export interface SocksRequest extends Destination {
   readonly version: 4 | 5;
-  /** Which of the three ways of asking: `4a` is version 4 with a name. */
+  /** Which of the three forms of a request: `4a` is version 4 with a name. */
   readonly form: '4' | '4a' | '5';
   readonly command: Command;
   /** SOCKS4: the USERID, often empty. SOCKS5: the user name, if method 02 was used. */
@@ -162,7 +162,7 @@ function refuse(reason: string, rep: Rep, request: SocksRequest): Refusal {
   return new Refusal(reason, encodeReply(request.version, rep), request);
 }
 
-// Of Tor's two, SOCKS4 has no way to answer the second.
+// Of Tor's two commands, SOCKS4 cannot answer the second.
 function commandOf(cmd: number | undefined, version: 4 | 5): Command {
   if (cmd === 0x01) return 'connect';
   if (cmd === 0x02) return 'bind';

@@ -21,8 +21,8 @@ export interface Match {
 /** The first rule that matches decides. */
 export type Rule = { readonly allow: Match } | { readonly deny: Match };
 
-/** Undefined fields are not known yet, but for `user`: there is none. */
-export interface Target {
+/** What a rule is applied to. An undefined field is not known yet; an undefined `user` means that there is none. */
+export interface Subject {
   readonly command: Command;
   readonly user?: string | undefined;
   readonly host?: string | undefined;
@@ -31,10 +31,10 @@ export interface Target {
 }
 
 /** True: allowed, as is what no rule is about. Undefined: that depends on what is not known yet. */
-export type Judge = (target: Target) => boolean | undefined;
+export type Judge = (subject: Subject) => boolean | undefined;
 
-/** One test of a rule: undefined where the target does not say. */
-type Criterion = (target: Target) => boolean | undefined;
+/** One test of a rule: undefined where the subject does not say. */
+type Criterion = (subject: Subject) => boolean | undefined;
 
 /** @throws TypeError for a rule that means nothing, or not what it seems to */
 export function createJudge(rules: readonly Rule[] = []): Judge {
@@ -44,9 +44,9 @@ export function createJudge(rules: readonly Rule[] = []): Judge {
     if (!match || (allow && deny) || Object.keys(others).length > 0) throw invalid(rule);
     return { allowed: allow !== undefined, criteria: criteriaOf(match, rule) };
   });
-  return (target) => {
+  return (subject) => {
     for (const { allowed, criteria } of compiled) {
-      const verdicts = new Set(criteria.map((criterion) => criterion(target)));
+      const verdicts = new Set(criteria.map((criterion) => criterion(subject)));
       if (verdicts.has(false)) continue;
       return verdicts.has(undefined) ? undefined : allowed;
     }
@@ -57,8 +57,8 @@ export function createJudge(rules: readonly Rule[] = []): Judge {
 function criteriaOf({ host, port, cidr, user, command, ...others }: Match, rule: Rule): Criterion[] {
   if (Object.keys(others).length > 0) throw invalid(rule);
   const criteria: Criterion[] = [];
-  if (command !== undefined) criteria.push((target) => target.command === command);
-  if (user !== undefined) criteria.push((target) => target.user === user);
+  if (command !== undefined) criteria.push((subject) => subject.command === command);
+  if (user !== undefined) criteria.push((subject) => subject.user === user);
   if (host !== undefined) criteria.push(hostCriterion(host, rule));
   if (port !== undefined) criteria.push(portCriterion(port, rule));
   if (cidr !== undefined) criteria.push(rangeCriterion(cidr, rule));
@@ -80,7 +80,8 @@ function portCriterion(port: number | readonly [number, number], rule: Rule): Cr
   if (![first, last].every((end) => Number.isInteger(end) && end >= 0 && end <= 65_535) || first > last) {
     throw invalid(rule);
   }
-  return (target) => (target.port === undefined ? undefined : target.port >= first && target.port <= last);
+  return (subject) =>
+    subject.port === undefined ? undefined : subject.port >= first && subject.port <= last;
 }
 
 // BlockList lets ::/0 match IPv4 addresses too; here a range holds addresses of its own family.

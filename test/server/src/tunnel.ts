@@ -1,4 +1,4 @@
-// The outgoing connection, and the two-way traffic between it and the client. Knows no SOCKS.
+// The outgoing connection, and the traffic in both directions between it and the client. Knows no SOCKS.
 
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';

@@ -68,7 +68,7 @@ test('a client that has only ended its side still gets an answer', async () => {
   await server.close();
 });
 
-test('close() ends an attempt under way', async () => {
+test('close() ends an attempt in progress', async () => {
   const server = await startServer();
   const client = await dialRaw(server.port);
   client.send(`04 01 ${portHex(silent)} 7f000001 00`);

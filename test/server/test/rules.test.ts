@@ -4,16 +4,16 @@ import { dialRaw, startDestination } from '@socksify/support';
 import type { TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createJudge, startServer } from '../src/index.ts';
-import type { Match, Rule, ServerOptions, SocksServer, Target } from '../src/index.ts';
+import type { Match, Rule, ServerOptions, SocksServer, Subject } from '../src/index.ts';
 
-const target: Target = { command: 'connect', host: 'www.example.com', port: 443, address: '192.0.2.7' };
+const subject: Subject = { command: 'connect', host: 'www.example.com', port: 443, address: '192.0.2.7' };
 
-function isDenied(match: Match, changes: Partial<Target> = {}): boolean {
-  return createJudge([{ deny: match }])({ ...target, ...changes }) === false;
+function isDenied(match: Match, changes: Partial<Subject> = {}): boolean {
+  return createJudge([{ deny: match }])({ ...subject, ...changes }) === false;
 }
 
 describe('a rule matches', () => {
-  test.each<[string, Match, Partial<Target>?]>([
+  test.each<[string, Match, Partial<Subject>?]>([
     ['everything', {}],
     ['a name, whatever its case and final dot', { host: 'WWW.example.com.' }, { host: 'www.Example.com' }],
     ['a name with a final dot', { host: 'www.example.com' }, { host: 'www.example.com.' }],
@@ -46,7 +46,7 @@ describe('a rule matches', () => {
 });
 
 describe('a rule does not match', () => {
-  test.each<[string, Match, Partial<Target>?]>([
+  test.each<[string, Match, Partial<Subject>?]>([
     ['a subdomain, if the name is written', { host: 'example.com' }],
     ['the name itself, if subdomains are written', { host: '*.example.com' }, { host: 'example.com' }],
     ['a name that ends alike', { host: '*.example.com' }, { host: 'evilexample.com' }],
@@ -66,10 +66,10 @@ describe('a rule does not match', () => {
 
 test('the first rule that matches decides, and what none matches is allowed', () => {
   const rules: Rule[] = [{ allow: { port: 443 } }, { deny: { host: '*.example.com' } }];
-  expect(createJudge(rules)(target)).toBe(true);
-  expect(createJudge(rules.toReversed())(target)).toBe(false);
-  expect(createJudge(rules)({ ...target, host: 'example.org', port: 80 })).toBe(true);
-  expect(createJudge()(target)).toBe(true);
+  expect(createJudge(rules)(subject)).toBe(true);
+  expect(createJudge(rules.toReversed())(subject)).toBe(false);
+  expect(createJudge(rules)({ ...subject, host: 'example.org', port: 80 })).toBe(true);
+  expect(createJudge()(subject)).toBe(true);
 });
 
 test('a rule about an address decides when the address is known', () => {

@@ -1,4 +1,4 @@
-// A bridge, a proxy and a site, where one interface is the only way out. Clients ask the bridge for names and addresses by
+// A bridge, a proxy and a site, where all packets leave by one interface. Clients request names and addresses by
 // every protocol; the proxy refuses all but the site. Every packet that leaves is the bridge's.
 
 import { spawn } from 'node:child_process';

@@ -1,5 +1,5 @@
-// Tries every way out of a Node process that is known here, all at once, and prints what became of the one that goes
-// through the proxy. Nothing answers outside, so it ends after a while.
+// Tries all connections, datagrams and look-ups that can bypass a proxy, at once, and prints how the one request through
+// the proxy ended. Nothing answers outside, so the program ends after a while.
 
 import childProcess from 'node:child_process';
 import dgram from 'node:dgram';

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs its arguments where one interface is the only way out, prints what they print, and then how many packets left by
+# Runs its arguments where all packets leave by one interface, prints what they print, and then how many packets left by
 # that interface. Nothing answers there: names are asked of an address that does not exist.
 export PATH="$PATH:/usr/sbin:/sbin"
 if unshare --net true 2>/dev/null; then user=; else user='--user --map-root-user'; fi
