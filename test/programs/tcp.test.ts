@@ -35,12 +35,16 @@ afterAll(async () => {
 /** Starts a server, and waits until it accepts connections. */
 async function start(port: number, command: string, ...args: readonly string[]): Promise<void> {
   const path = `${process.env['PATH']}:/usr/sbin:/sbin`;
-  const server = spawn(command, args, { stdio: 'ignore', env: { PATH: path, HOME: folder } });
+  const env = { PATH: path, HOME: folder };
+  const server = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
   servers.push(server);
-  let ended = false;
-  server.on('close', () => (ended = true)).on('error', () => (ended = true));
+  let output = '';
+  server.stdout.on('data', (data: Buffer) => (output += String(data)));
+  server.stderr.on('data', (data: Buffer) => (output += String(data)));
+  let ended: number | string | null | undefined;
+  server.on('exit', (status) => (ended = status)).on('error', ({ message }) => (ended = message));
   for (;;) {
-    if (ended) throw new Error(`${command} did not start: is it installed?`);
+    if (ended !== undefined) throw new Error(`${command} ended with ${ended}: ${output}`);
     const socket = connect(port, '127.0.0.1');
     const opened = await new Promise((resolve) =>
       socket.on('connect', () => resolve(true)).on('error', () => resolve(false)),
