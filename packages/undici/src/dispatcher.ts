@@ -259,14 +259,17 @@ export class SocksDispatcher extends EventEmitter {
   async #closeAll(closed: Promise<unknown>): Promise<void> {
     // Requests that came before close() are still sent.
     await Promise.all(this.#selecting.values());
-    await Promise.all([closed, ...this.#pools.agents().map((agent) => agent.close())]);
+    const agents = this.#pools.agents().map((agent) => agent.close());
+    // undici 7 forgets an origin that has just lost its connection, and does not wait for the requests that dial again.
+    await Promise.all([closed, ...agents, this.#pools.finished()]);
     await this.#client.close();
   }
 
   async #destroyAll(reason: Error | null): Promise<void> {
     // The Agents first: their requests then fail with this reason, and not with that of the closed client.
     const ended = [this.#agent, ...this.#pools.agents()].map((agent) => agent.destroy(reason));
-    for (const exchange of this.#selecting.keys()) {
+    // Those that wait now are not known to an Agent: undici 7 forgets an origin that has just lost its connection.
+    for (const exchange of [...this.#selecting.keys(), ...this.#pools.waiting()]) {
       if (reason) exchange.fail(reason);
       // A destroyed Agent fails every request, with an error of its own.
       else this.#agent.dispatch({}, exchange.forAgent);

@@ -11,6 +11,7 @@ import timers from 'node:timers';
 import { URL } from 'node:url';
 import { chainKey } from '@socksify/core';
 import type { Selection } from '@socksify/core';
+import type { Exchange } from './exchange.ts';
 import { nodeGlobals } from './main-global.ts';
 import type { AgentLike } from './undici-shapes.ts';
 
@@ -68,6 +69,16 @@ export class Pools {
   agents(): AgentLike[] {
     return [...this.#pools.values()].flatMap((pool) => pool.agents());
   }
+
+  /** Requests that have no connection. */
+  waiting(): Exchange[] {
+    return [...this.#pools.values()].flatMap((pool) => pool.waiting());
+  }
+
+  /** Resolves when every request that is in a pool now is over. */
+  async finished(): Promise<void> {
+    await Promise.all(Array.from(this.#pools.values(), (pool) => pool.finished()));
+  }
 }
 
 export interface Attempt {
@@ -90,9 +101,12 @@ export class Pool {
   /** How many requests, handshakes and sockets hold the pool open. */
   #held = 0;
   /** Requests that may need a connection. */
-  readonly #queued = new Set<object>();
+  readonly #queued = new Set<Exchange>();
   /** Requests on a connection, without a response: undici sends most of them again when the connection is lost. */
-  readonly #sent = new Set<object>();
+  readonly #sent = new Set<Exchange>();
+  /** Requests that are not over. */
+  #requests = 0;
+  readonly #onFinished: (() => void)[] = [];
   readonly #attempts = new Set<AbortController>();
   /** Sockets that speak HTTP/2. */
   #h2 = 0;
@@ -119,26 +133,39 @@ export class Pool {
     return [...this.#agents.values()];
   }
 
+  waiting(): Exchange[] {
+    return [...this.#queued];
+  }
+
+  finished(): Promise<void> {
+    return this.#requests === 0
+      ? Promise.resolve()
+      : new Promise((resolve) => void this.#onFinished.push(resolve));
+  }
+
   /** A request begins, after it has waited for its selector. */
-  enter(request: object, waited: number): void {
+  enter(request: Exchange, waited: number): void {
     this.#held++;
+    this.#requests++;
     this.waited = waited;
     this.#queued.add(request);
   }
 
   /** The request has a connection. */
-  connected(request: object): void {
+  connected(request: Exchange): void {
     if (this.#queued.delete(request)) this.#sent.add(request);
   }
 
   /** The request needs no connection any more, whatever happens. */
-  answered(request: object): void {
+  answered(request: Exchange): void {
     this.#queued.delete(request);
     this.#sent.delete(request);
   }
 
   /** The request is over. */
-  leave(request: object, aborted: boolean): void {
+  leave(request: Exchange, aborted: boolean): void {
+    this.#requests--;
+    if (this.#requests === 0) for (const finish of this.#onFinished.splice(0)) finish();
     this.#queued.delete(request);
     this.#sent.delete(request);
     // When an attempt ends, undici fails every request that waits for it. A program may send a request again right

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import { CERTIFICATE, listen, turns } from '@socksify/support';
+import { CERTIFICATE, listen, rejection, turns } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import type { SocksDispatcherOptions } from '../src/index.ts';
@@ -21,6 +21,43 @@ const get = async (url: string, dispatcher: SocksDispatcher, init: RequestInit =
 const rows = agents.flatMap(([name, Agent]) =>
   (['http', 'https'] as const).map((scheme) => [scheme, name, Agent] as const),
 );
+
+describe.each(agents)('a request that waits for a new connection after an abort, on %s', (_, Agent) => {
+  const begin = async (gate: Awaited<ReturnType<typeof startGate>>) => {
+    const url = `http://origin.test:${on.http.port}/`;
+    const dispatcher = new SocksDispatcher(gate.url, { Agent, connections: 1 });
+    const controller = new AbortController();
+    gate.open();
+    const aborted = rejection(get(`${url}hang`, dispatcher, { signal: controller.signal }));
+    await once(on.http.server, 'hanging');
+    const page = get(url, dispatcher);
+    await turns(2);
+    gate.close();
+    controller.abort();
+    await aborted;
+    await gate.reached(2);
+    return { dispatcher, page };
+  };
+
+  test('is waited for by close()', async () => {
+    await using gate = await startGate(on.proxy);
+    const { dispatcher, page } = await begin(gate);
+    const closed = dispatcher.close();
+    await turns(2);
+    gate.open();
+    expect(await page).toBe('hello');
+    await closed;
+  });
+
+  test('fails with the error of destroy(error)', async () => {
+    await using gate = await startGate(on.proxy);
+    const { dispatcher, page } = await begin(gate);
+    const failed = rejection(page);
+    await dispatcher.destroy(new Error('enough'));
+    expect(await failed).toMatchObject({ cause: { message: 'enough' } });
+    await gate.leftOpen(0);
+  });
+});
 
 describe.each(rows)('over %s, with %s', (scheme, _, Agent) => {
   const options: SocksDispatcherOptions = { Agent, connect: { ca: CERTIFICATE } };
