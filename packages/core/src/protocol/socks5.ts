@@ -116,7 +116,7 @@ function* readReply5(hop: Hop): Steps<Bound> {
 function usualReason({ proxy, destination }: Hop, rep: number): string | undefined {
   if (rep === 0x01 && isName(destination.host))
     return 'microsocks sends this when it cannot resolve the name; tor sends it when the port is closed';
-  if (rep === 0x02 && proxy.credentials) return 'some servers report refused credentials this way';
+  if (rep === 0x02 && proxy.credentials) return 'some servers send this when they refuse the credentials';
   if (rep === 0x06) return 'tor sends this when it found no circuit in time';
   return undefined;
 }
