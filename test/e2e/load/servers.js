@@ -1,5 +1,5 @@
-// The processes that the load is not about, each in its own: `proxy`, the SOCKS server with a relay that loses links,
-// and `origin`. Told what to do, and asked for figures, by messages.
+// What the load needs besides the client, each in a process of its own: `proxy`, the SOCKS server with a relay that loses
+// links, and `origin`. Messages start their work, and request their figures.
 
 import { createHash } from 'node:crypto';
 import { createServer as createHttpServer } from 'node:http';

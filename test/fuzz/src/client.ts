@@ -1,5 +1,5 @@
-// What the client sends, whatever it is asked for; and what it makes of whatever a server sends. Held against a second
-// reading of the RFCs.
+// What the client sends for any request, and how it takes any answer of a server. Both are compared with a second reading
+// of the RFCs.
 
 import assert from 'node:assert/strict';
 import { BlockList, isIPv4, isIPv6 } from 'node:net';

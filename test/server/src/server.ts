@@ -1,4 +1,4 @@
-// The server: accepts clients, lets them negotiate, does what they ask, keeps the books, lets go of everything.
+// The server: accepts clients, negotiates, carries out their requests, counts and logs them, and closes everything.
 
 import { EventEmitter, once } from 'node:events';
 import { createServer as createTcpServer } from 'node:net';

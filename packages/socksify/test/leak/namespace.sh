@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs its arguments where all packets leave by one interface, prints what they print, and then how many packets left by
-# that interface. Nothing answers there: names are asked of an address that does not exist.
+# that interface. Nothing answers there: the name server has an address that does not exist.
 export PATH="$PATH:/usr/sbin:/sbin"
 if unshare --net true 2>/dev/null; then user=; else user='--user --map-root-user'; fi
 exec unshare $user --net --mount --pid --fork --kill-child --mount-proc sh -c '
