@@ -66,7 +66,7 @@ export function watchSockets(options: SocketOptions): Sockets {
     const path = pathOf(call.options);
     const destination = path === undefined ? destinationOf(call.options) : undefined;
     // Without a valid port Node throws, and connects to nothing.
-    if (path === undefined && !destination) return pass();
+    if (path === undefined && !destination) return pass(call.options);
 
     const http = client() ?? claimed.get(socket);
     if (!http && strict === false) {
@@ -79,7 +79,7 @@ export function watchSockets(options: SocketOptions): Sockets {
         return refuse(socket, refusal('a Unix socket', path, `list it: allow: '${path}'`));
       }
       approved.add(socket);
-      return pass();
+      return pass(call.options);
     }
     const { host, port } = destination as Destination;
     const to = { host: placeholders?.nameOf(host) ?? host, port };
@@ -138,10 +138,13 @@ interface Call {
 /** The forms of `socket.connect`, and the array that `net.connect` makes of them. */
 function readCall(args: readonly unknown[]): Call | undefined {
   const [first, second] = args;
-  if (Array.isArray(first)) return readCall(first.filter((value) => value !== null));
+  // The array of net.connect() has no names. An array that has some is an object with options.
+  if (Array.isArray(first) && !('port' in first || 'path' in first))
+    return readCall(first.filter((value) => value !== null));
   const last = args.at(-1);
   const callback = typeof last === 'function' ? (last as () => void) : undefined;
-  if (typeof first === 'object' && first !== null) return { options: first as NetConnectOpts, callback };
+  if (typeof first === 'object' && first !== null)
+    return { options: readOnce(first as TcpNetConnectOpts & { path?: string }), callback };
   if (typeof first === 'string' && !(Number(first) >= 0)) return { options: { path: first }, callback };
   if (typeof first !== 'number' && typeof first !== 'string') return undefined;
   const host = typeof second === 'string' ? second : undefined;
@@ -176,25 +179,33 @@ function refuse(socket: Socket, error: Error): Socket {
   return socket;
 }
 
-/** The options with the destination that was checked. A getter could give Node another one when it is read again. */
+/** The options as they are now. A getter could give another destination when Node reads it after the check. */
+function readOnce(options: TcpNetConnectOpts & { path?: string }): NetConnectOpts {
+  const prototype = Object.getPrototypeOf(options) as unknown;
+  if (prototype === Object.prototype || prototype === null) return { ...options };
+  // An object of a class can inherit options.
+  const { host, port, path, lookup } = options;
+  const own = Object.getOwnPropertyDescriptors({ ...options, host, port, path, lookup });
+  return Object.create(options, own) as NetConnectOpts;
+}
+
+/** The options, with the destination that was checked. */
 function exactly(to: Destination, options: TcpNetConnectOpts, policy: Policy): NetConnectOpts {
   const { lookup } = options;
   const own = lookup && lookup !== process.getBuiltinModule('node:dns').lookup && net.isIP(to.host) === 0;
-  const copy = { ...options, host: to.host, port: to.port };
-  if (own) copy.lookup = checkedLookup(lookup, to, policy);
-  const prototype = Object.getPrototypeOf(options) as unknown;
-  if (prototype === Object.prototype || prototype === null) return copy;
-  // An object of a class can inherit options.
-  return Object.create(options, Object.getOwnPropertyDescriptors(copy)) as NetConnectOpts;
+  // What readOnce() has made is not the program's.
+  return Object.assign(options, to, own && { lookup: checkedLookup(lookup, to, policy) });
 }
 
 /** A listed name says nothing about the addresses that a look-up function of the program gives for it. */
 function checkedLookup(lookup: LookupFunction, to: Destination, policy: Policy): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, options, (error, address, family) => {
-      const addresses = Array.isArray(address) ? address.map((each) => each.address) : [address];
+      // Read once, as the options are.
+      const found = Array.isArray(address) ? address.map((each) => ({ ...each })) : address;
+      const addresses = Array.isArray(found) ? found.map((each) => each.address) : [found];
       const bad = error ? undefined : addresses.find((each) => !policy.isDirectAddress(to, each));
-      if (bad === undefined) return callback(error, address, family);
+      if (bad === undefined) return callback(error, found, family);
       const what = `the program's own lookup says ${bad} for ${to.host}`;
       callback(refusal(what, print({ ...to, host: bad }), connectionHint(bad, false)), '', 0);
     });

@@ -213,6 +213,32 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
     });
     expect(stage.direct() - before).toBe(3);
   });
+
+  test('connects where the options led when it read them, whatever they are and become', async () => {
+    const before = stage.direct();
+    const ended = await run(
+      stage,
+      `import net from 'node:net';
+       const open = (options) => read(new net.Socket().connect(options).end(HEAD));
+       const site = { host: '127.0.0.1', port: HTTP };
+       const turns = (...values) => () => (values.length > 1 ? values.shift() : values[0]);
+       const changing = (options, name, ...values) => Object.defineProperty({ ...options }, name, { get: turns(...values), enumerable: true });
+       const array = Object.assign([], site);
+       await attempt('an array', () => open(array));
+       await attempt('a port', () => open(changing(site, 'port', undefined, HTTP)));
+       await attempt('a host', () => open(changing(site, 'host', '192.0.2.7', '127.0.0.1')));
+       await attempt('a path', () => open(changing(site, 'path', '/listed.sock', undefined)));
+       await attempt('an address', () => open({ ...site, host: 'listed.test', lookup: (name, { all }, callback) => {
+         const found = changing({ family: 4 }, 'address', '192.0.2.7', '127.0.0.1');
+         if (all) callback(null, [found]);
+         else callback(null, '192.0.2.8', 4);
+       } }));
+       process.exit();`,
+      { SOCKSIFY_STRICT: strict, NO_PROXY: '192.0.2.7,listed.test', SOCKSIFY_ALLOW: '/listed.sock' },
+    );
+    expect(ended.stdout).toContain('an address');
+    expect(stage.direct()).toBe(before);
+  });
 });
 
 describe('SOCKSIFY_STRICT=1', () => {
