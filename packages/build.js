@@ -37,7 +37,7 @@ async function build(folder) {
   const scripts = { ...common, input: inputs(/\bdist\/([\w-]+)\.cjs"/g), external: /^node:/ };
   const output = await Promise.all([
     bundle({ ...source, output: CODE }),
-    bundle({ ...source, plugins: [dts({ dtsOnly: true, generator: 'oxc' })] }),
+    bundle({ ...source, plugins: [dts({ dtsOnly: true, generator: 'oxc', oxc: { stripInternal: true } })] }),
     bundle({ ...scripts, resolve: { alias: SOURCES }, output: { ...CODE, ...SCRIPT } }),
   ]);
   replace(join(folder, 'dist'), output.flat());

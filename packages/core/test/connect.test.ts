@@ -175,17 +175,12 @@ describe('a proxy', () => {
     await server.idle();
   });
 
-  test('has a certificate that is not accepted: the hint says what to give in tls', async () => {
+  test('has a certificate that is not trusted: the hint says what to give in tls', async () => {
     const server = await proxy({ tls: TLS });
     const secure = parseProxy(server.url('socks5s'));
     await expect(connect(secure, echoAt('echo.test'))).rejects.toMatchObject({
       detail: 'DEPTH_ZERO_SELF_SIGNED_CERT',
       hint: 'give the certificate authority of the proxy as tls: { ca }',
-    });
-    const misnamed: SocksProxy = { ...secure, tls: { ca: CERTIFICATE, servername: 'misnamed.test' } };
-    await expect(connect(misnamed, echoAt('echo.test'))).rejects.toMatchObject({
-      detail: 'ERR_TLS_CERT_ALTNAME_INVALID',
-      hint: 'the certificate is for another name: give that name as tls: { servername }',
     });
     await server.idle();
   });

@@ -60,11 +60,12 @@ export interface ProxyGroup {
 export class Alternatives {
   readonly #content: AlternativesContent;
 
-  /** Not for callers: {@link proxyGroup} makes these. */
+  /** @internal {@link proxyGroup} makes these. */
   constructor(content: AlternativesContent) {
     this.#content = content;
   }
 
+  /** @internal */
   static contentOf(alternatives: Alternatives): AlternativesContent {
     return alternatives.#content;
   }

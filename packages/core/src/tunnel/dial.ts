@@ -44,8 +44,6 @@ export async function connectToProxy(
 /** What to write instead, by the code of Node's or OpenSSL's error. */
 function tlsHint(code: string | undefined): string | undefined {
   if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') return 'the proxy answers without TLS: use socks5://';
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return 'the certificate is for another name: give that name as tls: { servername }';
   // All of OpenSSL's names for an issuer that is not trusted; an expired certificate has another one.
   return /SELF_SIGNED|LEAF_SIGNATURE|ISSUER_CERT/.test(code ?? '')
     ? 'give the certificate authority of the proxy as tls: { ca }'
