@@ -7,7 +7,7 @@ import { beginConnecting, giveHandle } from './handle.ts';
 import { explainLoopback } from './policy.ts';
 import type { Policy } from './policy.ts';
 
-/** Marks the options of our own dials, which pass. Only this file has the value. Core copies only fields with text as key. */
+/** Marks the options of our own dials, which pass. Only this file has the value. The key is text: core copies no symbols. */
 const OWN = { socksify: Symbol('socksify.own') };
 
 export function isOwn(options: NetConnectOpts): boolean {

@@ -14,7 +14,7 @@ import { shadowsocks } from '../../../test/e2e/interop/servers/shadowsocks.ts';
 interface Facts {
   /** SOCKS4, SOCKS4A, SOCKS5. */
   readonly versions: readonly [boolean, boolean, boolean];
-  /** What can be told of SOCKS4 and SOCKS4A without a target. */
+  /** What a check finds out about SOCKS4 and SOCKS4A without the option target. */
   readonly untried?: readonly [boolean | null, boolean | null];
   readonly methods: readonly number[];
   readonly pipelining: boolean;
@@ -25,7 +25,7 @@ interface Facts {
   readonly looksLike: string;
   /** False for tor, which has no network here. */
   readonly reaches?: false;
-  /** A closed port of the target is told by REP 05, so that the proxy is not to blame. */
+  /** For a closed port of the destination the proxy sends REP 05, so that it is not to blame. */
   readonly blames: boolean;
 }
 
