@@ -2,8 +2,11 @@
 // process.env.
 
 import { parseProxy, proxyGroup, SocksError } from '@socksify/core';
-import type { ProxyGroup, ProxySelector, SocksProxy } from '@socksify/core';
+import type { Destination, ProxyGroup, SocksProxy } from '@socksify/core';
 import { parseNoProxy } from './no-proxy.ts';
+
+/** A selector that needs nothing but the destination, and answers at once. */
+export type EnvironmentSelector = (destination: Destination) => SocksProxy | ProxyGroup | undefined;
 
 /**
  * A selector that obeys, in this order: `SOCKS_PROXY`; `http_proxy`/`HTTP_PROXY` or `https_proxy`/`HTTPS_PROXY` by the
@@ -21,7 +24,7 @@ import { parseNoProxy } from './no-proxy.ts';
  * `ERR_SOCKS_INVALID_CREDENTIALS`, by the selector
  * @example new SocksAgent(proxyFromEnv())
  */
-export function proxyFromEnv(env: NodeJS.ProcessEnv = process.env): ProxySelector {
+export function proxyFromEnv(env: NodeJS.ProcessEnv = process.env): EnvironmentSelector {
   if (typeof env !== 'object' || env === null) {
     const message = 'env is an object of variables such as process.env, not the value of one of them';
     throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
@@ -30,7 +33,7 @@ export function proxyFromEnv(env: NodeJS.ProcessEnv = process.env): ProxySelecto
 }
 
 /** {@link proxyFromEnv} on a given platform. */
-export function selectorFromEnv(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): ProxySelector {
+export function selectorFromEnv(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): EnvironmentSelector {
   const windows = platform === 'win32';
   const read = (name: string): Variable | undefined => firstSet(env, spellings(env, name, windows));
   const underCgi = Object.keys(env).some((key) => (windows ? key.toUpperCase() : key) === 'REQUEST_METHOD');
