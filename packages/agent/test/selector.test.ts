@@ -132,10 +132,10 @@ describe.each([
 ])('a selector that %s', (_, make) => {
   test.each(THROWN.map((value) => [value]))('gives %o to that request alone as its error', async (value) => {
     let bad: ProxySelector | undefined = make(value);
-    const agent = new SocksAgent((destination) => {
+    const agent = new SocksAgent((...call) => {
       const selector = bad ?? (() => proxy.url('socks5'));
       bad = undefined;
-      return selector(destination);
+      return selector(...call);
     });
     const req = get(agent);
     const good = get(agent);
@@ -181,6 +181,42 @@ describe('a request whose selector has not answered', () => {
     await finished(req);
     expect(timeouts).toBe(1);
     agent.destroy();
+  });
+
+  test.each<[string, (abort: AbortController, req: ClientRequest, agent: SocksAgent) => unknown]>([
+    ['the request is destroyed', (_abort, req) => req.destroy()],
+    ['the signal of the request aborts', (abort) => abort.abort()],
+    ['the agent is destroyed', (_abort, _req, agent) => agent.destroy()],
+    ['connectTimeout is over', () => {}],
+  ])('has its signal aborted when %s', async (_case, end) => {
+    const signals: AbortSignal[] = [];
+    const agent = new SocksAgent(
+      (_destination, { signal }) => {
+        signals.push(signal);
+        return new Promise(() => {});
+      },
+      { connectTimeout: 50 },
+    );
+    const abort = new AbortController();
+    const req = get(agent, { signal: abort.signal }).on('error', () => {});
+    expect(signals).toMatchObject([{ aborted: false }]);
+    const aborted = Promise.all(signals.map((signal) => once(signal, 'abort')));
+    end(abort, req, agent);
+    await aborted;
+    agent.destroy();
+  });
+
+  test('has its signal aborted when a stream of createConnection() is destroyed', async () => {
+    let given: AbortSignal | undefined;
+    const agent = new SocksAgent((_destination, { signal }) => {
+      given = signal;
+      return new Promise(() => {});
+    });
+    const stream = agent.createConnection({ host: 'origin.test', port: site.http }).on('error', () => {});
+    await new Promise(setImmediate);
+    expect(given?.aborted).toBe(false);
+    stream.destroy();
+    expect(given?.aborted).toBe(true);
   });
 
   test('is ended by connectTimeout', async () => {

@@ -15,12 +15,24 @@ import type { ProxyLike } from './proxy.ts';
  */
 export type ProxyChoice = ProxyLike | readonly ProxyLike[] | ProxyGroup | Alternatives | undefined;
 
+/** What a {@link ProxySelector} is given besides the destination. */
+export interface SelectorContext {
+  /**
+   * Aborts when the promise of the selector is no longer waited for: the request was aborted or destroyed, the time limit
+   * passed, or the client, agent or dispatcher ended its requests. It is made when it is first read.
+   */
+  readonly signal: AbortSignal;
+}
+
 /**
  * Policy: which proxy or chain leads to this destination. `undefined` means a direct connection. Called once for each
  * tunnel, or for each request by the agent and the dispatcher. The time limit includes the wait for a promise. What the
  * selector throws or rejects with is the error of that one tunnel or request, unchanged.
  */
-export type ProxySelector = (destination: Destination) => ProxyChoice | Promise<ProxyChoice>;
+export type ProxySelector = (
+  destination: Destination,
+  context: SelectorContext,
+) => ProxyChoice | Promise<ProxyChoice>;
 
 /** One proxy, a chain of them (first hop first), a {@link ProxySelector}, a group, or what its `select()` gave. */
 export type ProxyRoute = ProxyLike | readonly ProxyLike[] | ProxySelector | Alternatives;
@@ -36,10 +48,28 @@ export function checkRoute(route: ProxyRoute): CheckedRoute {
   return typeof route === 'function' || route instanceof Alternatives ? route : toChain(route);
 }
 
+/** The context of one call of a selector. Most selectors read no signal, and an AbortController is slow to make. */
+export class LazyContext implements SelectorContext {
+  #controller: AbortController | undefined;
+
+  get signal(): AbortSignal {
+    return (this.#controller ??= new AbortController()).signal;
+  }
+
+  /** Not a method, because the selector gets the context. */
+  static abort(context: LazyContext, reason: unknown): void {
+    (context.#controller ??= new AbortController()).abort(reason);
+  }
+}
+
 /** The selection for this destination: a promise only if the selector gives one. */
-export function selectChain(route: CheckedRoute, destination: Destination): Selection | Promise<Selection> {
+export function selectChain(
+  route: CheckedRoute,
+  destination: Destination,
+  context: SelectorContext,
+): Selection | Promise<Selection> {
   if (typeof route !== 'function') return route;
-  const choice = route(destination);
+  const choice = route(destination, context);
   // oxlint-disable-next-line promise/prefer-await-to-then -- await would delay the answer of a synchronous selector
   return isPromise(choice) ? Promise.resolve(choice).then(toSelection) : toSelection(choice);
 }

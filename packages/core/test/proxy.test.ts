@@ -4,7 +4,7 @@ import { inspect } from 'node:util';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { reveal } from '../src/hidden.ts';
 import { parseProxy, printProxy, toProxy } from '../src/proxy.ts';
-import { checkRoute, selectChain } from '../src/route.ts';
+import { checkRoute, LazyContext, selectChain } from '../src/route.ts';
 import type { ProxyLike, SocksProxy } from '../src/proxy.ts';
 
 afterEach(() => vi.unstubAllGlobals());
@@ -282,7 +282,8 @@ test.each<[string, string]>([
 });
 
 test('a selector chooses by destination, undefined means a direct connection, and any other answer that is no proxy throws', () => {
-  const at = (value: unknown) => selectChain(() => value as SocksProxy, { host: 'h', port: 1 });
+  const at = (value: unknown) =>
+    selectChain(() => value as SocksProxy, { host: 'h', port: 1 }, new LazyContext());
   expect(at(undefined)).toBe('direct');
   expect(at('socks5://a')).toMatchObject([{ host: 'a' }]);
   expect(at(['socks5://a', 'socks4a://b'])).toMatchObject([{ host: 'a' }, { host: 'b' }]);

@@ -4,10 +4,10 @@ import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { IN_ORDER, startEcho } from '@socksify/support';
 import type { TcpDestination } from '@socksify/support';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { chainKey, connect, SocksClient } from '../src/index.ts';
-import type { ProxyChoice, ProxyRoute, SocksProxy } from '../src/index.ts';
-import { checkRoute, selectChain } from '../src/route.ts';
+import type { ProxyChoice, ProxyRoute, ProxySelector, SocksProxy } from '../src/index.ts';
+import { checkRoute, LazyContext, selectChain } from '../src/route.ts';
 import { runCore } from './core-program.ts';
 
 const HOST = 'echo.test';
@@ -100,6 +100,137 @@ describe('a selector that returns a promise', () => {
     const { socket } = await connect(route, destination());
     socket.destroy();
     expect(server.log.at(-1)).toMatchObject({ host: HOST });
+  });
+});
+
+describe('the signal of a selector', () => {
+  afterEach(() => vi.unstubAllGlobals());
+
+  /** A selector that answers never, and the signals that it was given. */
+  const silent = () => {
+    const signals: AbortSignal[] = [];
+    const route: ProxySelector = (_, { signal }) => {
+      signals.push(signal);
+      return new Promise(() => {});
+    };
+    return { route, signals };
+  };
+  const failed = (promise: unknown) => Promise.resolve(promise).catch((error: unknown) => error);
+
+  test('aborts with the reason of the call, of connect() and of select()', async () => {
+    const { route, signals } = silent();
+    const abort = new AbortController();
+    const { signal } = abort;
+    const calls = [
+      connect(route, destination(), { signal }),
+      new SocksClient(route).select(destination(), { signal }),
+    ];
+    expect(signals.map(({ aborted }) => aborted)).toEqual([false, false]);
+    const reason = new Error('enough');
+    abort.abort(reason);
+    expect(await Promise.all(calls.map(failed))).toEqual([reason, reason]);
+    expect(signals.map((each) => each.reason)).toEqual([reason, reason]);
+  });
+
+  test('aborts when the time limit ends the call, with its error', async () => {
+    const { route, signals } = silent();
+    const client = new SocksClient(route, { timeout: 20 });
+    const errors = await Promise.all(
+      [client.connect(destination()), client.select(destination())].map(failed),
+    );
+    expect(errors).toMatchObject([{ code: 'ERR_SOCKS_TIMEOUT' }, { code: 'ERR_SOCKS_TIMEOUT' }]);
+    expect(signals.map(({ reason }) => reason)).toEqual(errors);
+  });
+
+  test('aborts when the client is closed', async () => {
+    const { route, signals } = silent();
+    const client = new SocksClient(route);
+    const calls = [client.connect(destination()), client.select(destination())].map(failed);
+    await client.close();
+    expect(await Promise.all(calls)).toMatchObject(signals.map(({ reason }) => ({ code: reason.code })));
+    expect(signals.map(({ reason }) => reason.code)).toEqual(['ERR_SOCKS_CLOSED', 'ERR_SOCKS_CLOSED']);
+  });
+
+  test('is aborted also when it is first read after the abort', async () => {
+    const reason = new Error('enough');
+    const abort = new AbortController();
+    const read = new Promise<AbortSignal>((resolve) => {
+      const route: ProxySelector = async (_, context) => {
+        await new Promise((next) => abort.signal.addEventListener('abort', next));
+        resolve(context.signal);
+        return undefined;
+      };
+      connect(route, destination(), { signal: abort.signal }).catch(() => {});
+    });
+    abort.abort(reason);
+    expect((await read).reason).toBe(reason);
+  });
+
+  test('ends what the selector waits for', async () => {
+    const abort = new AbortController();
+    const ended: unknown[] = [];
+    const route: ProxySelector = async (_, { signal }) => {
+      await new Promise((_resolve, reject) => signal.addEventListener('abort', reject)).catch(() =>
+        ended.push(signal.reason),
+      );
+      return server.url('socks5');
+    };
+    const call = failed(connect(route, destination(), { signal: abort.signal }));
+    abort.abort('enough');
+    expect([await call, ended]).toEqual(['enough', ['enough']]);
+  });
+
+  test('does not abort when the selector has answered or rejected, whatever comes then', async () => {
+    const signals: AbortSignal[] = [];
+    const client = new SocksClient((_, { signal }) => {
+      signals.push(signal);
+      if (signals.length === 1) return 'socks5://127.0.0.1:1';
+      return signals.length === 2
+        ? Promise.resolve('socks5://127.0.0.1:1')
+        : Promise.reject(new Error('no proxy today'));
+    });
+    for (let i = 0; i < 3; i++) await failed(client.connect(destination()));
+    await client.close();
+    expect(signals.map(({ aborted }) => aborted)).toEqual([false, false, false]);
+  });
+
+  test('is made when the selector reads it, once', async () => {
+    let made = 0;
+    vi.stubGlobal(
+      'AbortController',
+      class extends AbortController {
+        constructor() {
+          super();
+          made++;
+        }
+      },
+    );
+    const client = new SocksClient((_, context) => ('signal' in context ? undefined : server.url('socks5')));
+    expect(client.select(destination())).toBe('direct');
+    (await client.connect({ host: '127.0.0.1', port })).socket.destroy();
+    expect(made).toBe(0);
+    const reader = new SocksClient((_, context) =>
+      Object.is(context.signal, context.signal) ? undefined : server.url('socks5'),
+    );
+    expect(reader.select(destination())).toBe('direct');
+    expect(made).toBe(1);
+  });
+
+  test('warns of no leak, however many calls share the signal of their caller', async () => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on('warning', onWarning);
+    const abort = new AbortController();
+    const { route, signals } = silent();
+    const calls = Array.from({ length: 30 }, () =>
+      failed(connect(route, destination(), { signal: abort.signal })),
+    );
+    abort.abort();
+    await Promise.all(calls);
+    await new Promise(setImmediate);
+    process.off('warning', onWarning);
+    expect(signals.filter(({ aborted }) => aborted)).toHaveLength(30);
+    expect(warnings).toEqual([]);
   });
 });
 
@@ -222,6 +353,7 @@ describe('chainKey', () => {
       selectChain(
         checkRoute(() => choice),
         destination(),
+        new LazyContext(),
       ) as never,
     );
   const v5: SocksProxy = { version: 5, host: 'a', port: 1080, dns: 'remote' };

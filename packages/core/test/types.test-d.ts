@@ -1,6 +1,6 @@
 // Checked by tsc, never run: what a proxy object and a destination may be.
 
-import { connect, handshake, parseProxy, SocksClient } from '../src/index.ts';
+import { connect, handshake, parseProxy, proxyGroup, SocksClient } from '../src/index.ts';
 import type { ProxyLike, ProxyRoute } from '../src/index.ts';
 
 const version = 5;
@@ -13,6 +13,15 @@ export const good: readonly ProxyLike[] = [
   { version, host: 'h', port: '1080', credentials: undefined, dns: undefined, tls: undefined },
   { version, path: '/run/socks' },
   { version, host: 'h', credentials: { username: 'u', password: 'p' } },
+];
+
+export const selectors: readonly ProxyRoute[] = [
+  () => undefined,
+  ({ host }) => `socks5://${host}`,
+  async (_, { signal }) => (signal.aborted ? undefined : 'socks5://h'),
+  proxyGroup(['socks5://h']),
+  // @ts-expect-error there is no third argument
+  (_destination: unknown, _context: unknown, _third: unknown) => undefined,
 ];
 
 export const bad: readonly ProxyRoute[] = [

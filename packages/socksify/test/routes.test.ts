@@ -78,6 +78,35 @@ test('a selector gets the name, the port and the protocol of each connection, an
   });
 });
 
+test('the signal of a selector aborts when its request or socket is destroyed, and when install() is undone', async () => {
+  const { found } = await program(
+    `const aborted = [];
+     let asked = () => {};
+     const proxies = (name) => ({ strict: 'tcp', proxy: (_, { signal }) => {
+       signal.addEventListener('abort', () => { console.log(name + ': aborted'); aborted.push(name); asked(); });
+       asked();
+       return new Promise(() => {});
+     } });
+     const once = () => new Promise((resolve) => { asked = resolve; });
+     const end = async (name, begin, stop) => {
+       const undo = install(proxies(name));
+       let called = once();
+       const begun = begin();
+       await called;
+       called = once();
+       stop(begun, undo);
+       await called;
+       undo();
+     };
+     const request = () => http.get(http1).on('error', () => {});
+     const socket = () => net.connect(Number(HTTP), 'origin.test').on('error', () => {});
+     await end('http', request, (req) => req.destroy());
+     await end('net', socket, (opened) => opened.destroy());
+     await end('undone', socket, (_, undo) => undo());`,
+  );
+  expect(found).toEqual({ http: 'aborted', net: 'aborted', undone: 'aborted' });
+});
+
 test('what a selector throws or rejects with is the error of the request, and nothing is direct', async () => {
   const { found, direct } = await program(
     `const error = Object.assign(new Error('no'), { code: 'ERR_OF_THE_SELECTOR' });

@@ -174,7 +174,7 @@ export class SocksDispatcher extends EventEmitter {
     const destination = destinationOf(request.origin);
     if (!destination) return undefined;
     const selection = new AbortController();
-    exchange.onUnrouted = () => selection.abort(exchange.reason);
+    exchange.onUnrouted = (error) => selection.abort(error);
     return this.#client.select(destination, { signal: selection.signal });
   }
 

@@ -25,8 +25,8 @@ export abstract class Exchange<H extends ProgressHandler = ProgressHandler> exte
   reason: Error | null = null;
   /** The consumer has been told the end, and is not called any more. */
   over = false;
-  /** Called when the request is over before a pool has it. */
-  onUnrouted: (() => void) | undefined;
+  /** Called when the request is over before a pool has it, with its error. */
+  onUnrouted: ((error: unknown) => void) | undefined;
   #pool: Pool | undefined;
   /** In a pool, without a response. */
   #waiting = false;
@@ -58,7 +58,7 @@ export abstract class Exchange<H extends ProgressHandler = ProgressHandler> exte
   /** Tells the consumer that the request has failed. */
   fail(error: unknown): void {
     if (this.over) return;
-    this.end();
+    this.end(error);
     this.tellError(error as Error);
   }
 
@@ -101,12 +101,12 @@ export abstract class Exchange<H extends ProgressHandler = ProgressHandler> exte
     }
   }
 
-  protected end(): void {
+  protected end(error?: unknown): void {
     const aborted = this.#waiting && this.reason !== null;
     this.over = true;
     this.#waiting = false;
     if (this.#pool) this.#pool.leave(this, aborted);
-    else this.onUnrouted?.();
+    else this.onUnrouted?.(error);
   }
 }
 

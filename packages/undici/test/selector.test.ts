@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { proxyGroup } from '@socksify/core';
 import type { ProxySelector, SocksProxy } from '@socksify/core';
 import { startServer } from '@socksify/server';
-import { CERTIFICATE } from '@socksify/support';
+import { CERTIFICATE, deferred } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
 import { agents, undicis } from './combinations.ts';
@@ -135,7 +135,7 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     ],
   ])('makes %s of the selector the error of its own request alone', async (__, failing) => {
     let select: ProxySelector = async () => on.one.url;
-    const dispatcher = new SocksDispatcher((destination) => select(destination), { Agent, connections: 1 });
+    const dispatcher = new SocksDispatcher((...call) => select(...call), { Agent, connections: 1 });
     const url = `http://any.test:${on.http.port}/`;
     const first = get(url, dispatcher);
     select = failing;
@@ -191,6 +191,40 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     expect(await failed).toMatchObject({ name: 'RangeError', message: 'enough' });
     // Nothing is left to wait for.
     await dispatcher.close();
+  });
+
+  test.each<[string, (abort: AbortController, dispatcher: SocksDispatcher) => unknown, unknown]>([
+    ['its request is aborted', (abort) => abort.abort(), { name: 'AbortError' }],
+    [
+      'the dispatcher is destroyed',
+      (_abort, dispatcher) => dispatcher.destroy(),
+      { name: expect.any(String) },
+    ],
+    [
+      'the dispatcher is destroyed with an error',
+      (_abort, dispatcher) => dispatcher.destroy(new Error('that is all')),
+      { message: 'that is all' },
+    ],
+    ['connectTimeout is over', () => {}, { code: 'ERR_SOCKS_TIMEOUT' }],
+  ])('aborts the signal of a selector when %s', async (_case, end, reason) => {
+    const called = deferred<AbortSignal>();
+    const dispatcher = new SocksDispatcher(
+      (_destination, { signal }) => {
+        called.resolve(signal);
+        return never();
+      },
+      { Agent, connectTimeout: 50 },
+    );
+    const abort = new AbortController();
+    const failed = cause(get('http://any.test/', dispatcher, { signal: abort.signal }));
+    const signal = await called.promise;
+    expect(signal.aborted).toBe(false);
+    const aborted = once(signal, 'abort');
+    end(abort, dispatcher);
+    await aborted;
+    expect(signal.reason).toMatchObject(reason as object);
+    await failed;
+    await dispatcher.destroy();
   });
 
   test('counts the wait for the selector into connectTimeout, and leaves the rest to the handshake', async () => {
@@ -330,6 +364,23 @@ test.each([...undicis].filter(([name]) => name === 'undici 5' || name === 'undic
     await dispatcher.close();
   },
 );
+
+test('socksConnector() aborts the signal of a selector in close()', async () => {
+  let given: AbortSignal | undefined;
+  const connect = socksConnector((_destination, { signal }) => {
+    given = signal;
+    return never();
+  });
+  const failed = new Promise((resolve) =>
+    connect({ hostname: 'any.test', host: 'any.test', protocol: 'http:', port: '80' }, (...result) =>
+      resolve(result),
+    ),
+  );
+  expect(given?.aborted).toBe(false);
+  await connect.close();
+  expect(given?.reason).toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
+  await failed;
+});
 
 test('socksConnector() calls a selector for each connection', async () => {
   const [[, { Agent, request }]] = [...undicis] as [[string, any]];

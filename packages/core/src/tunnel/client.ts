@@ -11,7 +11,7 @@ import { checkOptions } from '../options.ts';
 import type { ConnectOptions, SocksOptions } from '../options.ts';
 import { hopError } from '../protocol/step.ts';
 import type { Bound } from '../protocol/step.ts';
-import { checkRoute, selectChain } from '../route.ts';
+import { checkRoute, LazyContext, selectChain } from '../route.ts';
 import type { CheckedRoute, ProxyRoute, Selection } from '../route.ts';
 import { openAlternative } from './alternatives.ts';
 import type { Trial } from './alternatives.ts';
@@ -110,12 +110,14 @@ export class SocksClient {
     { signal }: { signal?: AbortSignal } = {},
   ): Selection | Promise<Selection> {
     const parsed = parseDestination(destination);
-    const selection = selectChain(this.#route, parsed);
-    return selection instanceof Promise ? this.#waitFor(selection, parsed, signal) : selection;
+    const context = new LazyContext();
+    const selection = selectChain(this.#route, parsed, context);
+    return selection instanceof Promise ? this.#waitFor(selection, context, parsed, signal) : selection;
   }
 
   async #waitFor(
     selection: Promise<Selection>,
+    context: LazyContext,
     destination: Destination,
     signal?: AbortSignal,
   ): Promise<Selection> {
@@ -123,7 +125,7 @@ export class SocksClient {
       this.#attempts,
     );
     try {
-      return await attempt.race(selection);
+      return await answerOf(selection, context, attempt);
     } finally {
       attempt.end();
     }
@@ -154,8 +156,11 @@ export class SocksClient {
     try {
       const { tls } = options;
       const fixedTls = typeof tls === 'object' ? withSecureContext(tls) : undefined;
-      const selected = options.chain ?? selectChain(this.#route, destination);
-      const selection = selected instanceof Promise ? await attempt.race(selected) : selected;
+      // A selector is not called for an attempt that is over.
+      attempt.throwIfStopped();
+      const context = new LazyContext();
+      const selected = options.chain ?? selectChain(this.#route, destination, context);
+      const selection = selected instanceof Promise ? await answerOf(selected, context, attempt) : selected;
       attempt.throwIfStopped();
       chain = selection instanceof Alternatives ? firstChain(selection) : selection;
       // Options that Node refuses are found before anything is dialled.
@@ -215,6 +220,20 @@ export class SocksClient {
     for (const attempt of this.#attempts) attempt.stop(attempt.progress.error('ERR_SOCKS_CLOSED'));
     this.#standby?.close();
     return Promise.resolve();
+  }
+}
+
+/** Waits for the promise of a selector, whose signal is aborted if the attempt stops first. */
+async function answerOf(
+  selection: Promise<Selection>,
+  context: LazyContext,
+  attempt: Attempt,
+): Promise<Selection> {
+  const forget = attempt.onStop((reason) => LazyContext.abort(context, reason));
+  try {
+    return await attempt.race(selection);
+  } finally {
+    forget();
   }
 }
 
