@@ -85,10 +85,9 @@ export function connectionHint(host: string, strict: boolean): string {
 /** A tunnel to the loopback ends at the machine of the proxy, and most programs mean their own machine. */
 export function explainLoopback(error: unknown, { host }: Destination): unknown {
   if (!(error instanceof SocksError) || !isLoopback(host)) return error;
-  const { code, phase, proxy, destination, detail, reply, cause } = error;
+  const { code, phase, proxy, destination, detail, reply, cause, blame, errors } = error;
   const hint = `the proxy connects to the loopback of its own machine; to connect to that of this machine, ${connectionHint(host, false)}`;
-  const explained = new SocksError(code, { phase, proxy, destination, detail, reply, cause, hint });
-  const { errors } = error;
+  const explained = new SocksError(code, { phase, proxy, destination, detail, reply, cause, blame, hint });
   // What each member of a group failed with; the last one is the error itself.
   if (errors) {
     const value = Object.freeze([...errors.slice(0, -1), explained]);

@@ -237,6 +237,22 @@ describe('is refused', () => {
     stage.proxy.log.length = 0;
   });
 
+  test('that error says of a group what was tried, and who is to blame', async () => {
+    const ended = await run(
+      stage,
+      `import http from 'node:http';
+       const error = await new Promise((resolve) => http.get('http://127.0.0.2:1/').on('error', resolve));
+       console.log(error.errors.map(({ code, blame }) => code + ' ' + blame).join(', '));
+       console.log(error.errors[1] === error, error.blame, Object.keys(error).includes('errors'));`,
+      { SOCKS_PROXY: `socks5://127.0.0.1:1,${stage.url}` },
+    );
+    expect(ended.stdout.trim().split('\n')).toEqual([
+      'ERR_SOCKS_PROXY_UNREACHABLE proxy, ERR_SOCKS_CONNECTION_REFUSED destination',
+      'true destination false',
+    ]);
+    stage.proxy.log.length = 0;
+  });
+
   test('what is listed is direct, by NO_PROXY and by SOCKSIFY_ALLOW, and nothing else', async () => {
     const source = `await attempt('loopback', async () => (await fetch('http://127.0.0.1:' + HTTP)).text());
        await attempt('name', async () => (await fetch(http1)).text());`;
