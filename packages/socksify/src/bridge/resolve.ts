@@ -13,7 +13,8 @@ const RESOLVE = 0xf0;
 export const PORT = 80;
 
 /**
- * The address that the last proxy of the chain gives for the name. Not for a group: the answers of its members differ.
+ * The address that the last proxy of the chain gives for the name. Not for a group: RESOLVE has no fail-over, and the
+ * proxy that gives the address need not be the one that later gets the CONNECT.
  *
  * @throws SocksError; `ERR_SOCKS_COMMAND_NOT_SUPPORTED` when the last hop is no SOCKS5 proxy
  */

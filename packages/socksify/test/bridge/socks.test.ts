@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
-import { SocksClient } from '@socksify/core';
+import { proxyGroup, SocksClient } from '@socksify/core';
 import { startScript, startServer } from '@socksify/server';
 import {
   bytes,
@@ -232,6 +232,14 @@ describe("Tor's RESOLVE", () => {
     }
   });
 
+  test('gets REP 07 from a group, and no member is contacted', async () => {
+    const proxy = proxyGroup([open.upstream.url('socks5', { username: 'alice', password: 'secret' })]);
+    const bridge = await startBridge({ proxy, listen: '127.0.0.1:0' });
+    expect(await ask(RESOLVE, 12, bridge.port)).toBe('050005070001000000000000');
+    expect(open.upstream.log).toEqual([]);
+    await bridge.close();
+  });
+
   test('is sent to the last proxy of a chain', async () => {
     const first = await startServer();
     const bridge = await startBridge({
@@ -426,6 +434,39 @@ describe('connections', () => {
     await bridged.close();
   });
 });
+
+test.each([
+  ['CONNECT', `05 01 00 05 01 00 ${NAME} 0050`],
+  ["Tor's RESOLVE", `05 01 00 05 f0 00 ${NAME} 0000`],
+])(
+  'the signal of a selector aborts when the client of %s leaves, and when the bridge closes',
+  async (_, request) => {
+    let called = deferred<AbortSignal>();
+    const bridge = await startBridge({
+      proxy: (_destination, { signal }) => {
+        called.resolve(signal);
+        return new Promise(() => {});
+      },
+      noProxy: 'other.test',
+      listen: '127.0.0.1:0',
+    });
+    const begin = async (): Promise<[RawClient, AbortSignal]> => {
+      called = deferred();
+      const client = await dialRaw(bridge.port);
+      client.send(request);
+      return [client, await called.promise];
+    };
+    const [client, first] = await begin();
+    const left = once(first, 'abort');
+    client.stream.resetAndDestroy();
+    await left;
+    const [, second] = await begin();
+    expect(second.aborted).toBe(false);
+    const closing = once(second, 'abort');
+    await bridge.close();
+    await closing;
+  },
+);
 
 test('a destination that noProxy lists is connected to directly, and no other is', async () => {
   const bridged = await startBridged({ noProxy: '127.0.0.1' });
