@@ -259,6 +259,8 @@ export class SocksDispatcher extends EventEmitter {
   async #closeAll(closed: Promise<unknown>): Promise<void> {
     // Requests that came before close() are still sent.
     await Promise.all(this.#selecting.values());
+    // destroy() may have come meanwhile, and an Agent that was destroyed cannot be closed.
+    if (this.#destroying) return this.#destroying;
     const agents = this.#pools.agents().map((agent) => agent.close());
     // undici 7 forgets an origin that has just lost its connection, and does not wait for the requests that dial again.
     await Promise.all([closed, ...agents, this.#pools.finished()]);

@@ -85,6 +85,20 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     await expect(hanging).rejects.toThrow();
   });
 
+  test('resolves close() when destroy() comes before the selector has answered, with a pool in use', async () => {
+    const selector = { answer: (): Promise<string | undefined> => Promise.resolve(on.one.url) };
+    const dispatcher = new SocksDispatcher(() => selector.answer(), { Agent });
+    const url = `http://127.0.0.1:${on.http.port}/`;
+    expect(await get(url, dispatcher)).toBe('hello');
+    selector.answer = never;
+    const failed = cause(get(url, dispatcher));
+    await nextTurn();
+    const closed = dispatcher.close();
+    await dispatcher.destroy(new Error('enough'));
+    await closed;
+    expect(await failed).toMatchObject({ message: 'enough' });
+  });
+
   test('shares no tunnel between requests with different usernames', async () => {
     const server = await startServer({ users: { a: 'x', b: 'x' } });
     let user = 'a';
