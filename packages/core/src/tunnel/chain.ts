@@ -4,13 +4,14 @@
 import { isOnion } from '../destination.ts';
 import type { Destination } from '../destination.ts';
 import { invalid, SocksError } from '../errors.ts';
-import { codeOf } from '../given.ts';
-import { checkHop } from '../protocol/handshake.ts';
+import { at, codeOf } from '../given.ts';
+import { checkHop, request } from '../protocol/handshake.ts';
 import type { Hop } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
-import { negotiateHops, requestLast, toHops } from './hops.ts';
+import { drive } from './drive.ts';
+import { negotiateHops, toHops } from './hops.ts';
 import type { Opened } from './hops.ts';
 import { needsLookup, resolveHops } from './lookup.ts';
 import { isPipelined, requestPipelined } from './pipeline.ts';
@@ -43,7 +44,7 @@ export async function negotiateChain(
   const problem = 'an onion name is never looked up: use this proxy as a later hop of a chain through tor';
   if (isDialled && isOnion(chain[0]?.host ?? '')) throw invalid('PROXY', problem);
   const candidates = hops.some(needsLookup) ? await resolveHops(hops, attempt) : [hops];
-  return connectThrough(chain, candidates, attempt, standby);
+  return await connectThrough(chain, candidates, attempt, standby);
 }
 
 async function connectThrough(
@@ -70,11 +71,14 @@ export async function requestTunnel(
   attempt: Attempt,
   standby?: Standby,
 ): Promise<Opened> {
-  const [hops = [], ...others] = candidates;
+  const { 0: hops = [] } = candidates;
+  const hop = at(hops, -1);
+  attempt.progress.enter('request', hop);
   try {
-    const opened = await (took === undefined
-      ? requestLast(connection, hops, attempt)
-      : requestPipelined(connection, hops, attempt, took));
+    const opened =
+      took === undefined
+        ? { connection, bound: await drive(request(hop), connection, attempt) }
+        : await requestPipelined(connection, hops, attempt, took);
     standby?.fill(chain);
     return opened;
   } catch (error) {
@@ -84,6 +88,7 @@ export async function requestTunnel(
     if (isFromRequest(error)) standby?.fill(chain);
     if (isStandby && wasNotReceived(error))
       return requestTunnel(await connectThrough(chain, candidates, attempt), attempt, standby);
+    const others = candidates.slice(1);
     if (others.length === 0 || attempt.existing || !concernsAddress(error)) throw error;
     return requestTunnel(await connectThrough(chain, others, attempt, standby), attempt, standby);
   }

@@ -2,10 +2,9 @@
 // the request for the next hop. Only the last request depends on the destination.
 
 import type { Destination } from '../destination.ts';
-import { at } from '../given.ts';
 import { request } from '../protocol/handshake.ts';
 import { negotiate5 } from '../protocol/socks5.ts';
-import type { Bound, Hop, Steps } from '../protocol/step.ts';
+import type { Bound, Hop } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
@@ -45,16 +44,4 @@ export async function negotiateHops(
     if (!isLast) await drive(request(hop), connection, attempt);
   }
   return connection as Connection;
-}
-
-/** Sends the request to the last proxy of the chain. `toSteps` can replace the steps of the request. */
-export async function requestLast(
-  connection: Connection,
-  hops: readonly Hop[],
-  attempt: Attempt,
-  toSteps: (hop: Hop) => Steps<Bound> = request,
-): Promise<Opened> {
-  const hop = at(hops, -1);
-  attempt.progress.enter('request', hop);
-  return { connection, bound: await drive(toSteps(hop), connection, attempt) };
 }

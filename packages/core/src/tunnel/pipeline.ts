@@ -6,14 +6,15 @@ import { clearTimeout, setTimeout } from 'node:timers';
 import { SocksError } from '../errors.ts';
 import { at } from '../given.ts';
 import type { SocksOptions } from '../options.ts';
-import { canPipeline } from '../protocol/handshake.ts';
+import { canPipeline, request } from '../protocol/handshake.ts';
 import { pipelined5 } from '../protocol/socks5.ts';
-import type { Hop } from '../protocol/step.ts';
+import type { Bound, Hop, Steps } from '../protocol/step.ts';
 import { printProxy } from '../proxy.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
-import { negotiateHops, requestLast } from './hops.ts';
+import { drive } from './drive.ts';
+import { negotiateHops } from './hops.ts';
 import type { Opened } from './hops.ts';
 
 /**
@@ -53,12 +54,13 @@ export async function requestPipelined(
 ): Promise<Opened> {
   const [pipelined, lockStep] = [attempt.part(), attempt.part()];
   connection.belongTo(pipelined);
-  const opening = requestLast(connection, hops, pipelined, pipelined5);
+  const hop = at(hops, -1);
+  const opening = open(pipelined5(hop), connection, pipelined);
   // A socket that was handed in cannot be replaced by a second connection.
   if (attempt.existing) return opening;
 
   // In one segment, one method is offered. Message by message, `auto` may offer a second one.
-  const { proxy } = at(hops, -1);
+  const { proxy } = hop;
   const otherMethods = proxy.credentials !== undefined && attempt.options.auth !== 'required';
   const first = outcomeOf(opening, pipelined, otherMethods);
   const early = await within(Math.max(ALONE.least, ALONE.dials * took), first);
@@ -74,7 +76,14 @@ export async function requestPipelined(
 }
 
 async function openMessageByMessage(hops: readonly Hop[], attempt: Attempt): Promise<Opened> {
-  return requestLast(await negotiateHops(hops, attempt), hops, attempt);
+  const connection = await negotiateHops(hops, attempt);
+  const hop = at(hops, -1);
+  attempt.progress.enter('request', hop);
+  return open(request(hop), connection, attempt);
+}
+
+async function open(steps: Steps<Bound>, connection: Connection, attempt: Attempt): Promise<Opened> {
+  return { connection, bound: await drive(steps, connection, attempt) };
 }
 
 async function outcomeOf(opening: Promise<Opened>, by: Attempt, otherMethods = false): Promise<Outcome> {
