@@ -46,7 +46,7 @@ export function parseHost(host: unknown): string | undefined {
   // A longer host cannot become short enough, and punycode takes quadratic time.
   if (typeof host !== 'string' || host.length > MAX_LENGTH) return undefined;
   const bare = host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host;
-  if (isIPv6(bare)) return bare.includes('%') ? undefined : bare;
+  if (bare.includes(':') && isIPv6(bare)) return bare.includes('%') ? undefined : bare;
   // Before IDNA: domainToASCII() is a URL parser. It ends at a slash, drops tabs and decodes percent signs.
   if (FORBIDDEN.test(host)) return undefined;
   const name = REWRITTEN.test(host) && !isIPv4(host) ? domainToASCII(host) : host;

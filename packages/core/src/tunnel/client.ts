@@ -268,7 +268,8 @@ async function openDirectly(destination: Destination, attempt: Attempt): Promise
     const detail = 'an onion name is never dialled directly: choose a tor proxy for it';
     throw hopError({ destination }, 'ERR_SOCKS_INVALID_DESTINATION', { phase: 'input', detail });
   }
-  const connection = await dial(destination, attempt);
+  const connection = dial(destination, attempt);
+  await connection.until(['connect']);
   const { localAddress = '', localPort = 0 } = connection.stream;
   return { connection, bound: { host: localAddress, port: localPort } };
 }

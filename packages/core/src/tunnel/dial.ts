@@ -25,7 +25,8 @@ export async function connectToProxy(
 ): Promise<Connection> {
   let code: SocksErrorCode = 'ERR_SOCKS_PROXY_UNREACHABLE';
   try {
-    const connection = existing ?? (await dial(proxy, attempt));
+    const connection = existing ?? dial(proxy, attempt);
+    if (!existing) await connection.until(['connect']);
     if (proxy.tls) {
       code = 'ERR_SOCKS_PROXY_TLS';
       attempt.progress.enter('proxy-tls');
@@ -51,14 +52,15 @@ function tlsHint(code: string | undefined): string | undefined {
 }
 
 /**
- * Dials as Node does (all addresses, RFC 8305), without the delay of Nagle's algorithm.
+ * Dials as Node does (all addresses, RFC 8305), without the delay of Nagle's algorithm. The connection is open at its
+ * event `connect`.
  *
  * @throws the system's own error; TypeError `ERR_INVALID_ARG_VALUE` for options that Node refuses
  */
-export async function dial(
+export function dial(
   { host, port, path }: Destination & { readonly path?: string },
   attempt: Attempt,
-): Promise<Connection> {
+): Connection {
   const { lookup, tcp } = attempt.options;
   attempt.throwIfStopped();
   const options = {
@@ -77,11 +79,11 @@ export async function dial(
   } catch (error) {
     throw invalidOption(`tcp: ${(error as Error).message}`, error);
   }
-  const connection = new Connection(socket).belongTo(attempt);
-  // Each further address is dialled with a new handle, which does not inherit the unref().
-  const unref = (): void => void socket.unref();
-  if (attempt.background) socket.on('connectionAttempt', unref).unref();
-  await connection.until(['connect']);
-  socket.off('connectionAttempt', unref);
-  return connection;
+  if (attempt.background) {
+    // Each further address is dialled with a new handle, which does not inherit the unref().
+    const unref = (): void => void socket.unref();
+    socket.on('connectionAttempt', unref).unref();
+    socket.once('connect', () => socket.off('connectionAttempt', unref));
+  }
+  return new Connection(socket).belongTo(attempt);
 }
