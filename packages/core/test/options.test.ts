@@ -61,6 +61,19 @@ describe('an option that is not valid', () => {
     );
   });
 
+  test('is a rejection, and no exception of connect(), when a getter of the options throws', async () => {
+    const error = new Error('getter');
+    const options = Object.defineProperty({}, 'socket', {
+      enumerable: true,
+      get() {
+        throw error;
+      },
+    });
+    const client = new SocksClient('socks5://h');
+    const connecting = client.connect(destination, options);
+    await expect(connecting).rejects.toBe(error);
+  });
+
   test.each([null, 5, 'x', true])('is refused when all options are %o', async (options) => {
     await expect(connect('socks5://h', destination, options as never)).rejects.toMatchObject({
       code: 'ERR_INVALID_ARG_VALUE',

@@ -132,7 +132,7 @@ export class SocksClient {
   }
 
   /** As the function `connect`. Options that are given here replace those of the client. */
-  connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Tunnel> {
+  async connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Tunnel> {
     try {
       const given = checkOptions(options);
       const parsed = parseDestination(destination);
@@ -142,10 +142,10 @@ export class SocksClient {
       if (tcp) settings.tcp = { ...this.#options.tcp, ...tcp };
       // Standby connections were dialled and authenticated with the options of the client.
       const ordinary = !lookup && !auth && !socket && Object.keys(tcp ?? {}).length === 0;
-      return this.#open(parsed, settings, ordinary ? this.#standby : undefined);
+      return await this.#open(parsed, settings, ordinary ? this.#standby : undefined);
     } catch (error) {
       destroySocket(options);
-      return Promise.reject(error);
+      throw error;
     }
   }
 
