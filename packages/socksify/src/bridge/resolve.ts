@@ -56,8 +56,15 @@ async function open(
   if (path !== undefined && before.length === 0) {
     const plain = dialPath({ path });
     const socket = tls ? startTls({ ...tls, socket: plain }) : plain;
-    socket.on('error', () => {});
-    await once(socket, tls ? 'secureConnect' : 'connect', { signal });
+    for (const each of [plain, socket]) each.on('error', () => {});
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+    try {
+      await once(socket, tls ? 'secureConnect' : 'connect', { signal: limit });
+    } catch (error) {
+      // once() leaves the socket open when the client has left or the time is over.
+      for (const each of [socket, plain]) each.destroy();
+      throw error;
+    }
     return socket;
   }
   const { socket } = await connect(before.length > 0 ? before : () => undefined, proxy, {

@@ -1,8 +1,11 @@
 // The SOCKS side of a bridge, byte by byte: what its clients send is typed from the RFCs and memos.
 
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { proxyGroup, SocksClient } from '@socksify/core';
 import { startScript, startServer } from '@socksify/server';
 import {
@@ -239,6 +242,29 @@ describe("Tor's RESOLVE", () => {
     expect(open.upstream.log).toEqual([]);
     await bridge.close();
   });
+
+  test.runIf(process.platform !== 'win32')(
+    'leaves nothing open when the client resets during TLS to a Unix socket',
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'socksify-'));
+      const silent = createServer();
+      silent.listen(join(folder, 'proxy.sock'));
+      await once(silent, 'listening');
+      const bridge = await startBridge({
+        proxy: `socks5s://localhost${folder}/proxy.sock`,
+        listen: '127.0.0.1:0',
+      });
+      const client = await dialRaw(bridge.port);
+      client.send('05 01 00 05 f0 00 03 01 61 0000');
+      const [connection] = (await once(silent, 'connection')) as [Socket];
+      const ended = once(connection.on('error', () => {}).resume(), 'close');
+      client.stream.resetAndDestroy();
+      expect(await ended).toHaveLength(1);
+      await bridge.close();
+      silent.close();
+      rmSync(folder, { recursive: true });
+    },
+  );
 
   test('is sent to the last proxy of a chain', async () => {
     const first = await startServer();
