@@ -17,7 +17,7 @@ export type { AuthMethod, AuthPolicy, Encapsulation } from './protocol/method.ts
 export type { Bound, Step, Steps } from './protocol/step.ts';
 export { parseProxy } from './proxy.ts';
 export type { ProxyLike, ProxyObject, SocksCredentials, SocksProxy } from './proxy.ts';
-export type { ProxyChoice, ProxyRoute, ProxySelector, Selection, SelectorContext } from './route.ts';
+export type { ProxyChoice, ProxyRoute, ProxySelector, Selection } from './route.ts';
 export { connect, SocksClient } from './tunnel/client.ts';
 export type { ClientOptions, Tunnel } from './tunnel/client.ts';
 export type { AttemptMessage, TunnelMessage } from './tunnel/trace.ts';

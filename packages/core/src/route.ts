@@ -15,23 +15,15 @@ import type { ProxyLike } from './proxy.ts';
  */
 export type ProxyChoice = ProxyLike | readonly ProxyLike[] | ProxyGroup | Alternatives | undefined;
 
-/** What a {@link ProxySelector} is given besides the destination. */
-export interface SelectorContext {
-  /**
-   * Aborts when the promise of the selector is no longer waited for: the request was aborted or destroyed, the time limit
-   * passed, or the client, agent or dispatcher ended its requests. It is made when it is first read.
-   */
-  readonly signal: AbortSignal;
-}
-
 /**
  * Policy: which proxy or chain leads to this destination. `undefined` means a direct connection. Called once for each
  * tunnel, or for each request by the agent and the dispatcher. The time limit includes the wait for a promise. What the
- * selector throws or rejects with is the error of that one tunnel or request, unchanged.
+ * selector throws or rejects with is the error of that one tunnel or request, unchanged. `context.signal` aborts when the
+ * promise is no longer waited for: after an abort, the time limit, or the end of the client.
  */
 export type ProxySelector = (
   destination: Destination,
-  context: SelectorContext,
+  context: { readonly signal: AbortSignal },
 ) => ProxyChoice | Promise<ProxyChoice>;
 
 /** One proxy, a chain of them (first hop first), a {@link ProxySelector}, a group, or what its `select()` gave. */
@@ -49,16 +41,15 @@ export function checkRoute(route: ProxyRoute): CheckedRoute {
 }
 
 /** The context of one call of a selector. Most selectors read no signal, and an AbortController is slow to make. */
-export class LazyContext implements SelectorContext {
+export class LazyContext {
   #controller: AbortController | undefined;
 
   get signal(): AbortSignal {
     return (this.#controller ??= new AbortController()).signal;
   }
 
-  /** Not a method, because the selector gets the context. */
-  static abort(context: LazyContext, reason: unknown): void {
-    (context.#controller ??= new AbortController()).abort(reason);
+  abort(reason: unknown): void {
+    (this.#controller ??= new AbortController()).abort(reason);
   }
 }
 
@@ -66,7 +57,7 @@ export class LazyContext implements SelectorContext {
 export function selectChain(
   route: CheckedRoute,
   destination: Destination,
-  context: SelectorContext,
+  context: LazyContext,
 ): Selection | Promise<Selection> {
   if (typeof route !== 'function') return route;
   const choice = route(destination, context);

@@ -3,6 +3,7 @@
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers';
 import { DEFAULT_TIMEOUT } from '../options.ts';
 import type { ConnectOptions } from '../options.ts';
+import type { LazyContext } from '../route.ts';
 import { onAbort } from './abort.ts';
 import { Connection } from './connection.ts';
 import { Progress, SILENCE_HINTS } from './progress.ts';
@@ -70,12 +71,21 @@ export class Attempt {
     return () => this.#stops.delete(callback);
   }
 
-  /** Settles as the promise does, or rejects with the reason of the attempt if the attempt stops first. */
-  race<T>(promise: PromiseLike<T>): Promise<T> {
+  /**
+   * Settles as the promise does, or rejects with the reason of the attempt if the attempt stops first.
+   *
+   * @param context of the selector that gave the promise: its signal is aborted if the attempt stops first
+   */
+  race<T>(promise: PromiseLike<T>, context?: LazyContext): Promise<T> {
     return new Promise((resolve, reject) => {
-      const forget = this.onStop(reject);
+      const forget = this.onStop((reason) => {
+        context?.abort(reason);
+        reject(reason);
+      });
+      // First, because the caller may stop the attempt as soon as it has the result.
       // oxlint-disable-next-line promise/prefer-await-to-then -- two outcomes, one promise
-      promise.then(resolve, reject).then(forget, forget);
+      promise.then(forget, forget);
+      promise.then(resolve, reject);
     });
   }
 

@@ -125,7 +125,7 @@ export class SocksClient {
       this.#attempts,
     );
     try {
-      return await answerOf(selection, context, attempt);
+      return await attempt.race(selection, context);
     } finally {
       attempt.end();
     }
@@ -160,7 +160,7 @@ export class SocksClient {
       attempt.throwIfStopped();
       const context = new LazyContext();
       const selected = options.chain ?? selectChain(this.#route, destination, context);
-      const selection = selected instanceof Promise ? await answerOf(selected, context, attempt) : selected;
+      const selection = selected instanceof Promise ? await attempt.race(selected, context) : selected;
       attempt.throwIfStopped();
       chain = selection instanceof Alternatives ? firstChain(selection) : selection;
       // Options that Node refuses are found before anything is dialled.
@@ -220,20 +220,6 @@ export class SocksClient {
     for (const attempt of this.#attempts) attempt.stop(attempt.progress.error('ERR_SOCKS_CLOSED'));
     this.#standby?.close();
     return Promise.resolve();
-  }
-}
-
-/** Waits for the promise of a selector, whose signal is aborted if the attempt stops first. */
-async function answerOf(
-  selection: Promise<Selection>,
-  context: LazyContext,
-  attempt: Attempt,
-): Promise<Selection> {
-  const forget = attempt.onStop((reason) => LazyContext.abort(context, reason));
-  try {
-    return await attempt.race(selection);
-  } finally {
-    forget();
   }
 }
 
