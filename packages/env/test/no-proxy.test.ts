@@ -18,14 +18,14 @@ const PORT = 'curl compares no ports; Go, Node and undici do';
 const WHITE = 'curl does not split at line breaks, which a value read from a file has';
 const IDN = 'curl compares the text of the list with the A-labels of the host';
 const HOST = 'curl compares text; here entries and hosts are read by one rule';
-const BRACKETS = 'curl knows no brackets around an address; Go does';
+const BRACKETS = 'curl does not accept brackets around an address; Go does';
 const MAPPED =
   'curl keeps IPv4-mapped IPv6 addresses apart from IPv4; both lead to the same machine, and Go agrees';
 const MALFORMED =
   'curl reads a prefix as far as it has digits; a malformed CIDR is more likely an error than a wish';
 const ALL = 'curl takes /0 for no prefix; it is the range of all addresses for Go';
 const IPV6 = 'curl 7.88 does not get IPv6 prefixes of the list right; Go does';
-const RANGE = 'curl knows no ranges from address to address; Node does';
+const RANGE = 'curl does not accept ranges from address to address; Node does';
 
 const ROWS: readonly (readonly [
   list: string,

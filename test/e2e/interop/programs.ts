@@ -157,7 +157,7 @@ s.sendall(${JSON.stringify(REQUEST)}.encode())
 sys.stdout.write(s.makefile().read())
 `;
 
-// Below it runs a program that knows nothing of proxies.
+// Below it runs a program that has no support for proxies.
 const torsocks: Program = {
   name: 'torsocks',
   schemes: ['5h'],

@@ -1,4 +1,5 @@
-// Bytes in transit: messages that something has happened to, and pieces in which they arrive. Knows no protocol.
+// Bytes in transit: messages that something has happened to, and pieces in which they arrive. No protocol is
+// parsed here.
 
 import fc from 'fast-check';
 

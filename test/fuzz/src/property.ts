@@ -1,4 +1,4 @@
-// What a property is to those who run it. Knows nothing of SOCKS.
+// What a property is to those who run it. Nothing of SOCKS is in this file.
 
 import type { IRawProperty } from 'fast-check';
 

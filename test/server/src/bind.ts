@@ -1,4 +1,5 @@
-// A port that one peer may connect to, for a client that waits for it. Knows no SOCKS, and not which peer is right.
+// A port that one peer may connect to, for a client that waits for it. It parses no SOCKS, and
+// the caller decides which peer is right.
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';

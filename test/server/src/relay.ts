@@ -1,5 +1,5 @@
 // A TCP relay that makes a near peer distant or unreliable: it delays each direction, and loses links.
-// Knows no SOCKS: it counts bytes.
+// It parses no SOCKS; it counts bytes.
 
 import { EventEmitter, once } from 'node:events';
 import { connect, createServer } from 'node:net';

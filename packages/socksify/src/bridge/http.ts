@@ -87,7 +87,7 @@ function refuse(req: IncomingMessage, { user }: HttpBridge): number | undefined 
   const hosts = countOf(req, 'host');
   if (hosts > 1 || (hosts === 0 && req.httpVersion === '1.1')) return 400;
   const coding = req.headers['transfer-encoding'];
-  // RFC 9112 section 6.1: HTTP/1.0 knows no transfer coding, so the length cannot be trusted.
+  // RFC 9112 section 6.1: HTTP/1.0 has no transfer codings, so the length of this message cannot be trusted.
   if (coding !== undefined && req.httpVersion === '1.0') return 400;
   if (coding !== undefined && coding.toLowerCase() !== 'chunked') return 501;
   if (coding !== undefined && req.headers['content-length'] !== undefined) return 400;

@@ -142,7 +142,8 @@ function printIPv6(bytes: Uint8Array): string {
   ).join(':');
 }
 
-// The URL parser writes any legal form as hexadecimal groups around one '::' at most. It knows no zone.
+// The URL parser writes any legal form as hexadecimal groups around one '::' at most. It refuses a zone, so the zone is
+// removed first.
 function parseIPv6(host: string): number[] {
   const [head = '', tail = ''] = new URL(`http://[${host.replace(/%.*/, '')}]`).hostname
     .slice(1, -1)
