@@ -51,12 +51,11 @@ export function handshake(
 }
 
 function* lockStep(hop: Hop, auth: AuthPolicy): Steps<Bound> {
-  const encapsulation = hop.proxy.version === 5 ? yield* negotiate5(hop, auth) : undefined;
-  if (!encapsulation) return yield* request(hop);
-  throw hopError(hop, 'ERR_SOCKS_AUTH_FAILED', {
-    phase: 'authentication',
-    detail: 'this transport cannot carry the encapsulation of the method',
-  });
+  if (hop.proxy.version === 5 && (yield* negotiate5(hop, auth))) {
+    const detail = 'this transport cannot carry the encapsulation of the method';
+    throw hopError(hop, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', detail });
+  }
+  return yield* request(hop);
 }
 
 export function request(hop: Hop): Steps<Bound> {

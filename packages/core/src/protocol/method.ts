@@ -1,8 +1,7 @@
 // Authentication methods as values: what follows the METHOD reply (RFC 1928 section 3), and which methods to offer.
 
-import { invalidOption, SocksError } from '../errors.ts';
+import { invalidOption } from '../errors.ts';
 import { isFunction, isObject } from '../given.ts';
-import { hopError } from './step.ts';
 import type { Hop, Steps } from './step.ts';
 import { userpass } from './userpass.ts';
 
@@ -46,33 +45,37 @@ export interface AuthMethod {
  */
 export type AuthPolicy = 'auto' | 'required' | readonly AuthMethod[];
 
-/** No authentication required. */
-export const NONE: AuthMethod = {
-  id: 0x00,
-  // oxlint-disable-next-line no-empty-function, require-yield -- this method has no messages
-  *authenticate() {},
-};
-
-/** Username and password, RFC 1929. */
-export const USERPASS = 0x02;
-
-/** Offers 02 only with credentials, because some servers choose 02 whenever it is offered. */
-export function offeredMethods(hop: Hop, auth: AuthPolicy): readonly AuthMethod[] {
-  const { credentials } = hop.proxy;
-  if (typeof auth === 'object') return auth;
-  if (!credentials) return [NONE];
-  const method: AuthMethod = { id: USERPASS, authenticate: () => userpass(hop, credentials) };
-  return auth === 'required' ? [method] : [method, NONE];
+/** A method as the handshake uses it: one of the caller's list, or one that this package speaks. */
+export interface OfferedMethod {
+  readonly id: number;
+  /** What it usually means when the proxy refuses this method, and no other was offered. */
+  readonly hint?: string;
+  /** Absent if the method has no messages. */
+  readonly authenticate?: (hop: Hop) => Steps<Encapsulation | void>;
 }
 
-/** Runs a method, and turns whatever it throws into a SocksError. */
-export function* authenticate(hop: Hop, method: AuthMethod): Steps<Encapsulation | undefined> {
-  try {
-    return (yield* method.authenticate()) ?? undefined;
-  } catch (error) {
-    if (error instanceof SocksError) throw error;
-    throw hopError(hop, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', cause: error });
-  }
+/** The methods that this package speaks, in the order in which they are offered. */
+const WITH_CREDENTIALS: readonly OfferedMethod[] = [
+  {
+    id: 0x02,
+    hint: "the proxy may take no credentials: leave out auth: 'required'",
+    authenticate: userpass,
+  },
+];
+const WITHOUT_CREDENTIALS: readonly OfferedMethod[] = [{ id: 0x00, hint: 'the proxy wants credentials' }];
+const ALL = [...WITH_CREDENTIALS, ...WITHOUT_CREDENTIALS];
+
+/** Offers 02 only with credentials, because some servers choose 02 whenever it is offered. */
+export function offeredMethods({ proxy }: Hop, auth: AuthPolicy): readonly OfferedMethod[] {
+  if (typeof auth === 'object') return auth;
+  if (!proxy.credentials) return WITHOUT_CREDENTIALS;
+  return auth === 'required' ? WITH_CREDENTIALS : ALL;
+}
+
+/** What it usually means when a proxy accepts none of these methods. */
+export function refusalHint(offered: readonly OfferedMethod[]): string | undefined {
+  const [only, ...others] = offered;
+  return others.length === 0 ? ALL.find(({ id }) => id === only?.id)?.hint : undefined;
 }
 
 /** @throws TypeError `ERR_INVALID_ARG_VALUE` */

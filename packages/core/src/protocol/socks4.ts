@@ -9,47 +9,41 @@ import type { Bound, Hop, Steps } from './step.ts';
 const VN = 0x04;
 const CMD_CONNECT = 0x01;
 const GRANTED = 90;
-const MARKER_4A = Uint8Array.of(0, 0, 0, 1);
-const NUL = Uint8Array.of(0);
+const MARKER_4A = [0, 0, 0, 1];
+const NUL = 0;
 
-/*
- *     +----+-----+---------+-------+----------+------+     SOCKS4A: IP is 0.0.0.x, x not 0,
- *     | VN | CMD | DSTPORT | DSTIP |  USERID  | NULL |     and the name with its own NULL follows.
- *     +----+-----+---------+-------+----------+------+
- *     | 1  |  1  |    2    |   4   | variable |  1   |
- *     +----+-----+---------+-------+----------+------+
- */
-export function encodeRequest4({ proxy, destination }: Hop): Uint8Array {
-  const literal = isIPv4(destination.host);
-  return Buffer.concat([
-    Uint8Array.of(VN, CMD_CONNECT, destination.port >> 8, destination.port & 0xff),
-    literal ? Uint8Array.from(encodeIPv4(destination.host)) : MARKER_4A,
-    Buffer.from(proxy.credentials?.username ?? '', 'utf8'),
-    NUL,
-    ...(literal ? [] : [Buffer.from(destination.host, 'latin1'), NUL]),
-  ]);
-}
-
-/*
- *     +----+----+---------+-------+     VN is 0; some servers send 4. CD 90 grants. The memo ignores
- *     | VN | CD | DSTPORT | DSTIP |     the rest for CONNECT, but it belongs to the message.
- *     +----+----+---------+-------+
- *     | 1  | 1  |    2    |   4   |
- *     +----+----+---------+-------+
- */
 export function* request4(hop: Hop): Steps<Bound> {
-  yield { write: encodeRequest4(hop) };
-  const [vn = 0, cd = 0] = yield { read: 2, phase: 'request' };
+  /*
+   *     +----+-----+---------+-------+----------+------+     SOCKS4A: IP is 0.0.0.x, x not 0,
+   *     | VN | CMD | DSTPORT | DSTIP |  USERID  | NULL |     and the name with its own NULL follows.
+   *     +----+-----+---------+-------+----------+------+
+   *     | 1  |  1  |    2    |   4   | variable |  1   |
+   *     +----+-----+---------+-------+----------+------+
+   */
+  const { host, port } = hop.destination;
+  const isLiteral = isIPv4(host);
+  const ip = isLiteral ? encodeIPv4(host) : MARKER_4A;
+  const userid = Buffer.from(hop.proxy.credentials?.username ?? '', 'utf8');
+  const name = isLiteral ? [] : [...Buffer.from(host, 'latin1'), NUL];
+  yield { write: Buffer.from([VN, CMD_CONNECT, port >> 8, port & 0xff, ...ip, ...userid, NUL, ...name]) };
+  /*
+   *     +----+----+---------+-------+     VN is 0; some servers send 4. CD 90 grants. The memo ignores
+   *     | VN | CD | DSTPORT | DSTIP |     the rest for CONNECT, but it belongs to the message.
+   *     +----+----+---------+-------+
+   *     | 1  | 1  |    2    |   4   |
+   *     +----+----+---------+-------+
+   */
+  const { 0: vn = 0, 1: cd = 0 } = yield { read: 2, phase: 'request' };
   if (vn !== 0x00 && vn !== 0x04) throw wrongVersion(hop, 'request', vn, cd, `VN ${hex(vn)} in the reply`);
   if (cd !== GRANTED) {
-    const isUnknown4A = cd === 91 && !isIPv4(hop.destination.host);
     throw hopError(hop, CD[cd] ?? 'ERR_SOCKS_UNASSIGNED_REPLY', {
       phase: 'request',
       detail: `CD ${cd}`,
       reply: cd,
-      hint: isUnknown4A ? 'a server without SOCKS4A rejects every name: try socks5://' : undefined,
+      hint:
+        cd === 91 && !isLiteral ? 'a server without SOCKS4A rejects every name: try socks5://' : undefined,
     });
   }
-  const [portHigh = 0, portLow = 0, ...ip] = yield { read: 6, phase: 'request' };
-  return { host: ip.join('.'), port: (portHigh << 8) | portLow };
+  const [portHigh = 0, portLow = 0, ...boundIp] = yield { read: 6, phase: 'request' };
+  return { host: boundIp.join('.'), port: (portHigh << 8) | portLow };
 }

@@ -7,6 +7,7 @@ import { SocksError } from '../errors.ts';
 import { at } from '../given.ts';
 import type { SocksOptions } from '../options.ts';
 import { canPipeline, request } from '../protocol/handshake.ts';
+import { offeredMethods } from '../protocol/method.ts';
 import { pipelined5 } from '../protocol/socks5.ts';
 import type { Bound, Hop, Steps } from '../protocol/step.ts';
 import { printProxy } from '../proxy.ts';
@@ -60,8 +61,7 @@ export async function requestPipelined(
   if (attempt.existing) return opening;
 
   // In one segment, one method is offered. Message by message, `auto` may offer a second one.
-  const { proxy } = hop;
-  const otherMethods = proxy.credentials !== undefined && attempt.options.auth !== 'required';
+  const otherMethods = offeredMethods(hop, attempt.options.auth ?? 'auto').length > 1;
   const first = outcomeOf(opening, pipelined, otherMethods);
   const early = await within(Math.max(ALONE.least, ALONE.dials * took), first);
   if (early && early.kind !== 'unanswered') return early.opening;
@@ -70,7 +70,7 @@ export async function requestPipelined(
   let last = await (early ? second : Promise.race([first, second]));
   if (!early && last.kind === 'unanswered') last = await (last.by === pipelined ? second : first);
   if (last.by === lockStep && (last.kind === 'tunnel' || last.kind === 'refused'))
-    remember(printProxy(proxy));
+    remember(printProxy(hop.proxy));
   (last.by === lockStep ? pipelined : lockStep).stop(new Error('the other attempt was answered first'));
   return last.opening;
 }
