@@ -22,10 +22,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { WebSocketServer } from 'ws';
 import { mustSkipProgram, openProgramFolder, PROGRAMS } from '../e2e/interop/programs.ts';
 import { isIsolated } from '../e2e/interop/server-process.ts';
-import { here as fromStage } from '../../packages/socksify/test/stage.ts';
 
-const here = (path: string): string => fromStage(`../../../test/programs/${path}`);
-const NODE_24 = fromStage('../../../test/runtimes/node_modules/node24/bin/node');
+const here = (path: string): string => join(import.meta.dirname, path);
+const NODE_24 = here('../../../test/runtimes/node_modules/node24/bin/node');
 const folder = mkdtempSync(join(tmpdir(), 'socksify-bridge-'));
 const FILE = randomBytes(300_000);
 /** One pixel. */
@@ -198,7 +197,7 @@ describe('through a bridge goes', () => {
     { timeout: 60_000 },
     async (name, proxy) => {
       const downloads = mkdtempSync(join(folder, 'downloads-'));
-      const pictures = fromStage('../../../node_modules/.cache/screenshots');
+      const pictures = here('../../../node_modules/.cache/screenshots');
       mkdirSync(pictures, { recursive: true });
       const picture = join(pictures, `bridge-${name}.png`);
       rmSync(picture, { force: true });

@@ -8,19 +8,22 @@ import { dirname, join } from 'node:path';
 import { Server as SocketServer } from 'socket.io';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { CA, COMMAND, execute, here as fromStage, startStage } from '../../packages/socksify/test/stage.ts';
-import type { Ended, Stage } from '../../packages/socksify/test/stage.ts';
+import { CERTIFICATE_FILE } from '@socksify/support';
+import { startNetwork } from '../../packages/socksify/test/network.ts';
+import type { Network } from '../../packages/socksify/test/network.ts';
+import { COMMAND, execute } from '../../packages/socksify/test/run-program.ts';
+import type { Ended } from '@socksify/support';
 
-const here = (path: string): string => fromStage(`../../../test/programs/${path}`);
+const here = (path: string): string => join(import.meta.dirname, path);
 // Inside this folder, so that its packages are found.
 const folder = mkdtempSync(here('.run-'));
-let stage: Stage;
+let network: Network;
 /** A site that speaks WebSocket and socket.io. */
 const sockets = createServer((_request, response) => response.end('hello'));
 const ports: number[] = [];
 
 beforeAll(async () => {
-  stage = await startStage();
+  network = await startNetwork();
   const web = new WebSocketServer({ noServer: true });
   sockets.on('upgrade', (request, socket, head) => {
     if (request.url?.startsWith('/socket.io')) return;
@@ -33,11 +36,11 @@ beforeAll(async () => {
 afterAll(async () => {
   sockets.closeAllConnections();
   sockets.close();
-  await stage.close();
+  await network.close();
   rmSync(folder, { recursive: true });
 });
 beforeEach(() => {
-  stage.proxy.log.length = 0;
+  network.proxy.log.length = 0;
 });
 
 function file(name: string, source: string): string {
@@ -48,10 +51,10 @@ function file(name: string, source: string): string {
 }
 
 const environment = (): Record<string, string> => ({
-  SOCKS_PROXY: stage.url,
-  NODE_EXTRA_CA_CERTS: CA,
-  HTTP: `http://origin.test:${stage.web.http}/`,
-  HTTPS: `https://origin.test:${stage.web.https}/`,
+  SOCKS_PROXY: network.url,
+  NODE_EXTRA_CA_CERTS: CERTIFICATE_FILE,
+  HTTP: `http://origin.test:${network.web.http}/`,
+  HTTPS: `https://origin.test:${network.web.https}/`,
   SOCKETS: `http://origin.test:${(sockets.address() as AddressInfo).port}`,
   HOME: folder,
 });
@@ -63,10 +66,10 @@ async function socksify(
   cwd = folder,
 ): Promise<Ended> {
   const outgoing = (): Set<number | undefined> =>
-    new Set(stage.proxy.log.map(({ outgoingPort }) => outgoingPort));
-  const [before, hits] = [stage.direct(), ports.length];
+    new Set(network.proxy.log.map(({ outgoingPort }) => outgoingPort));
+  const [before, hits] = [network.direct(), ports.length];
   const ended = await execute(process.execPath, [COMMAND, ...args], { ...environment(), ...env }, { cwd });
-  expect(stage.direct()).toBe(before);
+  expect(network.direct()).toBe(before);
   expect(ports.slice(hits).filter((port) => !outgoing().has(port))).toEqual([]);
   return ended;
 }
@@ -113,7 +116,7 @@ describe('through the proxy goes', () => {
     const program = file(`${name.replaceAll(/\W/g, '-')}.mjs`, source);
     const ended = await socksify([process.execPath, program]);
     expect(ended).toEqual({ stdout: 'hello\nhello\n', stderr: '', status: 0, signal: null });
-    expect(new Set(stage.proxy.log.map(({ host }) => host))).toEqual(new Set(['origin.test']));
+    expect(new Set(network.proxy.log.map(({ host }) => host))).toEqual(new Set(['origin.test']));
   });
 });
 
@@ -136,7 +139,7 @@ describe('started by the command', () => {
       const ended = await socksify([bin('vitest'), 'run', '--root', join(folder, 'vitest'), '--pool', pool]);
       expect(ended.status, ended.stdout + ended.stderr).toBe(0);
     }
-    expect(stage.proxy.log).toHaveLength(2);
+    expect(network.proxy.log).toHaveLength(2);
   });
 
   test('Jest runs its tests, with a fetch of another realm', async () => {
@@ -147,7 +150,7 @@ describe('started by the command', () => {
     file('jest/package.json', '{ "jest": { "testEnvironment": "node" } }');
     const ended = await socksify([bin('jest'), '--rootDir', join(folder, 'jest'), '--no-watchman']);
     expect(ended.status, ended.stderr).toBe(0);
-    expect(stage.proxy.log).toHaveLength(1);
+    expect(network.proxy.log).toHaveLength(1);
   });
 
   test('Next.js builds a page with what its own fetch gives', async () => {
@@ -164,6 +167,6 @@ describe('started by the command', () => {
     expect(ended.status, ended.stdout + ended.stderr).toBe(0);
     const { readFileSync } = await import('node:fs');
     expect(readFileSync(join(cwd, '.next/server/app/index.html'), 'utf8')).toContain('site: hello');
-    expect(stage.proxy.log.length).toBeGreaterThan(0);
+    expect(network.proxy.log.length).toBeGreaterThan(0);
   }, 120_000);
 });

@@ -16,12 +16,12 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
-import { freePort, TLS } from '@socksify/support';
+import { CERTIFICATE_FILE, freePort, TLS } from '@socksify/support';
 import { Server as SocketServer } from 'socket.io';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { CA, COMMAND, execute, here as fromStage } from '../../packages/socksify/test/stage.ts';
-import type { Ended } from '../../packages/socksify/test/stage.ts';
+import { COMMAND, execute } from '../../packages/socksify/test/run-program.ts';
+import type { Ended } from '@socksify/support';
 import { choose } from './examples.ts';
 
 /** EXAMPLES_SEED chooses others, and EXAMPLES_COUNT more. */
@@ -30,7 +30,7 @@ const COUNT = Number(process.env['EXAMPLES_COUNT'] ?? 20);
 const chosen = choose(COUNT, SEED);
 
 const folder = mkdtempSync(join(tmpdir(), 'socksify-examples-'));
-const programs = mkdtempSync(fromStage('../../../test/programs/.run-'));
+const programs = mkdtempSync(join(import.meta.dirname, '.run-'));
 const children: ChildProcess[] = [];
 const servers: Server[] = [];
 /** The remote port of every connection that came to a server. */
@@ -160,7 +160,7 @@ describe(`with the seed ${SEED}`, () => {
     async ({ library, follows, source, tcp }) => {
       const program = join(programs, `${library} ${follows}.mjs`.replaceAll(/[^\w.]+/g, '-'));
       writeFileSync(program, source);
-      const common = { ...env, NODE_EXTRA_CA_CERTS: CA };
+      const common = { ...env, NODE_EXTRA_CA_CERTS: CERTIFICATE_FILE };
       const [before, requests] = [hits.length, proxy.log.length];
       const without = withoutNotice(await execute(process.execPath, [program], common));
       // The counter counts what is direct.

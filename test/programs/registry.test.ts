@@ -14,13 +14,13 @@ import { freePort } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
-import { COMMAND, execute, here as fromStage } from '../../packages/socksify/test/stage.ts';
-import type { Ended } from '../../packages/socksify/test/stage.ts';
+import { COMMAND, execute } from '../../packages/socksify/test/run-program.ts';
+import type { Ended } from '@socksify/support';
 
-const here = (path: string): string => fromStage(`../../../test/programs/${path}`);
+const here = (path: string): string => join(import.meta.dirname, path);
 const folder = mkdtempSync(join(tmpdir(), 'socksify-registry-'));
 /** The registry needs Node 22; it is not what is tested here. */
-const NODE_24 = fromStage('../../../test/runtimes/node_modules/node24/bin/node');
+const NODE_24 = here('../../../test/runtimes/node_modules/node24/bin/node');
 let registry: ChildProcess;
 /** In front of the registry: keeps the remote port of every connection. */
 const hits: number[] = [];

@@ -12,9 +12,9 @@ import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { freePort } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { COMMAND, execute, here as fromStage } from '../../packages/socksify/test/stage.ts';
+import { COMMAND, execute } from '../../packages/socksify/test/run-program.ts';
 
-const here = (path: string): string => fromStage(`../../../test/programs/${path}`);
+const here = (path: string): string => join(import.meta.dirname, path);
 const run = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), 'socksify-tcp-'));
 const programs = mkdtempSync(here('.run-'));

@@ -9,7 +9,7 @@ import type { SocksServer } from '@socksify/server';
 import { deferred, runProgram, startEcho, startRawServer } from '@socksify/support';
 import type { Ended, TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { COMMAND } from './stage.ts';
+import { COMMAND } from './run-program.ts';
 
 const PASSWORD = 'pa:ss/w@rd é';
 const FORMS = [PASSWORD, encodeURIComponent(PASSWORD), 'hunter2'].concat(

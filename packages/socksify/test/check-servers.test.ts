@@ -30,7 +30,16 @@ interface Facts {
 }
 
 const DANTE = { versions: [true, false, true], pipelining: true, early: false, names: true } as const;
-const MICROSOCKS = { versions: [false, false, true], untried: [false, false], pipelining: false } as const;
+const MICROSOCKS = {
+  versions: [false, false, true],
+  untried: [false, false],
+  methods: [2],
+  pipelining: false,
+  early: false,
+  names: true,
+  looksLike: 'microsocks',
+  blames: true,
+} as const;
 const TOR = {
   versions: [true, true, true],
   methods: [0, 2],
@@ -54,22 +63,8 @@ const FACTS: Readonly<Record<string, Facts>> = {
     looksLike: 'dante',
     blames: true,
   },
-  microsocks: {
-    ...MICROSOCKS,
-    methods: [0],
-    early: false,
-    names: true,
-    looksLike: 'microsocks',
-    blames: true,
-  },
-  'microsocks with a password': {
-    ...MICROSOCKS,
-    methods: [2],
-    early: false,
-    names: true,
-    looksLike: 'microsocks',
-    blames: true,
-  },
+  microsocks: { ...MICROSOCKS, methods: [0] },
+  'microsocks with a password': MICROSOCKS,
   OpenSSH: {
     versions: [true, true, true],
     methods: [0],
@@ -93,14 +88,7 @@ const FACTS: Readonly<Record<string, Facts>> = {
   v2ray: { ...V2RAY, versions: [true, true, true], methods: [0] },
   // It answers SOCKS4 with 91 as soon as it sees the version.
   'v2ray with a password': { ...V2RAY, methods: [2], versions: [false, false, true] },
-  'stunnel before microsocks with a password': {
-    ...MICROSOCKS,
-    methods: [2],
-    early: false,
-    names: true,
-    looksLike: 'microsocks',
-    blames: true,
-  },
+  'stunnel before microsocks with a password': MICROSOCKS,
 };
 
 let echo: TcpDestination;

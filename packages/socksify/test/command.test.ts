@@ -2,37 +2,30 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { COMMAND, execute, startStage } from './stage.ts';
-import type { Ended, Stage } from './stage.ts';
+import { makeFolder } from './folder.ts';
+import { startNetwork } from './network.ts';
+import type { Network } from './network.ts';
+import { COMMAND, execute } from './run-program.ts';
+import type { Ended } from '@socksify/support';
 
-let stage: Stage;
-const folder = mkdtempSync(join(tmpdir(), 'socksify with space '));
+let network: Network;
 beforeAll(async () => {
-  stage = await startStage();
+  network = await startNetwork();
 });
-afterAll(async () => {
-  await stage.close();
-  rmSync(folder, { recursive: true });
-});
+afterAll(() => network.close());
 
-const file = (name: string, source: string): string => {
-  const path = join(folder, name);
-  writeFileSync(path, source);
-  chmodSync(path, 0o755);
-  return path;
-};
+const { path: folder, write: file } = makeFolder();
 const socksify = (
   args: readonly string[],
   env: Record<string, string | undefined> = {},
   input = '',
 ): Promise<Ended> => execute(process.execPath, [COMMAND, ...args], env, { input });
-const url = (): string => `http://origin.test:${stage.web.http}/`;
+const url = (): string => `http://origin.test:${network.web.http}/`;
 const node = process.execPath;
 
 const FETCH = `fetch(process.argv.at(-1)).then((r) => r.text()).then((t) => console.log(t), (e) => console.log(e.cause.code));`;
@@ -41,21 +34,21 @@ const OK = { stdout: 'hello\n', stderr: '', status: 0, signal: null };
 describe('runs a program through the proxy', () => {
   test('of SOCKS_PROXY, of --proxy and of --proxy -, which leaves the rest of stdin to the program', async () => {
     const program = file('fetch.js', FETCH);
-    expect(await socksify([node, program, url()], { SOCKS_PROXY: stage.url })).toEqual(OK);
+    expect(await socksify([node, program, url()], { SOCKS_PROXY: network.url })).toEqual(OK);
     expect(
-      await socksify(['--proxy', stage.url, '--', node, program, url()], { socks_proxy: 'socks5://h' }),
+      await socksify(['--proxy', network.url, '--', node, program, url()], { socks_proxy: 'socks5://h' }),
     ).toEqual(OK);
     const copy = file('copy.js', `process.stdin.pipe(process.stdout); ${FETCH}`);
-    const { stdout } = await socksify(['--proxy=-', node, copy, url()], {}, `${stage.url}\nrest\n`);
+    const { stdout } = await socksify(['--proxy=-', node, copy, url()], {}, `${network.url}\nrest\n`);
     expect(stdout.split('\n').toSorted()).toEqual(['', 'hello', 'rest']);
   });
 
   test('of a list, whose first proxy is dead, also with --strict', async () => {
     const program = file('fetch.js', FETCH);
-    const list = `socks5://127.0.0.1:${await freePort()},${stage.url}`;
+    const list = `socks5://127.0.0.1:${await freePort()},${network.url}`;
     expect(await socksify([node, program, url()], { SOCKS_PROXY: list })).toEqual(OK);
     expect(await socksify(['--strict', '--proxy', list, '--', node, program, url()])).toEqual(OK);
-    const bad = await socksify([node, program, url()], { SOCKS_PROXY: `${stage.url},` });
+    const bad = await socksify([node, program, url()], { SOCKS_PROXY: `${network.url},` });
     expect(bad).toMatchObject({
       status: 1,
       stderr: expect.stringContaining('environment variable SOCKS_PROXY'),
@@ -68,19 +61,19 @@ describe('runs a program through the proxy', () => {
       const program = file('fetch.js', FETCH);
       const path = join(folder, 'a @%20b.sock');
       const relay = createServer((client) => {
-        const upstream = connect(stage.proxy.port, '127.0.0.1').on('error', () => client.destroy());
+        const upstream = connect(network.proxy.port, '127.0.0.1').on('error', () => client.destroy());
         client
           .on('error', () => upstream.destroy())
           .pipe(upstream)
           .pipe(client);
       });
       await new Promise<void>((resolve) => void relay.listen(path, resolve));
-      const proxy = stage.url.replace(/@.*/, `@localhost${encodeURI(path).replace('@', '%40')}`);
+      const proxy = network.url.replace(/@.*/, `@localhost${encodeURI(path).replace('@', '%40')}`);
       for (const SOCKS_PROXY of [proxy, `${proxy},${proxy}`]) {
         expect(await socksify([node, program, url()], { SOCKS_PROXY })).toEqual(OK);
-        stage.proxy.log.length = 0;
+        network.proxy.log.length = 0;
         await socksify(['--strict', node, program, 'http://localhost:1080/'], { SOCKS_PROXY });
-        expect(stage.proxy.log).toMatchObject([{ host: 'localhost', port: 1080 }]);
+        expect(network.proxy.log).toMatchObject([{ host: 'localhost', port: 1080 }]);
       }
       relay.close();
     },
@@ -88,7 +81,7 @@ describe('runs a program through the proxy', () => {
 
   test('by its name on the PATH, from a script with an interpreter line, and from a path with spaces', async () => {
     const script = file('script with space', `#!${node}\n${FETCH}`);
-    const env = { SOCKS_PROXY: stage.url };
+    const env = { SOCKS_PROXY: network.url };
     expect(await socksify([script, url()], env)).toEqual(OK);
     expect(await socksify(['script with space', url()], { ...env, PATH: `/nowhere:${folder}` })).toEqual(OK);
     const shim = file('shim', `#!/bin/sh\nexec "${node}" "${file('shimmed.js', FETCH)}" "$@"\n`);
@@ -98,15 +91,15 @@ describe('runs a program through the proxy', () => {
   });
 
   test('with --no-proxy, --allow, --strict, --strict=tcp and --verbose', async () => {
-    const env = { SOCKS_PROXY: stage.url, HTTP: `${stage.web.http}` };
+    const env = { SOCKS_PROXY: network.url, HTTP: `${network.web.http}` };
     const loopback = file(
       'loopback.js',
       `fetch('http://127.0.0.1:' + process.env.HTTP).then((r) => r.text()).then(console.log);`,
     );
     for (const list of [['--no-proxy', '127.0.0.1'], ['--allow=127.0.0.1']]) {
-      const before = stage.direct();
+      const before = network.direct();
       expect(await socksify([...list, node, loopback], env)).toEqual(OK);
-      expect(stage.direct() - before).toBe(1);
+      expect(network.direct() - before).toBe(1);
     }
     const dial = file(
       'dial.js',
@@ -123,7 +116,7 @@ describe('runs a program through the proxy', () => {
   test("without NODE_USE_ENV_PROXY, and before the program's own NODE_OPTIONS", async () => {
     const first = file('first.cjs', `console.log(typeof globalThis[Symbol.for('socksify.installed')]);`);
     const env = {
-      SOCKS_PROXY: stage.url,
+      SOCKS_PROXY: network.url,
       HTTP_PROXY: 'http://127.0.0.1:9',
       NODE_USE_ENV_PROXY: '1',
       NODE_OPTIONS: `--require=${JSON.stringify(first)} --no-warnings`,
@@ -136,13 +129,13 @@ describe('runs a program through the proxy', () => {
 
 describe('becomes the program', () => {
   test.each([0, 3])('with its exit status %i', async (status) => {
-    const ended = await socksify([node, '-e', `process.exitCode = ${status}`], { SOCKS_PROXY: stage.url });
+    const ended = await socksify([node, '-e', `process.exitCode = ${status}`], { SOCKS_PROXY: network.url });
     expect(ended.status).toBe(status);
   });
 
   test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('and %s reaches it', async (signal) => {
     const program = `process.on('${signal}', () => { console.log('caught'); process.exit(7); }); setInterval(() => {}, 1000); console.log('ready');`;
-    const child = spawn(node, [COMMAND, node, '-e', program], { env: { SOCKS_PROXY: stage.url } });
+    const child = spawn(node, [COMMAND, node, '-e', program], { env: { SOCKS_PROXY: network.url } });
     let output = '';
     child.stdout.on('data', (data: Buffer) => {
       if (output === '') child.kill(signal);
@@ -154,7 +147,7 @@ describe('becomes the program', () => {
 
   test('and dies by the signal by which it dies', async () => {
     const ended = await socksify([node, '-e', `process.kill(process.pid, 'SIGKILL')`], {
-      SOCKS_PROXY: stage.url,
+      SOCKS_PROXY: network.url,
     });
     expect(ended.signal).toBe('SIGKILL');
   });
@@ -169,7 +162,7 @@ describe('becomes the program', () => {
         console.log(readFileSync('/proc/' + pid + '/cmdline', 'latin1').replaceAll('\\0', ' '));
       }`,
     );
-    const { stdout } = await socksify(['--proxy', '-', node, show], {}, `${stage.url}\n`);
+    const { stdout } = await socksify(['--proxy', '-', node, show], {}, `${network.url}\n`);
     expect(stdout).toContain('ps.js');
     expect(stdout).not.toContain('secret');
   });
@@ -203,14 +196,14 @@ describe('refuses', () => {
       [bun, 'bun'],
       [script, 'deno'],
     ] as const) {
-      const ended = await socksify([command], { SOCKS_PROXY: stage.url });
+      const ended = await socksify([command], { SOCKS_PROXY: network.url });
       expect(ended).toMatchObject({ status: 1, stdout: '' });
       expect(ended.stderr).toContain(`${name} ignores`);
     }
   });
 
   test('nothing else, but warns that a program that is not Node is not covered', async () => {
-    const ended = await socksify(['sh', '-c', 'echo ran'], { SOCKS_PROXY: stage.url });
+    const ended = await socksify(['sh', '-c', 'echo ran'], { SOCKS_PROXY: network.url });
     expect(ended).toMatchObject({ status: 0, stdout: 'ran\n' });
     expect(ended.stderr).toContain('sh is not Node');
   });

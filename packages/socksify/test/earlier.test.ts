@@ -2,14 +2,16 @@
 // that its program dialled beside it.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { results, run, startStage } from './stage.ts';
-import type { Ended, Stage } from './stage.ts';
+import { startNetwork } from './network.ts';
+import type { Network } from './network.ts';
+import { results, run } from './run-program.ts';
+import type { Ended } from '@socksify/support';
 
-let stage: Stage;
+let network: Network;
 beforeAll(async () => {
-  stage = await startStage();
+  network = await startNetwork();
 });
-afterAll(() => stage.close());
+afterAll(() => network.close());
 
 const [major = 0] = process.versions.node.split('.').map(Number);
 const BYPASS = 'ERR_SOCKS_BYPASS';
@@ -29,9 +31,9 @@ const PRELUDE = `
 `;
 
 async function program(source: string): Promise<{ ended: Ended; direct: number; proxied: number }> {
-  const [direct, proxied] = [stage.direct(), stage.proxy.log.length];
-  const ended = await run(stage, `${PRELUDE}${source}\nprocess.exit();`, {}, []);
-  return { ended, direct: stage.direct() - direct, proxied: stage.proxy.log.length - proxied };
+  const [direct, proxied] = [network.direct(), network.proxy.log.length];
+  const ended = await run(network, `${PRELUDE}${source}\nprocess.exit();`, {}, []);
+  return { ended, direct: network.direct() - direct, proxied: network.proxy.log.length - proxied };
 }
 
 test.each([

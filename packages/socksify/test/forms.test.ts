@@ -1,21 +1,20 @@
 // The ordinary level: less common forms in which http clients dial, and processes in which they run.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { execute, REGISTER, results, run, startStage } from './stage.ts';
-import type { Ended, Stage } from './stage.ts';
+import { makeFolder } from './folder.ts';
+import { startNetwork } from './network.ts';
+import type { Network } from './network.ts';
+import { execute, REGISTER, results, run } from './run-program.ts';
+import type { Ended } from '@socksify/support';
 
-let stage: Stage;
-const folder = mkdtempSync(join(tmpdir(), 'socksify-forms-'));
+let network: Network;
 beforeAll(async () => {
-  stage = await startStage();
+  network = await startNetwork();
 });
-afterAll(async () => {
-  await stage.close();
-  rmSync(folder, { recursive: true });
-});
+afterAll(() => network.close());
+
+const folder = makeFolder();
 
 const [major = 0] = process.versions.node.split('.').map(Number);
 const BYPASS = 'ERR_SOCKS_BYPASS';
@@ -39,9 +38,9 @@ const PRELUDE = `
 `;
 
 async function program(source: string): Promise<{ found: Record<string, string>; direct: number }> {
-  const before = stage.direct();
-  const ended = await run(stage, `${PRELUDE}${source}\nprocess.exit();`);
-  return { found: results(ended), direct: stage.direct() - before };
+  const before = network.direct();
+  const ended = await run(network, `${PRELUDE}${source}\nprocess.exit();`);
+  return { found: results(ended), direct: network.direct() - before };
 }
 
 test('dials of less common forms are sent through the proxy', async () => {
@@ -104,21 +103,21 @@ test('a stream that hides the direct connection of its program is left alone: on
       return send({ createConnection: () => stream });
     });
     process.exit();`;
-  expect(results(await run(stage, source))).toEqual({ stream: 'hello' });
-  expect(results(await run(stage, source, { SOCKSIFY_STRICT: '1' }))).toEqual({ stream: BYPASS });
+  expect(results(await run(network, source))).toEqual({ stream: 'hello' });
+  expect(results(await run(network, source, { SOCKSIFY_STRICT: '1' }))).toEqual({ stream: BYPASS });
 });
 
 const FETCH = `fetch(process.env.SITE).then((r) => r.text()).then((t) => console.log(t), (e) => console.log(e.cause.code))`;
 
 /** Preloaded by NODE_OPTIONS. */
 async function started(args: readonly string[]): Promise<{ ended: Ended; direct: number }> {
-  const before = stage.direct();
+  const before = network.direct();
   const ended = await execute(process.execPath, args, {
-    SOCKS_PROXY: stage.url,
+    SOCKS_PROXY: network.url,
     NODE_OPTIONS: `--require=${JSON.stringify(REGISTER)}`,
-    SITE: `http://127.0.0.1:${stage.web.http}/`,
+    SITE: `http://127.0.0.1:${network.web.http}/`,
   });
-  return { ended, direct: stage.direct() - before };
+  return { ended, direct: network.direct() - before };
 }
 
 test('a program under the permission model is covered', async () => {
@@ -129,10 +128,15 @@ test('a program under the permission model is covered', async () => {
 });
 
 test('a program that starts from a snapshot is covered, whether the snapshot was built with the preload or not', async () => {
-  const main = join(folder, 'snapshot.cjs');
-  writeFileSync(main, `require('node:v8').startupSnapshot.setDeserializeMainFunction(() => { ${FETCH} });`);
-  for (const env of [{}, { SOCKS_PROXY: stage.url, NODE_OPTIONS: `--require=${JSON.stringify(REGISTER)}` }]) {
-    const blob = join(folder, `${Object.keys(env).length}.blob`);
+  const main = folder.write(
+    'snapshot.cjs',
+    `require('node:v8').startupSnapshot.setDeserializeMainFunction(() => { ${FETCH} });`,
+  );
+  for (const env of [
+    {},
+    { SOCKS_PROXY: network.url, NODE_OPTIONS: `--require=${JSON.stringify(REGISTER)}` },
+  ]) {
+    const blob = join(folder.path, `${Object.keys(env).length}.blob`);
     const built = await execute(process.execPath, ['--snapshot-blob', blob, '--build-snapshot', main], env);
     expect(built.status, built.stderr).toBe(0);
     const { ended, direct } = await started(['--snapshot-blob', blob]);
@@ -141,9 +145,8 @@ test('a program that starts from a snapshot is covered, whether the snapshot was
 });
 
 test('tests of node:test, and hooks of a module loader in their thread, are covered', async () => {
-  const suite = join(folder, 'site.test.cjs');
-  writeFileSync(
-    suite,
+  const suite = folder.write(
+    'site.test.cjs',
     `require('node:test')('site', async () => require('node:assert').equal(await (await fetch(process.env.SITE)).text(), 'hello'));`,
   );
   const tested = await started(['--test', suite]);

@@ -1,26 +1,27 @@
 // The ordinary level: http, https, fetch and every undici go through the proxy, other sockets are left alone.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { results, run, startStage } from './stage.ts';
-import type { Stage } from './stage.ts';
+import { startNetwork } from './network.ts';
+import type { Network } from './network.ts';
+import { REGISTER, results, run } from './run-program.ts';
 
-let stage: Stage;
+let network: Network;
 beforeAll(async () => {
-  stage = await startStage();
+  network = await startNetwork();
 });
-afterAll(() => stage.close());
+afterAll(() => network.close());
 afterEach(() => {
-  for (const { atyp, host } of stage.proxy.log.splice(0))
+  for (const { atyp, host } of network.proxy.log.splice(0))
     expect([atyp, host]).toEqual(['name', 'origin.test']);
 });
 
 const [major = 0] = process.versions.node.split('.').map(Number);
-const direct = (): number => stage.direct();
+const direct = (): number => network.direct();
 
 /** Every attempt says `hello`, and no connection but those of the proxy comes to the site. */
 async function expectAll(source: string, names: readonly string[]): Promise<void> {
   const before = direct();
-  const ended = await run(stage, source);
+  const ended = await run(network, source);
   expect(results(ended)).toEqual(Object.fromEntries(names.map((name) => [name, 'hello'])));
   expect(direct()).toBe(before);
   expect(ended.status).toBe(0);
@@ -140,15 +141,11 @@ describe('is sent through the proxy', () => {
       console.log('end: hello');`;
     const before = direct();
     const flags = major >= 22 ? ['--experimental-eventsource'] : [];
-    const ended = await run(stage, source, {}, [
-      '--require',
-      (await import('./stage.ts')).REGISTER,
-      ...flags,
-    ]);
+    const ended = await run(network, source, {}, ['--require', REGISTER, ...flags]);
     // The site answers neither, so that both fail; what counts is who was asked.
     const expected = major >= 22 ? ['WebSocket', 'EventSource', 'end'] : ['end'];
     expect(Object.keys(results(ended))).toEqual(expected);
-    expect(stage.proxy.log).toHaveLength(expected.length - 1);
+    expect(network.proxy.log).toHaveLength(expected.length - 1);
     expect(direct()).toBe(before);
   });
 });
@@ -157,7 +154,7 @@ describe('is left alone', () => {
   test('a socket of the program itself, also in the callbacks of a request', async () => {
     const before = direct();
     const ended = await run(
-      stage,
+      network,
       `import http from 'node:http';
        import net from 'node:net';
        const dial = () => new Promise((resolve, reject) => {
@@ -193,14 +190,14 @@ describe('is left alone', () => {
       Object.fromEntries([...names, 'net right after fetch'].map((name) => [name, 'open'])),
     );
     expect(direct() - before).toBe(5);
-    expect(stage.proxy.log.length).toBeGreaterThan(0);
+    expect(network.proxy.log.length).toBeGreaterThan(0);
   });
 });
 
 describe('is refused', () => {
   test('a direct connection that the program made before and gives to a request', async () => {
     const ended = await run(
-      stage,
+      network,
       `import http from 'node:http';
        import net from 'node:net';
        import tls from 'node:tls';
@@ -225,7 +222,7 @@ describe('is refused', () => {
 
   test('a request to the loopback is sent to the proxy, and the error says what to list', async () => {
     const ended = await run(
-      stage,
+      network,
       `import http from 'node:http';
        await attempt('loopback', () => new Promise((_, reject) => http.get('http://127.0.0.2:1/').on('error', (e) => {
          reject(new Error(e.code + ' ' + e.hint));
@@ -234,23 +231,23 @@ describe('is refused', () => {
     expect(ended.stdout.trim()).toBe(
       'loopback: ERR_SOCKS_CONNECTION_REFUSED the proxy connects to the loopback of its own machine; to connect to that of this machine, list the loopback: NO_PROXY=localhost,127.0.0.1,::1',
     );
-    stage.proxy.log.length = 0;
+    network.proxy.log.length = 0;
   });
 
   test('that error says of a group what was tried, and who is to blame', async () => {
     const ended = await run(
-      stage,
+      network,
       `import http from 'node:http';
        const error = await new Promise((resolve) => http.get('http://127.0.0.2:1/').on('error', resolve));
        console.log(error.errors.map(({ code, blame }) => code + ' ' + blame).join(', '));
        console.log(error.errors[1] === error, error.blame, Object.keys(error).includes('errors'));`,
-      { SOCKS_PROXY: `socks5://127.0.0.1:1,${stage.url}` },
+      { SOCKS_PROXY: `socks5://127.0.0.1:1,${network.url}` },
     );
     expect(ended.stdout.trim().split('\n')).toEqual([
       'ERR_SOCKS_PROXY_UNREACHABLE proxy, ERR_SOCKS_CONNECTION_REFUSED destination',
       'true destination false',
     ]);
-    stage.proxy.log.length = 0;
+    network.proxy.log.length = 0;
   });
 
   test('what is listed is direct, by NO_PROXY and by SOCKSIFY_ALLOW, and nothing else', async () => {
@@ -258,14 +255,14 @@ describe('is refused', () => {
        await attempt('name', async () => (await fetch(http1)).text());`;
     for (const env of [{ NO_PROXY: '127.0.0.1' }, { SOCKSIFY_ALLOW: '127.0.0.0/8' }]) {
       const before = direct();
-      expect(results(await run(stage, source, env))).toEqual({ loopback: 'hello', name: 'hello' });
+      expect(results(await run(network, source, env))).toEqual({ loopback: 'hello', name: 'hello' });
       expect(direct() - before).toBe(1);
     }
   });
 
   test("an address that the program's own lookup gives for a listed name", async () => {
     const ended = await run(
-      stage,
+      network,
       `import http from 'node:http';
        const send = (lookup) => new Promise((resolve, reject) =>
          http.get('http://listed.test:' + HTTP, { lookup }, resolve).on('error', reject)).then(read);
@@ -281,8 +278,8 @@ describe('is refused', () => {
     const source = `import http from 'node:http';
       await attempt('unix', () => new Promise((resolve, reject) =>
         http.get({ socketPath: '/tmp/socksify-none.sock' }, resolve).on('error', reject)));`;
-    expect(results(await run(stage, source))).toEqual({ unix: 'ERR_SOCKS_BYPASS' });
+    expect(results(await run(network, source))).toEqual({ unix: 'ERR_SOCKS_BYPASS' });
     const env = { SOCKSIFY_ALLOW: '/tmp/' };
-    expect(results(await run(stage, source, env))).toEqual({ unix: 'ENOENT' });
+    expect(results(await run(network, source, env))).toEqual({ unix: 'ENOENT' });
   });
 });

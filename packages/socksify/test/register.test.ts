@@ -1,26 +1,18 @@
 // The preload: what it refuses before the program starts, and who inherits it.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { execute, here, REGISTER, results, run, startStage } from './stage.ts';
-import type { Stage } from './stage.ts';
+import { makeFolder } from './folder.ts';
+import { startNetwork } from './network.ts';
+import type { Network } from './network.ts';
+import { execute, here, REGISTER, results, run } from './run-program.ts';
 
-let stage: Stage;
-const folder = mkdtempSync(join(tmpdir(), 'socksify with space '));
+let network: Network;
 beforeAll(async () => {
-  stage = await startStage();
+  network = await startNetwork();
 });
-afterAll(async () => {
-  await stage.close();
-  rmSync(folder, { recursive: true });
-});
+afterAll(() => network.close());
 
-const file = (name: string, source: string): string => {
-  writeFileSync(join(folder, name), source);
-  return join(folder, name);
-};
+const { write: file } = makeFolder();
 
 describe('ends the process with status 1 before the program starts', () => {
   const program = `console.log('started');`;
@@ -61,12 +53,15 @@ describe('ends the process with status 1 before the program starts', () => {
 });
 
 test('refuses a protocol for which no variable names a proxy', async () => {
-  const env = { SOCKS_PROXY: undefined, https_proxy: stage.url };
+  const env = { SOCKS_PROXY: undefined, https_proxy: network.url };
   const source = `await attempt('https', async () => (await fetch(https1)).text());
     await attempt('http', async () => (await fetch(http1)).text());`;
-  const before = stage.direct();
-  expect(results(await run(stage, source, env))).toEqual({ https: 'hello', http: 'ERR_SOCKS_INVALID_PROXY' });
-  expect(stage.direct()).toBe(before);
+  const before = network.direct();
+  expect(results(await run(network, source, env))).toEqual({
+    https: 'hello',
+    http: 'ERR_SOCKS_INVALID_PROXY',
+  });
+  expect(network.direct()).toBe(before);
 });
 
 test('resolves as socksify/register, by --import and by --require', async () => {
@@ -78,7 +73,7 @@ test('resolves as socksify/register, by --import and by --require', async () => 
       '--eval',
       `fetch(process.env.URL).then((r) => r.text()).then(console.log)`,
     ];
-    const env = { SOCKS_PROXY: stage.url, URL: `http://origin.test:${stage.web.http}/` };
+    const env = { SOCKS_PROXY: network.url, URL: `http://origin.test:${network.web.http}/` };
     const ended = await execute(process.execPath, args, env, { cwd });
     expect(ended).toEqual({ stdout: 'hello\n', stderr: '', status: 0, signal: null });
   }
@@ -88,8 +83,8 @@ test('prints no warning on stderr, and with SOCKSIFY_VERBOSE a line for each tun
   const source = `await attempt('fetch', async () => (await fetch(http1)).text());
     await attempt('refused', async () => (await fetch('http://origin.test:4/')).text());`;
   const env = { NODE_NO_WARNINGS: undefined };
-  expect((await run(stage, source, env)).stderr).toBe('');
-  const { stderr } = await run(stage, source, { ...env, SOCKSIFY_VERBOSE: '1' });
+  expect((await run(network, source, env)).stderr).toBe('');
+  const { stderr } = await run(network, source, { ...env, SOCKSIFY_VERBOSE: '1' });
   expect(stderr).toMatch(
     /^socksify: origin\.test:\d+ through socks5:\/\/127\.0\.0\.1:\d+: open after \d+ ms\nsocksify: origin\.test:4 through socks5:\/\/127\.0\.0\.1:\d+: ERR_SOCKS_CONNECTION_REFUSED after \d+ ms\n$/,
   );
@@ -104,8 +99,17 @@ describe('is inherited by', () => {
     const child = ${JSON.stringify(child)};
     const out = async (process) => (await read(process.stdout)).trim();
     const message = async (worker) => (await once(worker, 'message'))[0];`;
-  const names = (source: string): string[] =>
-    [...source.matchAll(/attempt\('([^']+)'/g)].map(([, name = '']) => name);
+
+  /** Every attempt of the source gets its page through the proxy. */
+  async function expectAllTunnelled(source: string, byArgument: boolean): Promise<void> {
+    const before = network.direct();
+    const ended = byArgument
+      ? await run(network, source)
+      : await run(network, source, { NODE_OPTIONS: `--require=${JSON.stringify(REGISTER)}` }, []);
+    const names = [...source.matchAll(/attempt\('([^']+)'/g)].map(([, name = '']) => name);
+    expect(results(ended)).toEqual(Object.fromEntries(names.map((name) => [name, 'hello'])));
+    expect(network.direct()).toBe(before);
+  }
 
   test.each([
     ['the environment', false],
@@ -130,13 +134,7 @@ describe('is inherited by', () => {
       await attempt('execSync', () => text(execSync(JSON.stringify(node) + ' ' + JSON.stringify(child) + ' ' + http1, { env: {} })));
       await attempt('a grandchild', () => out(spawn(node, ['-e', 'console.log(String(require("child_process").execFileSync(process.execPath, process.argv.slice(1), { env: {} })).trim())', child, http1], { env: {} })));
     `;
-    const before = stage.direct();
-    const options = `--require=${JSON.stringify(REGISTER)}`;
-    const ended = byArgument
-      ? await run(stage, setup(child) + source)
-      : await run(stage, setup(child) + source, { NODE_OPTIONS: options }, []);
-    expect(results(ended)).toEqual(Object.fromEntries(names(source).map((name) => [name, 'hello'])));
-    expect(stage.direct()).toBe(before);
+    await expectAllTunnelled(setup(child) + source, byArgument);
   });
 
   test.each([
@@ -167,19 +165,13 @@ describe('is inherited by', () => {
       `const { parentPort, workerData } = require('node:worker_threads');
        fetch(workerData).then((r) => r.text()).then((t) => parentPort.postMessage(t));`,
     );
-    const before = stage.direct();
-    const options = `--require=${JSON.stringify(REGISTER)}`;
-    const ended = byArgument
-      ? await run(stage, setup(child) + source)
-      : await run(stage, setup(child) + source, { NODE_OPTIONS: options }, []);
-    expect(results(ended)).toEqual(Object.fromEntries(names(source).map((name) => [name, 'hello'])));
-    expect(stage.direct()).toBe(before);
+    await expectAllTunnelled(setup(child) + source, byArgument);
   });
 
   test.skipIf(!('execve' in process))('a program that takes the place of another', async () => {
     const child = file('child.cjs', CHILD);
     const ended = await run(
-      stage,
+      network,
       `process.execve(process.execPath, ['node', ${JSON.stringify(child)}, http1], {});`,
     );
     expect(ended.stdout).toBe('hello\n');
@@ -193,6 +185,6 @@ describe('is inherited by', () => {
       await attempt('cluster', async () => String((await once(cluster.fork().process.stdout, 'data'))[0]).trim());
       await attempt('shell', () => out(childProcess.spawn('exec ' + JSON.stringify(process.execPath) + ' ' + JSON.stringify(child) + ' ' + http1, { shell: '/bin/sh', env: {} })));
       process.exit();`;
-    expect(results(await run(stage, setup(child) + source))).toEqual({ cluster: 'hello', shell: 'hello' });
+    expect(results(await run(network, setup(child) + source))).toEqual({ cluster: 'hello', shell: 'hello' });
   });
 });

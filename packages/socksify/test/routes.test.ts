@@ -1,14 +1,15 @@
 // install() takes every route that core takes, and leaves it as it is.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { results, run, startStage } from './stage.ts';
-import type { Stage } from './stage.ts';
+import { startNetwork } from './network.ts';
+import type { Network } from './network.ts';
+import { results, run } from './run-program.ts';
 
-let stage: Stage;
+let network: Network;
 beforeAll(async () => {
-  stage = await startStage();
+  network = await startNetwork();
 });
-afterAll(() => stage.close());
+afterAll(() => network.close());
 
 const module = (path: string): string => JSON.stringify(new URL(path, import.meta.url));
 const PRELUDE = `
@@ -23,9 +24,9 @@ const PRELUDE = `
 `;
 
 async function program(source: string): Promise<{ found: Record<string, string>; direct: number }> {
-  const before = stage.direct();
-  const ended = await run(stage, `${PRELUDE}${source}\nprocess.exit();`, {}, []);
-  return { found: results(ended), direct: stage.direct() - before };
+  const before = network.direct();
+  const ended = await run(network, `${PRELUDE}${source}\nprocess.exit();`, {}, []);
+  return { found: results(ended), direct: network.direct() - before };
 }
 
 test.each([

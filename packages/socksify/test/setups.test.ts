@@ -2,14 +2,15 @@
 // through the proxy, or ends with an error that names the variable.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { COMMAND, execute, results, run, startStage } from './stage.ts';
-import type { Stage } from './stage.ts';
+import { startNetwork } from './network.ts';
+import type { Network } from './network.ts';
+import { COMMAND, execute, results, run } from './run-program.ts';
 
-let stage: Stage;
+let network: Network;
 beforeAll(async () => {
-  stage = await startStage();
+  network = await startNetwork();
 });
-afterAll(() => stage.close());
+afterAll(() => network.close());
 
 const [major = 0] = process.versions.node.split('.').map(Number);
 
@@ -19,10 +20,10 @@ async function expectProxied(
   names: readonly string[],
   env: Record<string, string | undefined> = {},
 ): Promise<void> {
-  const before = stage.direct();
-  const found = results(await run(stage, `${source}\nprocess.exit();`, env));
+  const before = network.direct();
+  const found = results(await run(network, `${source}\nprocess.exit();`, env));
   expect(found).toEqual(Object.fromEntries(names.map((name) => [name, 'hello'])));
-  expect(stage.direct()).toBe(before);
+  expect(network.direct()).toBe(before);
 }
 const FETCH = `await attempt('fetch', async () => (await fetch(http1)).text());`;
 
@@ -48,11 +49,11 @@ test('HTTP_PROXY with a SOCKS URL, for http.get', () =>
     `import http from 'node:http';
      await attempt('http', () => new Promise((resolve, reject) => http.get(http1, resolve).on('error', reject)).then(read));`,
     ['http'],
-    { SOCKS_PROXY: undefined, HTTP_PROXY: stage.url },
+    { SOCKS_PROXY: undefined, HTTP_PROXY: network.url },
   ));
 
 test('ALL_PROXY, for fetch', () =>
-  expectProxied(FETCH, ['fetch'], { SOCKS_PROXY: undefined, ALL_PROXY: stage.url }));
+  expectProxied(FETCH, ['fetch'], { SOCKS_PROXY: undefined, ALL_PROXY: network.url }));
 
 // undici 8 needs Node 22.
 const UNDICI_8 = `import { request } from 'undici8';
@@ -70,21 +71,21 @@ test('fetch with an agent, which it ignores', () =>
   ));
 
 test('a value that is no URL', async () => {
-  const before = stage.direct();
+  const before = network.direct();
   for (const name of ['SOCKS_PROXY', 'ALL_PROXY', 'http_proxy', 'HTTPS_PROXY']) {
-    const ended = await run(stage, FETCH, { SOCKS_PROXY: undefined, [name]: 'not a proxy' });
+    const ended = await run(network, FETCH, { SOCKS_PROXY: undefined, [name]: 'not a proxy' });
     expect(ended).toMatchObject({ status: 1, stdout: '' });
     expect(ended.stderr).toContain(name);
   }
-  expect(stage.direct()).toBe(before);
+  expect(network.direct()).toBe(before);
 });
 
 test('NODE_USE_ENV_PROXY beside an HTTP proxy: refused by the preload, removed by the command', async () => {
   const env = { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://127.0.0.1:9', http_proxy: 'http://127.0.0.1:9' };
-  const ended = await run(stage, FETCH, env);
+  const ended = await run(network, FETCH, env);
   expect(ended).toMatchObject({ status: 1, stdout: '' });
   expect(ended.stderr).toContain('NODE_USE_ENV_PROXY');
-  const source = `fetch('http://origin.test:${stage.web.http}/').then((r) => r.text()).then(console.log)`;
-  const args = [COMMAND, '--proxy', stage.url, process.execPath, '--eval', source];
+  const source = `fetch('http://origin.test:${network.web.http}/').then((r) => r.text()).then(console.log)`;
+  const args = [COMMAND, '--proxy', network.url, process.execPath, '--eval', source];
   expect(await execute(process.execPath, args, env)).toMatchObject({ stdout: 'hello\n', status: 0 });
 });

@@ -1,18 +1,19 @@
 // strict: what would bypass the proxy is refused. tcp: TCP of the program is tunnelled by name instead.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { TLS } from '@socksify/support';
+import { CERTIFICATE_FILE, TLS } from '@socksify/support';
 import { startServer } from '@socksify/server';
-import { CA, results, run, startStage } from './stage.ts';
-import type { Stage } from './stage.ts';
+import { startNetwork } from './network.ts';
+import type { Network } from './network.ts';
+import { results, run } from './run-program.ts';
 
-let stage: Stage;
+let network: Network;
 beforeAll(async () => {
-  stage = await startStage();
+  network = await startNetwork();
 });
-afterAll(() => stage.close());
+afterAll(() => network.close());
 afterEach(() => {
-  stage.proxy.log.length = 0;
+  network.proxy.log.length = 0;
 });
 
 const BYPASS = 'ERR_SOCKS_BYPASS';
@@ -137,7 +138,7 @@ const named = (names: readonly string[], value: string): Record<string, string> 
 
 describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
   test('refuses DNS, UDP, native handles and Unix sockets', async () => {
-    const ended = await run(stage, OTHERS, { SOCKSIFY_STRICT: strict });
+    const ended = await run(network, OTHERS, { SOCKSIFY_STRICT: strict });
     const { stderr, ...found } = results(ended);
     const lookups = Object.keys(found).filter(
       (name) => name.includes('lookup') || name === 'a server at a name',
@@ -152,9 +153,9 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
   });
 
   test('leaves http, fetch and undici as they are without it', async () => {
-    const before = stage.direct();
+    const before = network.direct();
     const ended = await run(
-      stage,
+      network,
       `import https from 'node:https';
        import { Pool } from 'undici7';
        const get = { path: '/', method: 'GET' };
@@ -165,12 +166,12 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
       { SOCKSIFY_STRICT: strict },
     );
     expect(results(ended)).toEqual({ https: 'hello', fetch: 'hello', undici: 'hello' });
-    expect(stage.direct()).toBe(before);
+    expect(network.direct()).toBe(before);
   });
 
   test('leaves servers, what they accept, and look-ups of the loopback alone', async () => {
     const ended = await run(
-      stage,
+      network,
       `import net from 'node:net';
        import dns from 'node:dns';
        import { once } from 'node:events';
@@ -186,9 +187,9 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
   });
 
   test('allows what is listed, UDP to an address too, and no address that a lookup of its own gives', async () => {
-    const before = stage.direct();
+    const before = network.direct();
     const ended = await run(
-      stage,
+      network,
       `import net from 'node:net';
        import dgram from 'node:dgram';
        await attempt('net', () => read(net.connect(HTTP, '127.0.0.1').end(HEAD)));
@@ -211,13 +212,13 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
       'own lookup': BYPASS,
       'options that change': 'hello',
     });
-    expect(stage.direct() - before).toBe(3);
+    expect(network.direct() - before).toBe(3);
   });
 
   test('connects where the options led when it read them, whatever they are and become', async () => {
-    const before = stage.direct();
+    const before = network.direct();
     const ended = await run(
-      stage,
+      network,
       `import net from 'node:net';
        const open = (options) => read(new net.Socket().connect(options).end(HEAD));
        const site = { host: '127.0.0.1', port: HTTP };
@@ -237,23 +238,23 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
       { SOCKSIFY_STRICT: strict, NO_PROXY: '192.0.2.7,listed.test', SOCKSIFY_ALLOW: '/listed.sock' },
     );
     expect(ended.stdout).toContain('an address');
-    expect(stage.direct()).toBe(before);
+    expect(network.direct()).toBe(before);
   });
 });
 
 describe('SOCKSIFY_STRICT=1', () => {
   test('refuses TCP, TLS and HTTP/2', async () => {
-    const before = stage.direct();
-    const found = results(await run(stage, TCP, { SOCKSIFY_STRICT: '1' }));
+    const before = network.direct();
+    const found = results(await run(network, TCP, { SOCKSIFY_STRICT: '1' }));
     expect(found).toEqual(named(TCP_NAMES, BYPASS));
-    expect(stage.direct()).toBe(before);
-    expect(stage.proxy.log).toEqual([]);
+    expect(network.direct()).toBe(before);
+    expect(network.proxy.log).toEqual([]);
   });
 
   test('says where the connection would lead, and how to allow it', async () => {
     const source = `import net from 'node:net';
       net.connect(5432, 'db.test').on('error', ({ name, message }) => console.log(name + ': ' + message));`;
-    expect((await run(stage, source, { SOCKSIFY_STRICT: '1' })).stdout.trim()).toBe(
+    expect((await run(network, source, { SOCKSIFY_STRICT: '1' })).stdout.trim()).toBe(
       "SocksError: db.test:5432: this would bypass the proxy (a TCP connection); list it: NO_PROXY=db.test, or allow: 'db.test'; or tunnel all of TCP: strict: 'tcp' (SOCKSIFY_STRICT=tcp)",
     );
   });
@@ -279,7 +280,7 @@ describe('SOCKSIFY_STRICT=tcp', () => {
         const { address } = await dns.promises.lookup('origin.test');
         return (await fetch('http://' + address + ':' + HTTP)).text();
       });`;
-    expect(results(await run(stage, source, { SOCKSIFY_STRICT: 'tcp' }))).toEqual({
+    expect(results(await run(network, source, { SOCKSIFY_STRICT: 'tcp' }))).toEqual({
       lookup: 'true 4',
       all: '1',
       'IPv6 only': BYPASS,
@@ -287,16 +288,16 @@ describe('SOCKSIFY_STRICT=tcp', () => {
       'its own lookup': 'hello',
       fetch: 'hello',
     });
-    expect(new Set(stage.proxy.log.map(({ host }) => host))).toEqual(new Set(['origin.test']));
+    expect(new Set(network.proxy.log.map(({ host }) => host))).toEqual(new Set(['origin.test']));
   });
 
   const answers = { ...named(TCP_NAMES, 'hello'), http2: 'h2' };
 
   test('tunnels TCP, TLS and HTTP/2 by name', async () => {
-    const before = stage.direct();
-    expect(results(await run(stage, TCP, { SOCKSIFY_STRICT: 'tcp' }))).toEqual(answers);
-    expect(stage.direct()).toBe(before);
-    expect(new Set(stage.proxy.log.map(({ host }) => host))).toEqual(new Set(['origin.test']));
+    const before = network.direct();
+    expect(results(await run(network, TCP, { SOCKSIFY_STRICT: 'tcp' }))).toEqual(answers);
+    expect(network.direct()).toBe(before);
+    expect(new Set(network.proxy.log.map(({ host }) => host))).toEqual(new Set(['origin.test']));
   });
 
   test.each(['a proxy behind TLS', 'a chain', 'a chain that ends behind TLS', 'SOCKS4A'])(
@@ -308,20 +309,20 @@ describe('SOCKSIFY_STRICT=tcp', () => {
       const behindTls = `{ version: 5, host: '127.0.0.1', port: ${new URL(tls.url('socks5s')).port}, tls: { ca } }`;
       const routes: Record<string, string> = {
         'a proxy behind TLS': behindTls,
-        'a chain': `['${plain.url('socks5')}', '${stage.url}']`,
-        'a chain that ends behind TLS': `['${stage.url}', ${behindTls}]`,
+        'a chain': `['${plain.url('socks5')}', '${network.url}']`,
+        'a chain that ends behind TLS': `['${network.url}', ${behindTls}]`,
         SOCKS4A: `'${plain.url('socks4a')}'`,
       };
       const preload = `
         import { readFileSync } from 'node:fs';
         import { install } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url))};
-        const ca = readFileSync(${JSON.stringify(CA)});
+        const ca = readFileSync(${JSON.stringify(CERTIFICATE_FILE)});
         install({ proxy: ${routes[kind]}, strict: 'tcp' });`;
       const args = ['--import', `data:text/javascript,${encodeURIComponent(preload)}`];
-      const found = results(await run(stage, TCP, { SOCKS_PROXY: undefined }, args));
+      const found = results(await run(network, TCP, { SOCKS_PROXY: undefined }, args));
       await Promise.all([plain.close(), tls.close()]);
       expect(found).toEqual(answers);
-      const requests = [...plain.log, ...tls.log, ...stage.proxy.log].filter(
+      const requests = [...plain.log, ...tls.log, ...network.proxy.log].filter(
         ({ host }) => host === 'origin.test',
       );
       expect(requests.length).toBeGreaterThanOrEqual(TCP_NAMES.length);
@@ -366,7 +367,7 @@ describe('SOCKSIFY_STRICT=tcp', () => {
         return 'closed';
       });
       net.connect(to).unref();`;
-    expect(results(await run(stage, source, { SOCKSIFY_STRICT: 'tcp' }))).toEqual({
+    expect(results(await run(network, source, { SOCKSIFY_STRICT: 'tcp' }))).toEqual({
       refused: 'ERR_SOCKS_CONNECTION_REFUSED',
       unknown: 'ERR_SOCKS_HOST_UNREACHABLE',
       aborted: 'ABORT_ERR',

@@ -1,7 +1,8 @@
 // install() in the process itself: what it changes, and that undo puts everything back.
 
 import { afterEach, expect, test } from 'vitest';
-import { execute, here, results, run, startStage } from './stage.ts';
+import { startNetwork } from './network.ts';
+import { execute, here, results, run } from './run-program.ts';
 import { install } from '../src/install.ts';
 
 const FILE = JSON.stringify(new URL('../dist/index.js', import.meta.url));
@@ -76,7 +77,7 @@ test.each(['false', 'true', "'tcp'"])(
 );
 
 test('a second call replaces the first, and the undo of the first does nothing then', async () => {
-  const stage = await startStage();
+  const network = await startNetwork();
   const source = `
     import { install } from ${FILE};
     const get = async () => (await fetch(http1)).text();
@@ -90,20 +91,20 @@ test('a second call replaces the first, and the undo of the first does nothing t
     await attempt('direct', async () => (await fetch('http://127.0.0.1:' + HTTP)).text());
     process.exit();`;
   try {
-    expect(results(await run(stage, source, {}, []))).toEqual({
+    expect(results(await run(network, source, {}, []))).toEqual({
       first: 'ERR_SOCKS_PROXY_UNREACHABLE',
       second: 'hello',
       'after the undo of the first': 'hello',
       direct: 'hello',
     });
-    expect(stage.direct()).toBe(1);
+    expect(network.direct()).toBe(1);
   } finally {
-    await stage.close();
+    await network.close();
   }
 });
 
 test('a change that others have put over it stays, and calls the original after undo', async () => {
-  const stage = await startStage();
+  const network = await startNetwork();
   const source = `
     import http from 'node:http';
     import net from 'node:net';
@@ -115,9 +116,9 @@ test('a change that others have put over it stays, and calls the original after 
     await attempt('direct', async () => (await fetch('http://127.0.0.1:' + HTTP)).text());
     process.exit();`;
   try {
-    expect(results(await run(stage, source, {}, []))).toEqual({ direct: 'hello' });
+    expect(results(await run(network, source, {}, []))).toEqual({ direct: 'hello' });
   } finally {
-    await stage.close();
+    await network.close();
   }
 });
 

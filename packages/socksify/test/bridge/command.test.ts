@@ -8,10 +8,10 @@ import { createInterface } from 'node:readline';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { closed, dialRaw, rejection, runProgram, startEcho } from '@socksify/support';
-import type { Ended, TcpDestination } from '@socksify/support';
+import type { Ended, RawClient, TcpDestination } from '@socksify/support';
 import { startBridge } from 'socksify';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { COMMAND } from '../stage.ts';
+import { COMMAND } from '../run-program.ts';
 
 let upstream: SocksServer;
 let echo: TcpDestination;
@@ -173,7 +173,8 @@ test('listens on IPv6, and beyond the loopback with a user', async () => {
 });
 
 describe('SIGTERM', () => {
-  test('lets a tunnel come to its end, and ends with status 0', async () => {
+  /** A bridge with one tunnel that has got the signal: a client without a request is closed then. */
+  async function startAndEnd(): Promise<{ running: Running; client: RawClient }> {
     const running = await start(['--proxy', proxy, '--listen', '127.0.0.1:0']);
     const client = await dialRaw(running.port);
     client.send(`${REQUEST} ${echo.hex}`);
@@ -181,26 +182,25 @@ describe('SIGTERM', () => {
     const idle = await dialRaw(running.port);
     running.child.kill('SIGTERM');
     expect(await idle.rest()).toBe('');
+    idle.stream.destroy();
+    return { running, client };
+  }
+
+  test('lets a tunnel come to its end, and ends with status 0', async () => {
+    const { running, client } = await startAndEnd();
     await rejection(dialRaw(running.port));
     client.send('61');
     expect(await client.receive(1)).toBe('61');
     client.stream.end();
     expect(await once(running.child, 'close')).toEqual([0, null]);
-    for (const { stream } of [client, idle]) stream.destroy();
+    client.stream.destroy();
   });
 
   test('ends at once when it comes a second time', async () => {
-    const running = await start(['--proxy', proxy, '--listen', '127.0.0.1:0']);
-    const client = await dialRaw(running.port);
-    client.send(`${REQUEST} ${echo.hex}`);
-    await client.receive(12);
-    const idle = await dialRaw(running.port);
-    running.child.kill('SIGTERM');
-    // The idle connection is closed once the first signal has arrived.
-    await idle.rest();
+    const { running, client } = await startAndEnd();
     running.child.kill('SIGTERM');
     expect(await once(running.child, 'close')).toEqual([null, 'SIGTERM']);
-    for (const { stream } of [client, idle]) stream.destroy();
+    client.stream.destroy();
   });
 });
 

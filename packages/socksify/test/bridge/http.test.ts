@@ -9,8 +9,8 @@ import { deferred, dialRaw, freePort, startDestination, startEcho } from '@socks
 import type { TcpDestination } from '@socksify/support';
 import { startBridge } from 'socksify';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { startBridged, talk } from './stage.ts';
-import type { Bridged } from './stage.ts';
+import { startBridged, talk } from './bridged-proxy.ts';
+import type { Bridged } from './bridged-proxy.ts';
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 

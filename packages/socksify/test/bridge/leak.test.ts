@@ -1,13 +1,12 @@
 // Seen from outside: what leaves a namespace in which a bridge runs, and the system calls that would send it there.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
-import { COMMAND, execute, here, results } from '../stage.ts';
+import { expect, test } from 'vitest';
+import { makeFolder } from '../folder.ts';
+import { COMMAND, execute, here, results } from '../run-program.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'socksify-bridge-leak-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = makeFolder();
 
 const BRIDGE = [process.execPath, COMMAND, 'bridge'];
 

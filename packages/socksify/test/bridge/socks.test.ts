@@ -23,8 +23,8 @@ import {
 import type { RawClient, TcpDestination } from '@socksify/support';
 import { startBridge } from 'socksify';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { startBridged } from './stage.ts';
-import type { Bridged } from './stage.ts';
+import { startBridged } from './bridged-proxy.ts';
+import type { Bridged } from './bridged-proxy.ts';
 
 const ORIGIN = Buffer.from('origin.test').toString('hex');
 const NAME = `03 0b ${ORIGIN}`;
