@@ -13,7 +13,7 @@ import { CERTIFICATE } from '@socksify/support';
 
 export interface Reply {
   readonly status: number;
-  /** The Host header that the origin saw. */
+  /** The Host header that the site received. */
   readonly host: string;
   readonly body: Buffer;
 }
@@ -29,7 +29,7 @@ export interface RequestOptions {
 export interface Client {
   readonly name: string;
   readonly protocols: readonly ('http' | 'https')[];
-  /** One request on a connection of its own. */
+  /** Sends one request on a connection of its own. */
   request(route: ProxyRoute, url: string, options?: RequestOptions): Promise<Reply>;
 }
 
@@ -83,18 +83,26 @@ function agent(protocol: 'http' | 'https', send: typeof httpRequest): Client {
 type Undici = typeof import('undici8');
 type Fetch = (url: string, options: object) => Promise<Response>;
 
-/** fetch, with the dispatcher on the Agent that fits it: that of the npm package, or the one inside Node. */
-function fetching(name: string, fetch: Fetch, Agent?: unknown): Client {
+/**
+ * A client that takes a dispatcher.
+ * @param Agent that of the npm package; by default the one inside Node
+ */
+function dispatching(
+  name: string,
+  send: (url: string, options: object) => Promise<Reply>,
+  Agent?: unknown,
+): Client {
   return {
     name,
     protocols: both,
     async request(route, url, { body, signal, timeout } = {}) {
       const dispatcher = newDispatcher(route, Agent, timeout);
       try {
-        const init = { dispatcher, ...(body && { method: 'POST', body }), ...(signal && { signal }) };
-        const response = await fetch(url, init);
-        const host = response.headers.get('x-host') ?? '';
-        return { status: response.status, host, body: Buffer.from(await response.arrayBuffer()) };
+        return await send(url, {
+          dispatcher,
+          ...(body && { method: 'POST', body }),
+          ...(signal && { signal }),
+        });
       } finally {
         await dispatcher.destroy();
       }
@@ -102,22 +110,21 @@ function fetching(name: string, fetch: Fetch, Agent?: unknown): Client {
   };
 }
 
-function requesting(name: string, request: Undici['request'], Agent: unknown): Client {
-  return {
-    name,
-    protocols: both,
-    async request(route, url, { body, signal, timeout } = {}) {
-      const dispatcher = newDispatcher(route, Agent, timeout);
-      try {
-        const options = { dispatcher, ...(body && { method: 'POST', body }), ...(signal && { signal }) };
-        const response = await request(url, options as unknown as NonNullable<Parameters<typeof request>[1]>);
-        const host = String(response.headers['x-host']);
-        return { status: response.statusCode, host, body: Buffer.from(await response.body.arrayBuffer()) };
-      } finally {
-        await dispatcher.destroy();
-      }
-    },
+function fetching(name: string, fetch: Fetch, Agent?: unknown): Client {
+  const send = async (url: string, init: object): Promise<Reply> => {
+    const response = await fetch(url, init);
+    const host = response.headers.get('x-host') ?? '';
+    return { status: response.status, host, body: Buffer.from(await response.arrayBuffer()) };
   };
+  return dispatching(name, send, Agent);
+}
+
+function requesting(name: string, request: Undici['request'], Agent: unknown): Client {
+  const send = async (url: string, options: object): Promise<Reply> => {
+    const { statusCode: status, headers, body } = await request(url, options);
+    return { status, host: String(headers['x-host']), body: Buffer.from(await body.arrayBuffer()) };
+  };
+  return dispatching(name, send, Agent);
 }
 
 function newDispatcher(route: ProxyRoute, Agent: unknown, timeout: number | undefined): SocksDispatcher {
@@ -129,7 +136,7 @@ function newDispatcher(route: ProxyRoute, Agent: unknown, timeout: number | unde
   return new SocksDispatcher(route, options as ConstructorParameters<typeof SocksDispatcher>[1]);
 }
 
-/** undici 8 asks for Node 22.19. */
+/** undici 8 needs Node 22.19. */
 const npm: readonly string[] =
   Number(process.versions.node.split('.')[0]) < 22 ? ['6', '7'] : ['6', '7', '8'];
 

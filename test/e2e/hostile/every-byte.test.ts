@@ -5,7 +5,7 @@ import { startSite } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { CONVERSATIONS, lengthOf, slowly, stopping, STOPS } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { faults, held, inject, ONCE, together } from './faults.ts';
+import { held, inject, ONCE, reportFaults, together } from './faults.ts';
 
 const PLACES = Object.entries(CONVERSATIONS).flatMap(([name, conversation]) =>
   Array.from({ length: lengthOf(conversation) }, (_, n) => ({ name, conversation, n })),
@@ -20,17 +20,12 @@ beforeAll(async () => {
   site = await startSite();
   before = held();
 });
-afterAll(async () => {
-  console.log(
-    `${ONCE.length} clients, ${PLACES.length} places to close, reset or stall, ${faults.injected} faults injected, ` +
-      `descriptors ${before.descriptors} before, ${held().descriptors} after`,
-  );
-  await site.close();
-});
+afterAll(() => site.close());
+reportFaults(`${ONCE.length} clients, ${PLACES.length} places to close, reset or stall`);
 afterEach(() => expect(site.hits).toEqual([]));
 
 describe.each(ONCE)('$name', (row) => {
-  // All that these tests hold is the origin.
+  // Only the site is open while no test runs.
   afterEach(() => expect.poll(held, { interval: 5 }).toEqual(before));
 
   test.each(Object.entries(STOPS))(
@@ -51,7 +46,7 @@ describe.each(ONCE)('$name', (row) => {
 
   test.each(Object.entries(CONVERSATIONS))('reads one byte at a time over %s', async (_, conversation) => {
     const { client, script } = slowly(conversation);
-    // The tunnel is there: its end is no fault of the handshake.
+    // The tunnel has been opened, so that its end is no fault of the handshake.
     const { code, attempts } = await inject(row, { client, script: [...script, { close: true }] }, site);
     expect(code).not.toMatch(/^ERR_SOCKS_|^an answer$/);
     expect(attempts).toBe(1);

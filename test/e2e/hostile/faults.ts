@@ -5,6 +5,7 @@ import { startScript } from '@socksify/server';
 import type { Misbehaviour } from '@socksify/server';
 import { countDescriptors, countSockets, within as withinTime } from '@socksify/support';
 import type { Site } from '@socksify/support';
+import { afterAll, beforeAll } from 'vitest';
 import { CLIENTS, codeOf } from '../clients.ts';
 import type { Client, Reply, RequestOptions } from '../clients.ts';
 
@@ -31,7 +32,7 @@ function rowOf(client: Client, protocol: Protocol): Row {
   };
 }
 
-/** What a client has come to. Anything but an answer or an error is a hang, and thrown. */
+/** How a request ended. A request without an answer and without an error is a hang, which is thrown. */
 export interface Outcome {
   readonly reply?: Reply;
   readonly error?: unknown;
@@ -70,7 +71,26 @@ export function request(
   return within(sent, `${name} through ${proxy}`);
 }
 
-export const faults = { injected: 0 };
+let injected = 0;
+
+/** For a fault that a test injects itself. */
+export function countFault(): void {
+  injected++;
+}
+
+/** Prints after the tests of a file what they tried, and how many descriptors were open before and after. */
+export function reportFaults(tried: string): void {
+  let before = held();
+  beforeAll(() => {
+    before = held();
+  });
+  afterAll(() => {
+    console.log(
+      `${tried}, ${injected} faults injected, ` +
+        `descriptors ${before.descriptors} before, ${held().descriptors} after`,
+    );
+  });
+}
 
 /** Puts the client before a proxy that does this, and waits until it is over for the proxy too. */
 export async function inject(
@@ -79,12 +99,12 @@ export async function inject(
   site: Site,
   options?: RequestOptions,
 ): Promise<Ending> {
-  faults.injected++;
+  countFault();
   const server = await startScript(script);
   try {
     const outcome = await request(row, `${client}127.0.0.1:${server.port}`, site, options);
     const connection = await within(server.connection(), 'a connection');
-    // Whom the server has reset, it cannot hear any more.
+    // The server cannot see what a client does whose connection it has reset.
     if (!script.some((step) => 'reset' in step)) {
       await within(
         connection.closedByClient,
@@ -112,7 +132,12 @@ export async function together<Task, Result>(
   return results;
 }
 
-/** What this process holds, the servers in it included. */
-export function held(): { readonly descriptors: number; readonly sockets: number } {
+interface Held {
+  readonly descriptors: number;
+  readonly sockets: number;
+}
+
+/** What this process has open, the servers in it included. */
+export function held(): Held {
   return { descriptors: countDescriptors(), sockets: countSockets() };
 }

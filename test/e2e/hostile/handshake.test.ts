@@ -8,8 +8,8 @@ import type { Site } from '@socksify/support';
 import { MISBEHAVIOURS, refusal, startScript } from '@socksify/server';
 import type { Misbehaviour } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { codeOf } from '../clients.ts';
-import { ALL, faults, held, inject, request, together, within } from './faults.ts';
+import { CLIENTS, codeOf } from '../clients.ts';
+import { ALL, held, inject, reportFaults, request, together, within } from './faults.ts';
 import type { Row } from './faults.ts';
 
 /** What a client says of each, without ERR_SOCKS_. */
@@ -95,19 +95,13 @@ const SILENT_IN_THE_REPLY: Misbehaviour['script'] = [
 ];
 
 let site: Site;
-let before: ReturnType<typeof held>;
 beforeAll(async () => {
   site = await startSite();
-  before = held();
 });
-afterAll(async () => {
-  const clients = new Set(ALL.map(({ client }) => client)).size;
-  console.log(
-    `${clients} clients, ${Object.keys(MISBEHAVIOURS).length} misbehaviours and 255 refusals, ` +
-      `${faults.injected} faults injected, descriptors ${before.descriptors} before, ${held().descriptors} after`,
-  );
-  await site.close();
-});
+afterAll(() => site.close());
+reportFaults(
+  `${CLIENTS.length} clients, ${Object.keys(MISBEHAVIOURS).length} misbehaviours and 255 refusals`,
+);
 afterEach(() => expect(site.hits).toEqual([]));
 
 test('every misbehaviour of the catalogue has its code here', () => {
@@ -115,11 +109,11 @@ test('every misbehaviour of the catalogue has its code here', () => {
 });
 
 describe.each(ALL)('$name', (row) => {
-  let held0: ReturnType<typeof held>;
+  let before: ReturnType<typeof held>;
   beforeEach(() => {
-    held0 = held();
+    before = held();
   });
-  afterEach(() => expect.poll(held, { interval: 5 }).toEqual(held0));
+  afterEach(() => expect.poll(held, { interval: 5 }).toEqual(before));
 
   test('fails with the right code before each proxy of the catalogue', async () => {
     const endings = await together(Object.entries(MISBEHAVIOURS), async ([name, misbehaviour]) => {

@@ -8,7 +8,8 @@ import type { Site } from '@socksify/support';
 import { BROKEN_TUNNELS, granting, PIPELINED, startRelay, startScript, startServer } from '@socksify/server';
 import type { Loss, Relay, RelayOptions, SocksServer } from '@socksify/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { ALL, faults, held, inject, request, together, within } from './faults.ts';
+import { CLIENTS } from '../clients.ts';
+import { ALL, countFault, held, inject, reportFaults, request, together, within } from './faults.ts';
 import type { Row } from './faults.ts';
 
 let site: Site;
@@ -20,12 +21,6 @@ beforeAll(async () => {
   before = held();
 });
 afterAll(async () => {
-  const clients = new Set(ALL.map(({ client }) => client)).size;
-  const misbehaviours = Object.keys({ ...BROKEN_TUNNELS, ...PIPELINED }).length + LOSSES.length;
-  console.log(
-    `${clients} clients, ${misbehaviours} broken tunnels, ${faults.injected} faults injected, ` +
-      `descriptors ${before.descriptors} before, ${held().descriptors} after`,
-  );
   await server.close();
   await site.close();
 });
@@ -56,8 +51,11 @@ const LOSSES: readonly [name: string, lose: NonNullable<RelayOptions['lose']>][]
   [`${how} in mid-transfer`, { after: HANDSHAKE + 100_000, how }] as [string, { after: number; how: Loss }],
 ]);
 
+const TRIED = Object.keys({ ...BROKEN_TUNNELS, ...PIPELINED }).length + LOSSES.length;
+reportFaults(`${CLIENTS.length} clients, ${TRIED} broken tunnels`);
+
 describe.each(ALL)('$name', (row) => {
-  // The origin keeps no connection either.
+  // The site keeps no connection open either.
   afterEach(() => expect.poll(held, { interval: 5 }).toEqual(before));
 
   test('fails with the right error when the proxy breaks a tunnel that it granted', async () => {
@@ -96,7 +94,7 @@ describe.each(ALL)('$name', (row) => {
       return;
     }
     await over({ lose }, async (relay) => {
-      faults.injected++;
+      countFault();
       const abort = new AbortController();
       if (lose.how === 'silence') relay.once('lost', () => abort.abort());
       const { code, reply } = await request(row, `socks5://127.0.0.1:${relay.port}`, site, {
@@ -106,7 +104,7 @@ describe.each(ALL)('$name', (row) => {
       // All that a bare socket says of a FIN is that it is the end.
       if (row.client.name === 'core connect' && reply) expect(reply.body.length).toBeLessThan(BODY.length);
       else expect(code).toMatch(lose.how === 'silence' ? /^AbortError$/ : broken(row));
-      // Whom the relay has reset, it cannot hear any more.
+      // The relay cannot see what a client does whose connection it has reset.
       if (lose.how !== 'reset') await ended(relay);
       expect({ accepted: relay.accepted, lost: relay.lost }).toEqual({ accepted: 1, lost: 1 });
     });
@@ -118,7 +116,7 @@ describe.each(ALL)('$name', (row) => {
       await over({}, async (relay) => {
         const proxy = `socks5://127.0.0.1:${relay.port}`;
         relay.cut(how);
-        faults.injected++;
+        countFault();
         const { code } = await request(row, proxy, site, { timeout: how === 'silence' ? 200 : 15_000 });
         const gone = /^ERR_SOCKS_PROXY_(?:CLOSED|UNREACHABLE)$/;
         expect(code).toMatch(how === 'silence' ? /^ERR_SOCKS_TIMEOUT$/ : gone);
@@ -134,7 +132,7 @@ describe.each(ALL)('$name', (row) => {
     { up: 0, down: 2_000 },
   ])('fails at a deadline shorter than the delay of $up ms up and $down ms down', async (delay) => {
     await over({ delay }, async (relay) => {
-      faults.injected++;
+      countFault();
       const { code } = await request(row, `socks5://127.0.0.1:${relay.port}`, site, { timeout: 200 });
       expect(code).toBe('ERR_SOCKS_TIMEOUT');
       await ended(relay);
@@ -169,7 +167,7 @@ describe('a pipelined request', () => {
     use: (proxy: string) => Promise<unknown>,
   ): Promise<number> {
     const { client, script } = PIPELINED[name ?? ''] ?? { client: '', script: [] };
-    faults.injected++;
+    countFault();
     const scripted = await startScript(script);
     try {
       await within(use(`${client}127.0.0.1:${scripted.port}`), String(name));
@@ -219,7 +217,7 @@ async function ended(relay: Relay): Promise<void> {
 
 async function silenceOf({ protocol }: Row, lose: NonNullable<RelayOptions['lose']>): Promise<void> {
   await over({ lose }, async (relay) => {
-    faults.injected++;
+    countFault();
     const { socket } = await connect(`socks5://127.0.0.1:${relay.port}`, {
       host: '127.0.0.1',
       port: site[protocol],
