@@ -3,17 +3,19 @@
 
 /** @typedef {{ row: string, control?: string, goal?: number }} Row */
 
+/** Rows that are compared with one control, each with its goal; other libraries have none. */
+const over = (control, goals) =>
+  Object.entries(goals).map(([row, goal]) =>
+    goal === undefined ? { row, control } : { row, control, goal },
+  );
+
 /** fetch-socks brings the newest undici with it. */
 const clientsOf = (version) => ['Socks5ProxyAgent', ...(version === 8 ? ['fetch-socks'] : [])];
-const connections = (scheme, version, goal) => {
-  const control = `undici ${version}, ${scheme}: exchange`;
-  const peers = clientsOf(version).map((name) => ({ row: `undici ${version}, ${scheme}: ${name}`, control }));
-  return [{ row: `undici ${version}, ${scheme}: dispatcher`, control, goal }, ...peers];
-};
-const requests = (version, goal) => {
-  const control = `undici ${version}: exchange`;
-  const peers = clientsOf(version).map((name) => ({ row: `undici ${version}: ${name}`, control }));
-  return [{ row: `undici ${version}: dispatcher`, control, goal }, ...peers];
+/** The rows of one version of undici; `prefix` ends the name of the group. */
+const ofUndici = (prefix, version, goal) => {
+  const row = (client) => `undici ${version}${prefix}: ${client}`;
+  const clients = [['dispatcher', goal], ...clientsOf(version).map((client) => [client])];
+  return over(row('exchange'), Object.fromEntries(clients.map(([client, each]) => [row(client), each])));
 };
 /** undici 8 needs Node 22.19. */
 const VERSIONS = Number(process.versions.node.split('.')[0]) < 22 ? [7] : [7, 8];
@@ -26,11 +28,9 @@ export const FIGURES = [
     size: 512,
     warm: 2500,
     rows: [
-      { row: 'socket: core', control: 'socket: exchange', goal: 1.2 },
-      { row: 'socket: socks', control: 'socket: exchange' },
-      { row: 'http: agent', control: 'http: exchange', goal: 1.25 },
-      { row: 'http: socks-proxy-agent', control: 'http: exchange' },
-      ...VERSIONS.flatMap((version) => connections('http', version, 1.15)),
+      ...over('socket: exchange', { 'socket: core': 1.2, 'socket: socks': undefined }),
+      ...over('http: exchange', { 'http: agent': 1.25, 'http: socks-proxy-agent': undefined }),
+      ...VERSIONS.flatMap((version) => ofUndici(', http', version, 1.15)),
     ],
   },
   {
@@ -40,9 +40,8 @@ export const FIGURES = [
     size: 128,
     warm: 500,
     rows: [
-      { row: 'https: agent', control: 'https: exchange', goal: 1.05 },
-      { row: 'https: socks-proxy-agent', control: 'https: exchange' },
-      ...VERSIONS.flatMap((version) => connections('https', version, 0.92)),
+      ...over('https: exchange', { 'https: agent': 1.05, 'https: socks-proxy-agent': undefined }),
+      ...VERSIONS.flatMap((version) => ofUndici(', https', version, 0.92)),
     ],
   },
   {
@@ -52,11 +51,10 @@ export const FIGURES = [
     size: 600,
     warm: 2500,
     rows: [
-      { row: 'http: agent', control: 'http: exchange', goal: 1.05 },
-      { row: 'http: socks-proxy-agent', control: 'http: exchange' },
-      { row: 'https: agent', control: 'https: exchange', goal: 1.05 },
-      ...VERSIONS.flatMap((version) => requests(version, 1.05)),
-      { row: 'fetch: dispatcher', control: 'fetch: plain', goal: 1.05 },
+      ...over('http: exchange', { 'http: agent': 1.05, 'http: socks-proxy-agent': undefined }),
+      ...over('https: exchange', { 'https: agent': 1.05 }),
+      ...VERSIONS.flatMap((version) => ofUndici('', version, 1.05)),
+      ...over('fetch: plain', { 'fetch: dispatcher': 1.05 }),
     ],
   },
   {
@@ -86,9 +84,9 @@ export const FIGURES = [
     size: 400,
     warm: 400,
     rows: [
-      { row: 'socket: core', control: 'socket: exchange', goal: 1.1 },
-      { row: 'http: agent', control: 'http: exchange', goal: 1.1 },
-      { row: 'undici: dispatcher', control: 'undici: exchange', goal: 1.1 },
+      ...over('socket: exchange', { 'socket: core': 1.1 }),
+      ...over('http: exchange', { 'http: agent': 1.1 }),
+      ...over('undici: exchange', { 'undici: dispatcher': 1.1 }),
     ],
   },
   {
@@ -113,7 +111,7 @@ export const FIGURES = [
     file: 'scale',
     size: 300,
     warm: 300,
-    rows: [{ row: '4096 tunnels: core', control: '1 tunnels: core', goal: 1.2 }],
+    rows: over('1 tunnels: core', { '4096 tunnels: core': 1.2 }),
   },
   {
     name: 'origins',
