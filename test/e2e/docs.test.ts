@@ -4,6 +4,7 @@
 // Blocks of js and sh are run as they stand, against a proxy and a site of this file; blocks of ts are type-checked. A
 // comment in front of a block says more:
 //   <!-- not run: REASON -->   the block is type-checked (js, ts), or read only (sh)
+//   <!-- run by: TEST, HOW --> another test runs the block
 //   <!-- set-up: CODE -->      put in front of the block, for names that the text before it explains
 //   <!-- prints: TEXT -->      what the block prints has this text in it
 //   <!-- no request -->        the block sends nothing to the proxy
@@ -66,7 +67,7 @@ interface Block {
   readonly notes: ReadonlyMap<string, string>;
 }
 
-const NOTES = new Set(['not run', 'set-up', 'prints', 'no request']);
+const NOTES = new Set(['not run', 'run by', 'set-up', 'prints', 'no request']);
 
 function blocksOf(page: string): Block[] {
   const text = read(page);
@@ -87,9 +88,11 @@ function blocksOf(page: string): Block[] {
 
 const BLOCKS = PAGES.flatMap(blocksOf);
 const isRun = ({ language, notes }: Block): boolean =>
-  /^(?:js|cjs|sh)$/.test(language) && !notes.has('not run');
+  /^(?:js|cjs|sh)$/.test(language) && !notes.has('not run') && !notes.has('run by');
 const RUN = BLOCKS.filter(isRun);
-const TYPED = BLOCKS.filter(({ language }) => /^(?:js|cjs|ts)$/.test(language));
+const TYPED = BLOCKS.filter(
+  ({ language, notes }) => /^(?:js|cjs|ts)$/.test(language) && !notes.has('run by'),
+);
 
 /** An empty project with our packages and those that the examples use. */
 const project = realpathSync(mkdtempSync(join(tmpdir(), 'socksify-docs-')));
@@ -282,6 +285,8 @@ describe('a block of code', () => {
         place,
       ).toEqual([]);
       if (notes.has('not run')) expect(notes.get('not run'), place).toMatch(/\w+ \w+/);
+      const runner = notes.get('run by')?.split(',')[0];
+      if (runner !== undefined) expect(existsSync(join(ROOT, runner)), place).toBe(true);
       if (language === 'ts') expect([...notes.keys()], place).toContain('not run');
     }
   });
@@ -395,16 +400,6 @@ describe('docs/servers.md says of real servers what the tests say of them', () =
       codes(traits.map(({ noAcceptableMethod }) => noAcceptableMethod)),
     ]);
   });
-});
-
-test('docs/recipes.md has the versions that the examples use', () => {
-  const rows = [...read('docs/recipes.md').matchAll(/^\| ([\w@/-]+) \| (\d+) \|/gm)];
-  expect(rows.length).toBeGreaterThan(8);
-  for (const [, name = '', major] of rows) {
-    const manifest = join(ROOT, 'examples/node_modules', name, 'package.json');
-    const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
-    expect(version.split('.')[0], name).toBe(major);
-  }
 });
 
 describe('the README', () => {
