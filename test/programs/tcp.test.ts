@@ -1,4 +1,5 @@
-// --strict=tcp with real servers and the drivers that people use, with their default options. Names exist for the proxy only.
+// Real servers and the drivers that people use: under --strict=tcp with their default options, and with the socket that the
+// code in docs/recipes.md hands over. Names exist for the proxy only.
 
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -7,29 +8,34 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createServer as createTlsServer } from 'node:tls';
 import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
-import { freePort } from '@socksify/support';
+import { CERTIFICATE_FILE, freePort, listen, runProgram, TLS } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { COMMAND, execute } from '../../packages/socksify/test/run-program.ts';
+import { createFolder, writeProgram } from '../recipes/recipes.ts';
 
 const here = (path: string): string => join(import.meta.dirname, path);
 const run = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), 'socksify-tcp-'));
 const programs = mkdtempSync(here('.run-'));
+const recipes = createFolder();
 const servers: ChildProcess[] = [];
 let proxy: SocksServer;
 
 beforeAll(async () => {
   chmodSync(folder, 0o755);
-  proxy = await startServer({ names: { 'server.test': '127.0.0.1' }, users: { alice: 'secret' } });
+  const names = { 'server.test': '127.0.0.1', 'example.com': '127.0.0.1', 'origin.test': '127.0.0.1' };
+  proxy = await startServer({ names, users: { alice: 'secret', user: 'password' } });
 });
 afterAll(async () => {
   for (const server of servers) server.kill('SIGKILL');
   await proxy.close();
   rmSync(folder, { recursive: true, force: true });
   rmSync(programs, { recursive: true });
+  recipes.remove();
 });
 
 /** Starts a server, and waits until it accepts connections. */
@@ -75,6 +81,23 @@ async function driver(name: string, port: number, source: string): Promise<strin
   return ended.stdout.trim();
 }
 
+/** Runs a part of docs/recipes.md; the proxy gets one connection, to the name that the part has. */
+async function recipe(title: string, port: number, texts: Record<string, string> = {}): Promise<void> {
+  proxy.log.length = 0;
+  const program = writeProgram(recipes.path, title, {
+    '127.0.0.1:1080': `127.0.0.1:${proxy.port}`,
+    ...texts,
+  });
+  const env = { PATH: process.env['PATH'], HOME: folder, NODE_EXTRA_CA_CERTS: CERTIFICATE_FILE };
+  const { stdout, ...ending } = await runProgram(process.execPath, [program], { env, timeout: 10_000 });
+  expect(ending, title).toEqual({ stderr: '', status: 0, signal: null });
+  expect(stdout, title).toContain('hello');
+  expect(
+    proxy.log.map((entry) => `${entry.atyp} ${entry.host} ${entry.port}`),
+    title,
+  ).toEqual([`name example.com ${port}`]);
+}
+
 test('amqplib talks to RabbitMQ', async () => {
   const [port, distribution, epmd] = [await freePort(), await freePort(), await freePort()];
   const data = join(folder, 'rabbitmq');
@@ -105,6 +128,17 @@ test('amqplib talks to RabbitMQ', async () => {
     console.log(await message);
     await connection.close();`;
   expect(await driver('amqplib', port, source)).toBe('42');
+
+  const secure = createTlsServer(TLS, (client) => {
+    const broker = connect(port, '127.0.0.1');
+    client.on('error', () => broker.destroy()).pipe(broker);
+    broker.on('error', () => client.destroy()).pipe(client);
+  });
+  const tlsPort = await listen(secure);
+  // The certificate of the tests is for another name than that of the page.
+  const texts = { 'port: 5671': `port: ${tlsPort}`, 'amqps://example.com': 'amqps://origin.test' };
+  await recipe('amqplib with TLS', tlsPort, texts);
+  secure.close();
 }, 60_000);
 
 test('pg talks to PostgreSQL', async () => {
@@ -140,6 +174,7 @@ test('pg talks to PostgreSQL', async () => {
     console.log((await Promise.all([1, 2, 3].map((n) => pool.query('select $1::int * 2 as n', [n])))).map((r) => r.rows[0].n).join());
     await pool.end();`;
   expect(await driver('pg', port, source)).toBe('42\n2,4,6');
+  await recipe('pg', port, { 'port: 5432': `port: ${port}` });
 }, 60_000);
 
 test('mysql2 talks to MariaDB', async () => {
@@ -172,6 +207,7 @@ test('mysql2 talks to MariaDB', async () => {
     console.log((await connection.query('select 6 * 7 as answer'))[0][0].answer);
     await connection.end();`;
   expect(await driver('mysql2', port, source)).toBe('42');
+  await recipe('mysql2', port, { 'port: 3306': `port: ${port}` });
 }, 60_000);
 
 test('ioredis talks to Redis', async () => {
@@ -183,6 +219,7 @@ test('ioredis talks to Redis', async () => {
     console.log(await redis.get('answer'));
     await redis.quit();`;
   expect(await driver('ioredis', port, source)).toBe('42');
+  await recipe('ioredis', port, { 'port: 6379': `port: ${port}` });
 });
 
 test('nodemailer talks to an SMTP server', async () => {
@@ -194,6 +231,7 @@ test('nodemailer talks to an SMTP server', async () => {
     console.log(accepted.join());
     transport.close();`;
   expect(await driver('nodemailer', port, source)).toBe('b@server.test');
+  await recipe('nodemailer', port, { 'port: 587': `port: ${port}` });
 });
 
 test('ssh2 talks to OpenSSH', async () => {
@@ -224,11 +262,14 @@ test('ssh2 talks to OpenSSH', async () => {
     console.log((await text(stream)).trim());
     client.end();`;
   expect(await driver('ssh2', port, source)).toBe('42');
+  const texts = { 'port: 22': `port: ${port}`, '/home/me/.ssh/id_ed25519': join(folder, 'alice') };
+  await recipe('ssh2', port, texts);
 });
 
 test('mqtt talks to Mosquitto', async () => {
-  const port = await freePort();
-  writeFileSync(join(folder, 'mosquitto.conf'), `listener ${port} 127.0.0.1\nallow_anonymous true\n`);
+  const [port, webPort] = [await freePort(), await freePort()];
+  const listeners = [`listener ${port} 127.0.0.1`, `listener ${webPort} 127.0.0.1\nprotocol websockets`];
+  writeFileSync(join(folder, 'mosquitto.conf'), `${listeners.join('\n')}\nallow_anonymous true\n`);
   await start(port, 'mosquitto', '-c', join(folder, 'mosquitto.conf'));
   const source = `import mqtt from 'mqtt';
     const client = await mqtt.connectAsync('mqtt://server.test:' + process.env.PORT);
@@ -238,4 +279,6 @@ test('mqtt talks to Mosquitto', async () => {
     console.log(await message);
     await client.endAsync();`;
   expect(await driver('mqtt', port, source)).toBe('42');
+  await recipe('mqtt', port, { 'port: 1883': `port: ${port}` });
+  await recipe('mqtt over WebSocket', webPort, { ':9001': `:${webPort}` });
 });
