@@ -1,6 +1,7 @@
 // The golden vectors against the protocol: whole, byte by byte and at every split. Every CONNECT vector is replayed; the
 // table at the end names the families that are not about CONNECT. Each test cites the rules that its vector shows.
 
+import { readFileSync } from 'node:fs';
 import { Duplex } from 'node:stream';
 import { bytes } from '@socksify/support';
 import vectors from '@socksify/vectors' with { type: 'json' };
@@ -186,4 +187,37 @@ test('every vector is replayed here, or is not about a CONNECT client', () => {
     'udp',
     'udp-associate',
   ]);
+});
+
+describe('docs/protocol.md', () => {
+  const page = readFileSync(new URL('../../../docs/protocol.md', import.meta.url), 'utf8');
+
+  test('names vectors that exist', () => {
+    const named = [...page.matchAll(/`((?:s4|s4a|s5|gss|stream|udp)\.[\w.+-]+)`/g)].map(([, name]) => name);
+    expect(named.length).toBeGreaterThan(50);
+    const names = new Set(vectors.map(({ name }) => name));
+    expect(named.filter((name = '') => !names.has(name))).toEqual([]);
+  });
+
+  /** The example of a section: what client and proxy send. */
+  const exampleOf = (heading: string): { client: string[]; proxy: string } => {
+    const [, section = ''] = page.split(`\n${heading}\n`);
+    const [, block = ''] = /```text\n(client [\s\S]*?)```/.exec(section) ?? [];
+    const sent = (side: string): string[] =>
+      [...block.matchAll(new RegExp(`^${side}  ((?:[0-9a-f]{2}| (?! ))+)`, 'gm'))].map(([, hex = '']) =>
+        hex.replaceAll(' ', ''),
+      );
+    return { client: sent('client'), proxy: sent('proxy').join('') };
+  };
+  const port = 80;
+  test.each<[string, SocksProxy, string]>([
+    ['### SOCKS4 request', { ...SOCKS4A, credentials: { username: 'bob' } }, '66.102.7.99'],
+    ['## SOCKS4A', SOCKS4A, 'example.com'],
+    ['## SOCKS5', withCredentials('u', 'p'), 'example.com'],
+  ])('has the bytes of the client in its example: %s', (heading, proxy, host) => {
+    const example = exampleOf(heading);
+    const { result, rest, sent } = run(handshake(proxy, { host, port }), bytes(example.proxy));
+    expect(sent.map((message) => message.toString('hex'))).toEqual(example.client);
+    expect({ result, rest }).toEqual({ result: 'ok', rest: Buffer.alloc(0) });
+  });
 });

@@ -1,7 +1,7 @@
 // Rule 14: USERID is a claim, which the server can check with the client's machine. RFC 1413.
 
 import { once } from 'node:events';
-import { dialRaw, freePort, startDestination, startEcho } from '@socksify/support';
+import { deferred, dialRaw, freePort, startDestination, startEcho } from '@socksify/support';
 import type { TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { askIdent, isSameUser, parseIdent, startServer, Unidentified } from '../src/index.ts';
@@ -146,6 +146,19 @@ describe('a server that checks with ident', () => {
   test('rule 14: answers 92 when nothing listens on the port of ident', async () => {
     server = await startServer({ ident: { port: await freePort() } });
     expect(await request(BOB, 8)).toBe('005c000000000000');
+  });
+
+  test('rule 14: sends the query from the address that the client is connected to', async () => {
+    const from = deferred<string | undefined>();
+    machine = await startDestination((socket) => {
+      from.resolve(socket.remoteAddress);
+      socket.end();
+    });
+    server = await startServer({ host: '127.0.0.2', ident: { port: machine.port } });
+    const client = await dialRaw({ host: '127.0.0.2', port: server.port, localAddress: '127.0.0.1' });
+    client.send(BOB.replace('PORT', destination.hex));
+    expect(await client.receive(8)).toBe('005c000000000000');
+    expect(await from.promise).toBe('127.0.0.2');
   });
 
   test('ends the query when the client resets', async () => {
