@@ -265,7 +265,8 @@ const ROWS: Readonly<Record<string, (stage: Stage) => Promise<string>>> = {
     const codes: unknown[] = [];
     for (const host of [`${stage.host}:${await freePort()}`, 'denied.test:80', 'unknown.test:80'])
       codes.push((await stage.run('request', `http://${host}/`, { proxy })).code);
-    expect(stage.server.log.slice(-3).map(({ reply }) => reply)).toEqual([5, 2, 4]);
+    const replies = stage.server.log.slice(-3).map(({ reply }) => reply);
+    if (replies.join() !== '5,2,4') return '?';
     return new Set(codes).size === codes.length ? 'yes' : 'no';
   },
   'an abort closes the connection to the proxy': async (stage) => {
