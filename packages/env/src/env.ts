@@ -68,7 +68,7 @@ interface Variable {
  * spelling, but a copy of it does not.
  */
 function spellings(env: NodeJS.ProcessEnv, name: string, windows: boolean): string[] {
-  const others = windows ? Object.keys(env).filter((key) => key.toLowerCase() === name) : [];
+  const others = Object.keys(env).filter((key) => windows && key.toLowerCase() === name);
   return [name, name.toUpperCase(), ...others];
 }
 
@@ -101,7 +101,7 @@ function parse({ name, value }: Variable): SocksProxy | ProxyGroup {
     return others.length === 0 ? parseEntry(first) : proxyGroup([first, ...others].map(parseEntry));
   } catch (error) {
     if (!(error instanceof SocksError)) throw error;
-    const detail = `environment variable ${name}${error.detail === undefined ? '' : `: ${error.detail}`}`;
+    const detail = `environment variable ${name}: ${error.detail ?? ''}`;
     throw new SocksError(error.code, { phase: 'input', detail });
   }
 }

@@ -24,10 +24,7 @@ const NOTHING: Rule = () => false;
  * Addresses match IP literals only: no name is looked up. An entry that is none of these matches nothing.
  */
 export function parseNoProxy(list: string): (destination: DestinationLike) => boolean {
-  const rules = list
-    .split(/[\s,]+/)
-    .filter(Boolean)
-    .map(parseEntry);
+  const rules = list.split(/[\s,]/).map(parseEntry);
   return ({ host, port }) => {
     const name = canonical(host);
     return name !== undefined && rules.some((rule) => rule(name, Number(port)));
@@ -48,21 +45,15 @@ function splitPort(entry: string): [host: string, port: number | undefined] {
 
 function parseHostRule(text: string): Rule {
   if (text === '*') return () => true;
-  const [net, bits] = split(text, '/');
+  const [net = '', bits] = text.split(/\/(.*)/);
   if (bits !== undefined) return inSubnet(net, bits);
-  const [first, last = ''] = split(text, '-').map(literal);
-  if (first !== undefined && last) return inRange(first, last);
+  const [first = '', last] = text.split(/-(.*)/).map(literal);
+  if (last !== undefined) return inRange(first, last);
   const subdomainsOnly = text.startsWith('*.');
   const domain = canonical(text.replace(/^\*?\./, ''));
   if (domain === undefined) return NOTHING;
   if (isIP(domain)) return /^[*.]/.test(text) ? NOTHING : inRange(domain, domain);
   return (name) => name.endsWith(`.${domain}`) || (!subdomainsOnly && name === domain);
-}
-
-/** The parts before and after the first separator, if the text has one. */
-function split(text: string, separator: string): [string, string?] {
-  const place = text.indexOf(separator);
-  return place < 0 ? [text] : [text.slice(0, place), text.slice(place + 1)];
 }
 
 /** CIDR. */
@@ -82,7 +73,7 @@ function inRange(first: string, last: string): Rule {
   try {
     list.addRange(first, last, family(first));
   } catch {
-    return NOTHING; // the first end is the larger one, or the ends are of two families
+    return NOTHING; // the first end is no address or the larger one, or the ends are of two families
   }
   return isIn(list, first);
 }
@@ -97,7 +88,7 @@ function family(address: string): 'ipv4' | 'ipv6' {
 }
 
 /** An address in its usual spelling, as CIDR blocks and ranges need it: 10/8 would mean 0.0.0.10/8. */
-function literal(text = ''): string | undefined {
+function literal(text: string): string | undefined {
   return isIPv4(text) || text.includes(':') ? canonical(text) : undefined;
 }
 
@@ -112,9 +103,7 @@ function canonical(text: string): string | undefined {
 }
 
 function unmapped(address: string): string {
-  const hex = /^\[::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})\]$/.exec(
-    new NodeURL(`http://[${address}]`).hostname,
-  );
+  const hex = /\[::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})\]/.exec(new NodeURL(`http://[${address}]`).hostname);
   if (!hex) return address;
   const [high, low] = [Number.parseInt(hex[1] ?? '', 16), Number.parseInt(hex[2] ?? '', 16)];
   return [high >> 8, high & 0xff, low >> 8, low & 0xff].join('.');

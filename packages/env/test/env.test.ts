@@ -53,7 +53,7 @@ describe('a bad value', () => {
   ])('%o throws when it would be used, and names %s', (env, name) => {
     const select = proxyFromEnv(env);
     expect(() => select(http)).toThrowError(new RegExp(`environment variable ${name}`));
-    expect(() => select(http)).toThrowError(expect.objectContaining({ name: 'SocksError' }));
+    expect(() => select(http)).toThrowError(expect.objectContaining({ name: 'SocksError', phase: 'input' }));
   });
 
   test('is an error only when it is used', () => {
@@ -142,6 +142,9 @@ describe('a protocol', () => {
     ['WSS', 't'],
     ['ftp:', 'a'],
     ['httpx:', 'a'],
+    ['xhttp:', 'a'],
+    ['https:x', 'a'],
+    ['xhttps:', 'a'],
     ['socks5:', 'a'],
     ['', 'a'],
     ['constructor', 'a'],
@@ -237,6 +240,7 @@ describe('a list with commas', () => {
     }
     expect(error).toMatchObject({
       code: expect.stringMatching(/INVALID_(?:PROXY|CREDENTIALS)$/),
+      phase: 'input',
       message: expect.stringContaining('environment variable SOCKS_PROXY: '),
     });
     expect(String(error)).not.toContain('secret');
