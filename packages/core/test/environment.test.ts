@@ -137,7 +137,9 @@ const EXERCISE = `
   if (late.code !== 'ERR_SOCKS_TIMEOUT') throw late;
   const client = new SocksClient(() => url, { standby: 2 });
   await expectTunnel(client.connect(to));
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  // A standby connection that is ready keeps no process alive, and so is no active resource.
+  const isBusy = () => process.getActiveResourcesInfo().some((name) => name.startsWith('TCP'));
+  while (isBusy()) await new Promise((resolve) => setTimeout(resolve, 1));
   await expectTunnel(client.connect(to));
   if (chainKey([parseProxy(url)]) !== chainKey([parseProxy(url)])) throw new Error('not the same key');
   // The client is not closed: standby connections keep no process alive.
