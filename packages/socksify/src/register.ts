@@ -2,4 +2,4 @@
 // process that gets both runs it once.
 
 // Not imported: an import reads every export of a module of Node, and some of them load much.
-process.getBuiltinModule('node:module').createRequire(import.meta.url)('./preload.cjs');
+process.getBuiltinModule('node:module').createRequire(import.meta.url)('../dist/preload.cjs');
