@@ -59,8 +59,8 @@ export interface SocksConnector extends Connector {
  */
 export function socksConnector(proxy: ProxyRoute, options: SocksConnectorOptions = {}): SocksConnector {
   const client = socksClient(proxy, options, socksConnector);
-  const connect = connectorsOver(client, { ...options, resume: typeof proxy !== 'function' })();
-  return Object.assign(connect, { close: () => client.close() });
+  const connect = connectorOver(client, { ...options, resume: typeof proxy !== 'function' });
+  return Object.assign(connect.bind(undefined, undefined), { close: () => client.close() });
 }
 
 /**
@@ -97,10 +97,11 @@ export interface ConnectorSettings
   readonly resume: boolean;
 }
 
-/**
- * Makes a connector for each pool; without a pool, one that ends no attempt by itself. They share their TLS sessions.
- */
-export function connectorsOver(client: SocksClient, settings: ConnectorSettings): (pool?: Pool) => Connector {
+/** A connector for the pool that it gets with each destination. Without a pool, it ends no attempt by itself. */
+export type PoolConnector = (pool: Pool | undefined, ...given: Parameters<Connector>) => void;
+
+/** All pools share the TLS sessions. */
+export function connectorOver(client: SocksClient, settings: ConnectorSettings): PoolConnector {
   const { connectTimeout = DEFAULT_TIMEOUT, tcp, tls = {}, maxCachedSessions = 100, resume } = settings;
   const ALPNProtocols = protocolsOf(settings);
   const sessions = new SessionCache(tls.session ? 0 : maxCachedSessions);
@@ -151,35 +152,32 @@ export function connectorsOver(client: SocksClient, settings: ConnectorSettings)
           ALPNProtocols,
           ...(sni && { servername: sni }),
           ...(session && { session }),
-          ...(key !== undefined && { onSocket: (secured) => sessions.watch(key, secured) }),
+          ...(key !== undefined && { onSocket: sessions.watch.bind(sessions, key) }),
         };
       },
     });
     return socket;
   };
 
-  return (pool) => {
-    const connect = async (...[destination, callback]: Parameters<Connector>): Promise<void> => {
-      const attempt = pool?.attempt();
-      let socket: Socket | undefined;
-      try {
-        socket = await open(destination, pool, attempt?.signal);
-      } catch (error) {
-        attempt?.end();
-        // The attempt was ended because no request waited for it. undici would fail a request that came meanwhile
-        // together with the attempt, so another attempt begins.
-        if (attempt?.signal.aborted && error === attempt.signal.reason && pool?.wanted) {
-          await connect(destination, callback);
-        } else callback(connectError(error), null);
-        return;
-      }
-      attempt?.end(socket);
-      // As undici's connector does: the socket that upgrade() or connect() hands out may have no other listener yet.
-      socket.on('error', ignore);
-      if (socket.readableLength > 0) holdBack(socket);
-      callback(null, socket);
-    };
-    return connect;
+  return async function connect(pool, destination, callback): Promise<void> {
+    const signal = pool?.attempt();
+    let socket: Socket;
+    try {
+      socket = await open(destination, pool, signal);
+    } catch (error) {
+      pool?.attempted();
+      // The attempt was ended because no request waited for it. undici would fail a request that came meanwhile
+      // together with the attempt, so another attempt begins.
+      if (signal?.aborted && error === signal.reason && pool?.wanted) {
+        await connect(pool, destination, callback);
+      } else callback(connectError(error), null);
+      return;
+    }
+    pool?.attempted(socket);
+    // As undici's connector does: the socket that upgrade() or connect() hands out may have no other listener yet.
+    socket.on('error', ignore);
+    if (socket.readableLength > 0) holdBack(socket);
+    callback(null, socket);
   };
 }
 

@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events';
 import { inspect } from 'node:util';
 import type { ProxyRoute, Selection, SocksClient } from '@socksify/core';
 import { checkAgent, nodeAgent, offersH2 } from './base-agent.ts';
-import { connectError, connectorsOver, socksClient } from './connector.ts';
+import { connectError, connectorOver, socksClient } from './connector.ts';
 import { cleanOptions, destinationOf } from './dispatch-options.ts';
 import type { Exchange } from './exchange.ts';
 import { BothOverModern, generationOf, LegacyOverModern, modernHandler } from './handlers.ts';
@@ -96,17 +96,14 @@ export class SocksDispatcher extends EventEmitter {
     this.#maxRedirections =
       generation === 'modern' || Array.isArray(interceptors?.Agent) ? undefined : maxRedirections;
 
-    const [connectorFor, h2ConnectorFor] = [
-      { allowH2: false, useH2c: false },
-      { allowH2, useH2c },
-    ].map((protocols) =>
-      connectorsOver(this.#client, { ...connector, ...protocols, resume: !this.#selects }),
-    );
+    const settings = { ...connector, resume: !this.#selects };
+    const connectH1 = connectorOver(this.#client, { ...settings, allowH2: false, useH2c: false });
+    const connectH2 = connectorOver(this.#client, { ...settings, allowH2, useH2c });
     const build = (h2: boolean, own?: Pool): AgentLike => {
-      const connect = (h2 ? h2ConnectorFor : connectorFor)?.(own);
+      const connect = (h2 ? connectH2 : connectH1).bind(undefined, own);
       const agent = new Agent({ ...others, interceptors, allowH2: h2, useH2c: h2 && useH2c, connect });
       for (const event of ['connect', 'disconnect', 'connectionError', 'drain']) {
-        agent.on(event, (...args: unknown[]) => this.emit(event, ...args));
+        agent.on(event, this.emit.bind(this, event));
       }
       return agent;
     };
@@ -129,22 +126,9 @@ export class SocksDispatcher extends EventEmitter {
     const generation = generationOf(handler);
     if (!generation) return this.#agent.dispatch(options, handler);
     const { maxRedirections = this.#maxRedirections } = options ?? {};
-    if (!maxRedirections || this.#maxRedirections === undefined) {
-      return this.#dispatchOnce(options, handler, generation);
+    if (maxRedirections && this.#maxRedirections !== undefined) {
+      return this.#follow({ ...options, maxRedirections }, handler, generation);
     }
-    // undici 5 and 6 follow redirects inside their Agent. An Agent in front of this dispatcher does it instead, so that
-    // each redirect is a request of its own here.
-    const pool = {
-      dispatch: (request: DispatchOptions, inner: Handler) => this.#dispatchOnce(request, inner, 'legacy'),
-      on: () => pool,
-    };
-    return new this.#Agent({ factory: () => pool }).dispatch(
-      { ...options, maxRedirections },
-      generation === 'modern' ? new LegacyOverModern(handler) : handler,
-    );
-  }
-
-  #dispatchOnce(options: DispatchOptions, handler: Handler, generation: Generation): boolean {
     const exchange =
       this.#generation === 'legacy' && generation === 'legacy'
         ? new LegacyExchange(handler)
@@ -153,7 +137,7 @@ export class SocksDispatcher extends EventEmitter {
       return this.#agent.dispatch(options, exchange.forAgent);
     }
     if (!exchange.start()) return true;
-    const { closed } = this;
+    const closed = this.#closing ?? this.#destroying;
     let request: DispatchOptions;
     let chain: Selection | Promise<Selection> | undefined;
     try {
@@ -169,6 +153,22 @@ export class SocksDispatcher extends EventEmitter {
     }
     this.#selecting.set(exchange, this.#sendWhenSelected(request, exchange, chain));
     return true;
+  }
+
+  /**
+   * undici 5 and 6 follow redirects inside their Agent. An Agent in front of this dispatcher does it instead, so that
+   * each redirect is a request of its own here.
+   */
+  #follow(options: DispatchOptions, handler: Handler, generation: Generation): boolean {
+    const pool = {
+      dispatch: (request: DispatchOptions, inner: Handler) =>
+        this.dispatch({ ...request, maxRedirections: 0 }, inner),
+      on: () => pool,
+    };
+    return new this.#Agent({ factory: () => pool }).dispatch(
+      options,
+      generation === 'modern' ? new LegacyOverModern(handler) : handler,
+    );
   }
 
   #select(request: DispatchOptions, exchange: Exchange): Selection | Promise<Selection> | undefined {
@@ -202,7 +202,7 @@ export class SocksDispatcher extends EventEmitter {
       exchange.fail(undiciError('MAX_ORIGINS_REACHED'));
       return false;
     }
-    exchange.enter(pool, waited);
+    pool.enter(exchange, waited);
     // Requests with `upgrade` need HTTP/1.1.
     const h2 = this.#h2 && !request.upgrade && request.allowH2 !== false;
     return pool.agent(h2).dispatch(request, exchange.forAgent);

@@ -6,7 +6,7 @@ import { HandlerOver } from './handlers.ts';
 import type { Pool } from './pools.ts';
 import type { Controller, Handler, ProgressHandler } from './undici-shapes.ts';
 
-/** What is the same in both generations: the states of the request, its abort, and its place in a pool. */
+/** What is the same in both generations: the states of the request, its abort, and its pool. */
 export abstract class Exchange<H extends ProgressHandler = ProgressHandler> extends HandlerOver<H> {
   /** The handler for the Agent, which must see only callbacks of its own generation. */
   forAgent: Handler = this;
@@ -16,9 +16,8 @@ export abstract class Exchange<H extends ProgressHandler = ProgressHandler> exte
   over = false;
   /** Called when the request is over before a pool has it, with its error. */
   onUnrouted: ((error: unknown) => void) | undefined;
-  #pool: Pool | undefined;
-  /** In a pool, without a response. */
-  #waiting = false;
+  /** The pool that the request has entered; the pool sets it. */
+  pool: Pool | undefined;
   /** Set once there is a connection. */
   protected agent: Pick<Controller, 'abort'> | undefined;
 
@@ -35,13 +34,6 @@ export abstract class Exchange<H extends ProgressHandler = ProgressHandler> exte
       this.fail(error);
     }
     return !this.over;
-  }
-
-  /** The pool whose Agent gets the request now, after `waited` milliseconds. */
-  enter(pool: Pool, waited: number): void {
-    this.#pool = pool;
-    this.#waiting = true;
-    pool.enter(this, waited);
   }
 
   /** Tells the consumer that the request has failed. */
@@ -65,19 +57,12 @@ export abstract class Exchange<H extends ProgressHandler = ProgressHandler> exte
     // this one would have to dial again.
     if (this.over) throw this.reason ?? new Error('the request is over');
     this.agent = agent;
-    if (this.#waiting) this.#pool?.connected(this);
-  }
-
-  /** The response has begun, so that no other connection is needed. */
-  protected answered(): void {
-    if (!this.#waiting) return;
-    this.#waiting = false;
-    this.#pool?.answered(this);
+    this.pool?.connected(this);
   }
 
   /** @param tell gives the socket to the consumer */
   protected upgraded(tell: () => unknown): unknown {
-    this.answered();
+    this.pool?.answered(this);
     try {
       const result = tell();
       // From now on the socket, which belongs to the consumer, holds the pool open in place of the request.
@@ -91,10 +76,8 @@ export abstract class Exchange<H extends ProgressHandler = ProgressHandler> exte
   }
 
   protected end(error?: unknown): void {
-    const aborted = this.#waiting && this.reason !== null;
     this.over = true;
-    this.#waiting = false;
-    if (this.#pool) this.#pool.leave(this, aborted);
+    if (this.pool) this.pool.leave(this);
     else this.onUnrouted?.(error);
   }
 }

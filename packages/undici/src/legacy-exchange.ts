@@ -28,7 +28,7 @@ export class LegacyExchange extends Exchange<LegacyHandler> implements LegacyHan
 
   onHeaders(status: number, headers: RawHeaders, resume: () => void, statusText: string): unknown {
     if (this.over) return true;
-    if (status >= 200) this.answered();
+    if (status >= 200) this.pool?.answered(this);
     return this.consumer.onHeaders?.(status, toPairs(headers), resume, statusText);
   }
 

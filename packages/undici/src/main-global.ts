@@ -16,8 +16,10 @@ export const mainGlobal: typeof globalThis = runInThisContext('globalThis') as t
  * Read inside the main context: Node ends the process when the getter of one of them is called from another context. Not
  * of `globalThis`, where a DOM or fake timers may have put others.
  */
-export const nodeGlobals: Pick<typeof globalThis, 'AbortController' | 'DOMException' | 'performance'> =
-  runInThisContext('({ AbortController, DOMException, performance })') as typeof globalThis;
+export const nodeGlobals: Pick<
+  typeof globalThis,
+  'AbortController' | 'AbortSignal' | 'DOMException' | 'performance'
+> = runInThisContext('({ AbortController, AbortSignal, DOMException, performance })') as typeof globalThis;
 
 /** Properties whose first reading makes Node load its undici. */
 const OF_UNDICI = ['Headers', 'Request', 'Response', 'FormData'] as const;

@@ -63,7 +63,7 @@ export class ModernExchange extends Exchange<ModernHandler> implements ModernHan
 
   onResponseStart(controller: Controller, status: number, headers: ParsedHeaders, statusText?: string): void {
     if (this.over) return;
-    if (status >= 200) this.answered();
+    if (status >= 200) this.pool?.answered(this);
     this.rawHeaders = rawPairs(controller.rawHeaders ?? headers);
     this.consumer.onResponseStart?.(this, status, this.#parsed(headers), statusText);
   }

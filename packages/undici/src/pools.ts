@@ -18,7 +18,7 @@ import type { AgentLike } from './undici-shapes.ts';
 // The timer is read at load: fake timers of tests replace it later, and then no empty pool would be closed. The classes
 // are from the global object of Node, because test environments replace those of `globalThis`.
 const { setImmediate } = timers;
-const { AbortController, DOMException } = nodeGlobals;
+const { AbortController, AbortSignal, DOMException } = nodeGlobals;
 
 type Build = (h2: boolean, pool: Pool) => AgentLike;
 
@@ -81,12 +81,6 @@ export class Pools {
   }
 }
 
-export interface Attempt {
-  readonly signal: AbortSignal;
-  /** To be called when the attempt is over; with its socket if there is one. */
-  end(socket?: Socket): void;
-}
-
 export class Pool {
   /** Different for each pool. */
   readonly name: string;
@@ -107,7 +101,8 @@ export class Pool {
   /** Requests that are not over. */
   #requests = 0;
   readonly #onFinished: (() => void)[] = [];
-  readonly #attempts = new Set<AbortController>();
+  /** Ends the attempts in progress. Another one takes its place then. */
+  #attempts: AbortController | undefined;
   /** Sockets that speak HTTP/2. */
   #h2 = 0;
   readonly #agents = new Map<boolean, AgentLike>();
@@ -149,6 +144,7 @@ export class Pool {
     this.#requests++;
     this.waited = waited;
     this.#queued.add(request);
+    request.pool = this;
   }
 
   /** The request has a connection. */
@@ -163,14 +159,13 @@ export class Pool {
   }
 
   /** The request is over. */
-  leave(request: Exchange, aborted: boolean): void {
+  leave(request: Exchange): void {
     this.#requests--;
     if (this.#requests === 0) for (const finish of this.#onFinished.splice(0)) finish();
-    this.#queued.delete(request);
-    this.#sent.delete(request);
+    const unanswered = this.#queued.delete(request) || this.#sent.delete(request);
     // When an attempt ends, undici fails every request that waits for it. A program may send a request again right
     // after an abort. So attempts are ended only after this turn, and not if such a request has come.
-    if (aborted && !this.wanted) setImmediate(() => this.#endAttempts());
+    if (unanswered && request.reason && !this.wanted) setImmediate(() => this.#endAttempts());
     this.#release();
   }
 
@@ -184,30 +179,28 @@ export class Pool {
 
   #endAttempts(): void {
     if (this.wanted) return;
-    for (const attempt of this.#attempts) attempt.abort(nobodyWaits());
+    this.#attempts?.abort(nobodyWaits());
+    this.#attempts = undefined;
   }
 
   /**
-   * A handshake begins. undici does not tell its connector about aborts, so the signal ends the handshake. undici also
-   * begins a handshake for a request that was aborted in the queue; that one is ended here at once.
+   * A handshake begins; returns the signal that ends it, because undici does not tell its connector about aborts. undici
+   * also begins a handshake for a request that was aborted in the queue; the signal of that one is aborted already.
    */
-  attempt(): Attempt {
+  attempt(): AbortSignal {
     this.#held++;
-    const controller = new AbortController();
     if (!this.wanted) this.#requeue();
-    if (!this.wanted) controller.abort(nobodyWaits());
-    this.#attempts.add(controller);
-    return {
-      signal: controller.signal,
-      end: (socket) => {
-        this.#attempts.delete(controller);
-        if (socket && !socket.closed) this.#hold(socket);
-        else this.#release();
-      },
-    };
+    if (!this.wanted) return AbortSignal.abort(nobodyWaits());
+    this.#attempts ??= new AbortController();
+    return this.#attempts.signal;
   }
 
-  #hold(socket: Socket & { readonly alpnProtocol?: string | false | null }): void {
+  /** The handshake is over. From now on its socket holds the pool open, if there is one. */
+  attempted(socket?: Socket & { readonly alpnProtocol?: string | false | null }): void {
+    if (!socket || socket.closed) {
+      this.#release();
+      return;
+    }
     const h2 = Number(socket.alpnProtocol === 'h2');
     this.#h2 += h2;
     // This listener comes before that of undici, which dials again for the requests that were sent on this socket.
