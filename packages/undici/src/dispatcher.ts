@@ -260,11 +260,12 @@ export class SocksDispatcher extends EventEmitter {
   async #closeAll(closed: Promise<unknown>): Promise<void> {
     // Requests that came before close() are still sent.
     await Promise.all(this.#selecting.values());
+    // Before the Agents are closed: those of undici 6, 7 and 8 then forget their requests, so that destroy() would end
+    // none of them; and undici 7 does not wait for a request that dials again.
+    await this.#pools.finished();
     // destroy() may have come meanwhile, and an Agent that was destroyed cannot be closed.
     if (this.#destroying) return this.#destroying;
-    const agents = this.#pools.agents().map((agent) => agent.close());
-    // undici 7 forgets an origin that has just lost its connection, and does not wait for the requests that dial again.
-    await Promise.all([closed, ...agents, this.#pools.finished()]);
+    await Promise.all([closed, ...this.#pools.agents().map((agent) => agent.close())]);
     await this.#client.close();
   }
 

@@ -4,7 +4,7 @@ import { EventEmitter, once } from 'node:events';
 import { inspect } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { CERTIFICATE, freePort, rejection } from '@socksify/support';
+import { CERTIFICATE, freePort, rejection, turns } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import type { SocksDispatcherOptions } from '../src/index.ts';
@@ -362,6 +362,25 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     on.http.pending.at(-1)?.end('late');
     expect(await (await page).text()).toBe('late');
     await closed;
+    await own.idle();
+  });
+
+  test('ends the requests that close() waits for in destroy(), and close() settles', async () => {
+    await using own = await startProxy();
+    const dispatcher = new SocksDispatcher(own.url, { Agent });
+    const url = `http://any.test:${on.http.port}`;
+    const half = await get(`${url}/drip`, dispatcher);
+    const hanging = once(on.http.server, 'hanging');
+    const failures = Promise.all([rejection(half.text()), rejection(get(`${url}/hang`, dispatcher))]);
+    await hanging;
+    const closed = dispatcher.close();
+    await turns(2);
+    await dispatcher.destroy(new Error('enough'));
+    await closed;
+    expect(await failures).toMatchObject([
+      { cause: { message: 'enough' } },
+      { cause: { message: 'enough' } },
+    ]);
     await own.idle();
   });
 
