@@ -283,7 +283,7 @@ function examplesOf(libraries: typeof LIBRARIES, tcp: boolean): Example[] {
   );
 }
 
-export const EXAMPLES: readonly Example[] = [...examplesOf(LIBRARIES, false), ...examplesOf(TCP, true)];
+const EXAMPLES: readonly Example[] = [...examplesOf(LIBRARIES, false), ...examplesOf(TCP, true)];
 
 /** Some of the examples, the same for the same seed. */
 export function choose(count: number, seed: number): Example[] {

@@ -16,8 +16,6 @@ export type {
   Outcome,
   Outcomes,
   RunningServer,
-  Supports,
-  Traits,
 } from './server-traits.ts';
 export { isIsolated } from './server-process.ts';
 
@@ -36,7 +34,7 @@ export const SERVERS: readonly InteropServer[] = [
 ];
 
 /** Programs that are not installed: of one server, or of all. Empty under a complete installation. */
-export function missing(servers: readonly InteropServer[] = SERVERS): string[] {
+function missing(servers: readonly InteropServer[] = SERVERS): string[] {
   const needed = new Set(servers.flatMap(({ binaries }) => binaries));
   return [...needed].filter((binary) => locate(binary) === undefined);
 }

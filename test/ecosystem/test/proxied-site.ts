@@ -12,7 +12,7 @@ import { outputOf, startSite } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import { expect } from 'vitest';
 
-export const NAME = 'origin.test';
+const NAME = 'origin.test';
 
 export interface ProxiedSite extends AsyncDisposable {
   /** `socks5://127.0.0.1:port` */

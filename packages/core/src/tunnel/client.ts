@@ -224,7 +224,7 @@ export class SocksClient {
 }
 
 /** Destroys the socket that was handed in. This is needed for failures that come before an attempt owns it. */
-export function destroySocket(options: ConnectOptions): void {
+function destroySocket(options: ConnectOptions): void {
   const socket = options?.socket;
   if (typeof socket?.destroy !== 'function') return;
   // A socket that is destroyed already gets the listener too: its error may still come.

@@ -9,7 +9,7 @@ import type { ServerOptions, SocksServer } from '@socksify/server';
 import { startBridge } from 'socksify';
 import type { Bridge, BridgeOptions } from 'socksify';
 
-export const NAMES = { 'origin.test': '127.0.0.1', 'other.test': '127.0.0.1' };
+const NAMES = { 'origin.test': '127.0.0.1', 'other.test': '127.0.0.1' };
 const ALICE = { username: 'alice', password: 'secret' };
 
 export interface Bridged {
