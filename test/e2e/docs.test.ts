@@ -1,5 +1,4 @@
-// The README files and the pages of docs/: every block of code is run or type-checked, every link leads to a file and
-// heading that exist, and every test that a page names exists.
+// The README files and the pages of docs/: every block of code is run or type-checked.
 //
 // Blocks of js and sh are run as they stand, against a proxy and a site of this file; blocks of ts are type-checked. A
 // comment in front of a block says more:
@@ -14,7 +13,6 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -26,7 +24,6 @@ import type { RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import { listen } from '@socksify/support';
@@ -34,29 +31,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { InteropServer } from './interop/server-traits.ts';
 import { SERVERS } from './interop/servers.ts';
 import { torNetwork } from './interop/servers/tor-network.ts';
-
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const HOMEPAGE = 'https://github.com/socksify/socksify/';
-
-const list = (folder: string, pattern: RegExp): string[] =>
-  readdirSync(join(ROOT, folder))
-    .filter((name) => pattern.test(name))
-    .map((name) => join(folder, name));
-
-const PAGES = [
-  ...list('.', /\.md$/),
-  ...list('docs', /\.md$/),
-  ...list('examples', /\.md$/),
-  ...list('packages', /^[a-z]+$/).map((folder) => join(folder, 'README.md')),
-].filter((page) => existsSync(join(ROOT, page)));
-const read = (page: string): string => readFileSync(join(ROOT, page), 'utf8');
-
-const filesIn = (folder: string): string[] =>
-  readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {
-    if (entry.isFile()) return join(folder, entry.name);
-    return /^(?:node_modules|dist)$/.test(entry.name) ? [] : filesIn(join(folder, entry.name));
-  });
-const SOURCES = [...list('packages', /^[a-z]+$/), 'test', 'examples'].flatMap((folder) => filesIn(folder));
+import { list, PAGES, read, ROOT } from './pages.ts';
 
 interface Block {
   /** Page and line, such as `README.md:9`. */
@@ -309,54 +284,6 @@ describe('a block of code', () => {
       if (!name.startsWith('-')) expect(ours).toContain(name);
   });
 });
-
-describe.each(PAGES)('%s: its links', (page) => {
-  const prose = read(page).replaceAll(/^```\w*\n[\s\S]*?^```$/gm, '');
-  const links = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
-
-  test('lead to files and headings that exist', () => {
-    const dead = links.filter((link) => {
-      const [path = '', heading] = link.split('#');
-      if (/^(?:https?|mailto):/.test(link) && !link.startsWith(HOMEPAGE)) return false;
-      const inTree = path.replace(/^https:\/\/github\.com\/socksify\/socksify\/(?:blob|tree)\/main\//, '');
-      if (inTree !== path) return !isThere(inTree, heading);
-      if (link.startsWith(HOMEPAGE))
-        return !/^(?:issues|security\/advisories\/new)?$/.test(link.slice(HOMEPAGE.length));
-      return !isThere(path === '' ? page : join(dirname(page), path), heading);
-    });
-    expect(dead).toEqual([]);
-  });
-
-  test('are written in one form, so that all of them are followed', () => {
-    expect(prose.match(/^\[[^\]]+\]: .*$|<https?:.*>/gm) ?? []).toEqual([]);
-  });
-
-  test('and the files that it names, exist', () => {
-    const named = [...prose.matchAll(/`([\w./-]+\.ts)`/g)].map(([, path = '']) => path);
-    const missing = named.filter((path) => {
-      const ends = path.endsWith('.test.ts') ? [join(dirname(page), path), path] : [`/${path}`];
-      return !ends.some((end) =>
-        end.startsWith('/') ? SOURCES.some((file) => file.endsWith(end)) : isThere(end),
-      );
-    });
-    expect(missing).toEqual([]);
-  });
-});
-
-function isThere(path: string, heading?: string): boolean {
-  if (!existsSync(join(ROOT, path))) return false;
-  if (heading === undefined || !path.endsWith('.md')) return true;
-  const headings = read(path).match(/^#{1,6} .*$/gm) ?? [];
-  return headings.some((line) => slugOf(line.replace(/^#+ /, '')) === heading);
-}
-
-/** The anchor that GitHub gives to a heading. */
-function slugOf(heading: string): string {
-  return heading
-    .toLowerCase()
-    .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
-    .replaceAll(/\s/g, '-');
-}
 
 describe('docs/servers.md says of real servers what the tests say of them', () => {
   /** The rows of its tables, cell by cell, by the name of the server in the first cell. */

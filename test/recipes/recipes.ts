@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-export const PAGE: string = readFileSync(here('../../docs/recipes.md'), 'utf8');
+const PAGE: string = readFileSync(here('../../docs/recipes.md'), 'utf8');
 
 export interface Part {
   /** As the comment above it says: the name of the library, and what more there is to say. */
