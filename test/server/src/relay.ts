@@ -73,6 +73,14 @@ export class Relay extends EventEmitter<RelayEvents> {
     await once(this.#listener, 'listening');
   }
 
+  /**
+   * How often each client that is connected has been answered, by its port: bytes that came down after others had gone up.
+   * These are the round trips that it has waited for on this connection, whatever the time of each.
+   */
+  answers(): ReadonlyMap<number, number> {
+    return new Map(Array.from(this.#links, ({ clientPort, answers }) => [clientPort, answers]));
+  }
+
   get port(): number {
     return (this.#listener.address() as AddressInfo).port;
   }
@@ -98,6 +106,10 @@ export class Relay extends EventEmitter<RelayEvents> {
 }
 
 class Link {
+  readonly clientPort: number;
+  /** See {@link Relay.answers}. */
+  answers = 0;
+  #isAsked = false;
   readonly #near: Socket;
   readonly #far: Socket;
   readonly #tell: (what: 'lost' | 'ended') => void;
@@ -107,6 +119,8 @@ class Link {
   constructor(near: Socket, { to, delay = 0, lose }: RelayOptions, tell: (what: 'lost' | 'ended') => void) {
     const { up, down } = typeof delay === 'number' ? { up: delay, down: delay } : delay;
     this.#near = near;
+    this.clientPort = near.remotePort ?? 0;
+    near.on('data', () => (this.#isAsked = true));
     this.#far = connect({ host: '127.0.0.1', port: to, allowHalfOpen: true, noDelay: true });
     this.#tell = tell;
     const onEnd = (): void => {
@@ -120,6 +134,8 @@ class Link {
     this.#forward(near, this.#far, up, (chunk) => void this.#far.write(chunk));
     let left = lose?.after ?? Infinity;
     this.#forward(this.#far, near, down, (chunk) => {
+      if (this.#isAsked) this.answers++;
+      this.#isAsked = false;
       near.write(chunk.subarray(0, left));
       left -= chunk.length;
       if (lose && left <= 0) this.lose(lose.how);

@@ -30,6 +30,21 @@ test('a relay makes each round trip take twice its delay', async () => {
   client.stream.destroy();
 });
 
+test('a relay counts how often a client was answered', async () => {
+  const client = await dialRaw(relay.port);
+  const counted = () => [...relay.answers().values()];
+  expect(counted()).toEqual([0]);
+  for (let trip = 1; trip <= 2; trip++) {
+    // Two segments that go up together get their answers together, which are one.
+    client.send('01');
+    client.send('02');
+    expect(await client.receive(2)).toBe('0102');
+    expect(counted()).toEqual([trip]);
+  }
+  client.stream.destroy();
+  await expect.poll(counted, { interval: 5 }).toEqual([]);
+});
+
 test('a relay keeps the order, and the end behind it', async () => {
   const client = await dialRaw(relay.port);
   let sent = '';
