@@ -561,7 +561,7 @@ describe('options', () => {
       const { socket } = await client.connect(here());
       socket.destroy();
       const waiting = () => servers.reduce((sum, server) => sum + server.connections, 0);
-      await expect.poll(waiting, { interval: 1 }).toBe(2);
+      await expect.poll(waiting, { interval: 1 }).toBe(Math.min(i + 1, 2));
     }
     unsubscribe('net.client.socket', count);
     await client.close();

@@ -1,9 +1,18 @@
 // Standby connections: the next tunnel uses them, and unused ones are closed without an error.
 
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { connect as dialTcp } from 'node:net';
 import type { ScriptStep, SocksServer } from '@socksify/server';
-import { bytes, IN_ORDER, startDestination, startEcho, TLS, turns as wait } from '@socksify/support';
+import {
+  bytes,
+  freePort,
+  IN_ORDER,
+  startDestination,
+  startEcho,
+  TLS,
+  turns as wait,
+} from '@socksify/support';
 import type { TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseProxy, SocksClient } from '../src/index.ts';
@@ -67,10 +76,10 @@ test('standby connections wait with greeting and authentication done, and are us
   expect(server.connections).toBe(0);
   const first = await socks.connect(here());
   // 05 02, 01 00
-  const ready = await waiting(server, 2, 4);
+  const ready = await waiting(server, 1, 4);
   const second = await socks.connect(here());
   expect(ready).toContain(second.socket.localPort);
-  await connections(server, 4); // and another one takes its place
+  await connections(server, 4); // two others take its place, because two tunnels were requested
   await use(first);
   await use(second);
 });
@@ -85,7 +94,7 @@ test('standby connections are opened through a chain', async () => {
   const [first, second] = [await startProxy(), await startProxy()];
   const socks = client([first.url('socks5'), second.url('socks4a')]);
   await use(await socks.connect(here()));
-  await connections(second, 2);
+  await connections(second, 1);
   const before = first.log.length;
   await use(await socks.connect(here()));
   expect(second.log).toHaveLength(2);
@@ -93,10 +102,202 @@ test('standby connections are opened through a chain', async () => {
   expect(first.log.length).toBeGreaterThanOrEqual(before);
 });
 
+describe('the number of standby connections', () => {
+  test('is that of the tunnels that were requested at once', async () => {
+    const server = await startProxy();
+    const socks = client(server.url('socks5'), { standby: 10 });
+    const tunnels = await Promise.all(Array.from({ length: 4 }, () => socks.connect(here())));
+    const ready = await waiting(server, 4, 2);
+    const again = await Promise.all(Array.from({ length: 4 }, () => socks.connect(here())));
+    expect(new Set(again.map(({ socket }) => socket.localPort))).toEqual(ready);
+    for (const { socket } of [...tunnels, ...again]) socket.destroy();
+  });
+
+  test('is at most the option, however many tunnels are requested', async () => {
+    const server = await startProxy();
+    const socks = client(server.url('socks5'), { standby: 3 });
+    for (let i = 0; i < 3; i++) {
+      const tunnels = await Promise.all(Array.from({ length: 8 }, () => socks.connect(here())));
+      for (const { socket } of tunnels) socket.destroy();
+      expect((await waiting(server, 3, 2)).size).toBe(3);
+    }
+  });
+});
+
+describe('the first standby connection', () => {
+  test('is opened while the first tunnel is negotiated, as soon as the proxy is connected to', async () => {
+    let answer = (): void => {};
+    const second = new Promise<void>((resolve) => (answer = resolve));
+    const server = await startRawProxy(async (socket, read, index) => {
+      if (index === 1) answer();
+      await read(3);
+      await second;
+      socket.write(bytes('0500'));
+      await read(10);
+      socket.write(bytes(GRANTED));
+    });
+    const { socket } = await client(server.url).connect(here());
+    expect(socket.destroyed).toBe(false);
+    socket.destroy();
+  });
+
+  test('is not opened to a proxy that does not answer the dial', async () => {
+    const gone = await freePort();
+    let dialled = 0;
+    const count = (): void => void dialled++;
+    subscribe('net.client.socket', count);
+    await expect(client(`socks5://127.0.0.1:${gone}`).connect(here())).rejects.toMatchObject({
+      code: 'ERR_SOCKS_PROXY_UNREACHABLE',
+    });
+    await wait(10);
+    unsubscribe('net.client.socket', count);
+    expect(dialled).toBe(1);
+  });
+
+  test('sends its credentials after those of the first tunnel were accepted', async () => {
+    const order: string[] = [];
+    let greeted = (): void => {};
+    const both = new Promise<void>((resolve) => (greeted = resolve));
+    const server = await startRawProxy(async (socket, read, index) => {
+      await read(4);
+      socket.write(bytes('0502'));
+      if (index === 1) greeted();
+      await read(5);
+      order.push(`credentials ${index}`);
+      if (index === 0) {
+        // The other connection has had time to send its own.
+        await both;
+        await wait(20);
+        order.push('accepted 0');
+      }
+      socket.write(bytes('0100'));
+      await read(10);
+      socket.write(bytes(GRANTED));
+    });
+    const { port: proxyPort } = new URL(server.url);
+    const socks = client(`socks5://u:p@127.0.0.1:${proxyPort}`);
+    (await socks.connect(here())).socket.destroy();
+    await expect.poll(() => order, { interval: 5 }).toHaveLength(3);
+    expect(order).toEqual(['credentials 0', 'accepted 0', 'credentials 1']);
+  });
+});
+
+test('a standby connection is replaced when it is taken, before the proxy has answered the request', async () => {
+  let open = (): void => {};
+  const third = new Promise<void>((resolve) => (open = resolve));
+  const server = await startRawProxy(async (socket, read, index) => {
+    if (index === 2) open();
+    await read(3);
+    socket.write(bytes('0500'));
+    await read(10);
+    if (index === 1) await third;
+    socket.write(bytes(GRANTED));
+  });
+  const socks = client(server.url, { standby: 1 });
+  (await socks.connect(here())).socket.destroy();
+  const { socket } = await socks.connect(here());
+  expect(socket.destroyed).toBe(false);
+  socket.destroy();
+});
+
+describe('a standby connection that is still being opened', () => {
+  /** The first tunnel is granted. The connection after it answers its greeting when it is told to. */
+  async function startSlow(): Promise<{
+    url: string;
+    ports: (number | undefined)[];
+    opened: () => number;
+    answer: () => void;
+    closed: Promise<void>;
+  }> {
+    let answer = (): void => {};
+    const told = new Promise<void>((resolve) => (answer = resolve));
+    let close = (): void => {};
+    const closed = new Promise<void>((resolve) => (close = resolve));
+    const ports: (number | undefined)[] = [];
+    const server = await startRawProxy(async (socket, read, index) => {
+      ports.push(socket.remotePort);
+      if (index === 1) socket.once('close', close);
+      await read(3);
+      if (index === 1) await told;
+      socket.write(bytes('0500'));
+      await read(10);
+      socket.write(bytes(GRANTED));
+    });
+    return { url: server.url, ports, opened: () => ports.length, answer, closed };
+  }
+
+  test('is used by the next tunnel, which opens no connection of its own', async () => {
+    const { url, ports, opened, answer } = await startSlow();
+    const socks = client(url, { standby: 1 });
+    (await socks.connect(here())).socket.destroy();
+    await expect.poll(opened, { interval: 5 }).toBe(2);
+    const second = socks.connect(here());
+    // The replacement of the one that the second tunnel waits for.
+    await expect.poll(opened, { interval: 5 }).toBe(3);
+    answer();
+    const { socket } = await second;
+    expect(socket.localPort).toBe(ports[1]);
+    socket.destroy();
+  });
+
+  test('is waited for by a tunnel for a second, and then replaced', async () => {
+    const { url, opened } = await startSlow();
+    const socks = client(url, { standby: 1 });
+    (await socks.connect(here())).socket.destroy();
+    await expect.poll(opened, { interval: 5 }).toBe(2);
+    const started = performance.now();
+    (await socks.connect(here())).socket.destroy();
+    expect(performance.now() - started).toBeGreaterThan(900);
+  });
+
+  test('is closed when the tunnel that waits for it is aborted, and another one takes its place', async () => {
+    const { url, opened, closed } = await startSlow();
+    const socks = client(url, { standby: 1 });
+    (await socks.connect(here())).socket.destroy();
+    await expect.poll(opened, { interval: 5 }).toBe(2);
+    const controller = new AbortController();
+    const aborted = socks.connect(here(), { signal: controller.signal });
+    await expect.poll(opened, { interval: 5 }).toBe(3);
+    controller.abort('enough');
+    await expect(aborted).rejects.toBe('enough');
+    await closed;
+    (await socks.connect(here())).socket.destroy();
+  });
+
+  test('is closed by close(), and the tunnel that waits for it ends', async () => {
+    const { url, opened } = await startSlow();
+    const socks = client(url, { standby: 1 });
+    (await socks.connect(here())).socket.destroy();
+    await expect.poll(opened, { interval: 5 }).toBe(2);
+    const waits = socks.connect(here());
+    await wait(5);
+    await socks.close();
+    await expect(waits).rejects.toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
+  });
+
+  test('keeps the process alive while a tunnel waits for it', async () => {
+    const server = await startRawProxy(async (socket, read, index) => {
+      await read(3);
+      if (index === 1) setTimeout(() => socket.write(bytes('0500')), 200);
+      else socket.write(bytes('0500'));
+      await read(10);
+      socket.write(bytes(GRANTED));
+    });
+    const source = `
+      const [, url] = process.argv;
+      const client = new core.SocksClient(url, { standby: 1, timeout: 0 });
+      (await client.connect({ host: '127.0.0.1', port: 80 })).socket.destroy();
+      (await client.connect({ host: '127.0.0.1', port: 80 })).socket.destroy();
+      console.log('two tunnels');
+    `;
+    expect(await runCore(source, [server.url])).toEqual({ ...IN_ORDER, stdout: 'two tunnels\n' });
+  });
+});
+
 test('standby connections end with the client', async () => {
   const server = await startProxy();
   const socks = client(server.url('socks5'));
-  await use(await socks.connect(here()));
+  for (let i = 0; i < 2; i++) await use(await socks.connect(here()));
   await connections(server, 2);
   await socks.close();
   await server.idle();
@@ -164,7 +365,7 @@ test('a refusal on a standby connection is the answer', async () => {
   const server = await startProxy({ allow: (request: { port: number }) => request.port !== 9 });
   const socks = client(server.url('socks5'));
   await use(await socks.connect(here()));
-  await connections(server, 2);
+  await connections(server, 1);
   await expect(socks.connect({ host: '127.0.0.1', port: 9 })).rejects.toMatchObject({
     code: 'ERR_SOCKS_NOT_ALLOWED',
   });
@@ -176,7 +377,7 @@ test('standby connections are kept for the proxies of a selector that returns th
   const proxies = [parseProxy(one.url('socks5')), parseProxy(other.url('socks5'))];
   const socks = client(({ host }) => proxies[host === '127.0.0.1' ? 0 : 1]);
   await use(await socks.connect(here()));
-  await connections(one, 2);
+  await connections(one, 1);
   await expect(socks.connect({ host: 'unknown.test', port })).rejects.toMatchObject({
     code: 'ERR_SOCKS_HOST_UNREACHABLE',
   });
@@ -240,12 +441,13 @@ describe('standby connections after a refusal', () => {
     expect(server.connections).toHaveLength(2);
   });
 
-  test('of the credentials are not opened', async () => {
+  test('of the credentials are closed, and the credentials are sent once', async () => {
     const server = await startScripted({ read: 4 }, { send: '0502' }, { read: 5 }, { send: '0101' });
     const socks = client(`socks5://u:p@127.0.0.1:${server.port}`, { standby: 2 });
-    await expect(socks.connect(here())).rejects.toMatchObject({ name: 'SocksError' });
-    await wait(20);
-    expect(server.connections).toHaveLength(1);
+    await expect(socks.connect(here())).rejects.toMatchObject({ code: 'ERR_SOCKS_AUTH_FAILED' });
+    const ahead = await server.connection(1);
+    await ahead.closedByClient;
+    expect(server.connections.map(({ received }) => received.length)).toEqual([9, 4]);
   });
 });
 
@@ -356,7 +558,8 @@ test.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12])(
       },
     };
     const socks = client(server.url, { standby: 1, auth: [method] });
-    (await socks.connect(here())).socket.destroy();
+    // The standby connection is ready first, so that this tunnel is closed too.
+    await expect(socks.connect(here())).rejects.toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
     await expect.poll(() => closed, { interval: 5 }).toBeGreaterThan(0);
     await expect.poll(() => server.open.size, { interval: 5, timeout: 5000 }).toBe(0);
     // One that was left would live for four seconds.

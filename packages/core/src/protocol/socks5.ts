@@ -16,8 +16,16 @@ const RSV = 0x00;
 const ATYP = { IPV4: 0x01, DOMAINNAME: 0x03, IPV6: 0x04 } as const;
 const SUCCEEDED = 0x00;
 
-/** Greeting and authentication: all of the handshake that does not depend on the destination. */
-export function* negotiate5(hop: Hop, auth: AuthPolicy): Steps<Encapsulation | undefined> {
+/**
+ * Greeting and authentication: all of the handshake that does not depend on the destination.
+ *
+ * @param before the authentication waits for this promise
+ */
+export function* negotiate5(
+  hop: Hop,
+  auth: AuthPolicy,
+  before?: Promise<unknown>,
+): Steps<Encapsulation | undefined> {
   /*
    *     +-----+----------+----------+
    *     | VER | NMETHODS | METHODS  |       section 3
@@ -43,6 +51,7 @@ export function* negotiate5(hop: Hop, auth: AuthPolicy): Steps<Encapsulation | u
   const method = methods[ids.indexOf(chosen)];
   if (!method) throw broken(hop, 'greeting', `METHOD ${hex(chosen)} was not offered`);
   if (!method.authenticate) return undefined;
+  if (before) yield { wait: before };
   try {
     return (yield* method.authenticate(hop)) ?? undefined;
   } catch (error) {

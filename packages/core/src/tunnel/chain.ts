@@ -58,8 +58,14 @@ async function connectThrough(
   const [hops = []] = candidates;
   const pipelined = attempt.options.pipeline && isPipelined(chain.at(-1), attempt.options);
   const started = performance.now();
-  const connection = await negotiateHops(hops, attempt, !pipelined);
-  return { chain, candidates, connection, took: pipelined ? performance.now() - started : undefined };
+  if (pipelined) {
+    const connection = await negotiateHops(hops, attempt, { negotiateLast: false });
+    return { chain, candidates, connection, took: performance.now() - started };
+  }
+  // The next request may come soon, so its connection is opened as soon as the proxy is known to answer.
+  const ahead = standby && { onDialled: () => standby.fill(chain, negotiation) };
+  const negotiation: Promise<Connection> = negotiateHops(hops, attempt, ahead);
+  return { chain, candidates, connection: await negotiation };
 }
 
 /**

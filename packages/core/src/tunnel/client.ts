@@ -68,9 +68,9 @@ export async function connect(
 
 export interface ClientOptions extends SocksOptions {
   /**
-   * How many connections to keep with greeting and authentication done, so that the next tunnel costs one round trip.
-   * Default 0. They are opened after a tunnel, for the chain used last; they keep no process alive, and are closed unused
-   * after 4 s, or as soon as the server closes them or sends anything.
+   * How many connections to keep at most, with greeting and authentication done, so that the next tunnel costs one round
+   * trip. Default 0. As many are kept as the tunnels of the last seconds needed. They keep no process alive, and are
+   * closed unused after 4 s, or as soon as the server closes them or sends anything.
    */
   standby?: number | undefined;
 }

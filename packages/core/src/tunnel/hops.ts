@@ -25,20 +25,34 @@ export function toHops(chain: readonly SocksProxy[], destination: Destination): 
   return hops;
 }
 
+interface NegotiateOptions {
+  /** Default true. */
+  readonly negotiateLast?: boolean;
+  /** Called when the first proxy has been connected to. */
+  readonly onDialled?: (() => void) | undefined;
+  /** The credentials are sent only after this promise has resolved. */
+  readonly before?: Promise<unknown> | undefined;
+}
+
 /** Connects to the last proxy of the chain, with negotiation done at every hop, or at every hop but the last. */
 export async function negotiateHops(
   hops: readonly Hop[],
   attempt: Attempt,
-  negotiateLast = true,
+  { negotiateLast = true, onDialled, before }: NegotiateOptions = {},
 ): Promise<Connection> {
   let connection = attempt.existing;
   for (const hop of hops) {
     const isLast = hop === hops.at(-1);
     attempt.progress.enter('dial', hop);
     connection = await connectToProxy(connection, hop.proxy, attempt);
+    if (hop === hops[0]) onDialled?.();
     if (isLast && !negotiateLast) break;
     if (hop.proxy.version === 5) {
-      const encapsulation = await drive(negotiate5(hop, attempt.options.auth ?? 'auto'), connection, attempt);
+      const encapsulation = await drive(
+        negotiate5(hop, attempt.options.auth ?? 'auto', before),
+        connection,
+        attempt,
+      );
       if (encapsulation) connection.wrap(new EncapsulatedSocket(connection.stream, encapsulation));
     }
     if (!isLast) await drive(request(hop), connection, attempt);

@@ -1,5 +1,5 @@
 // Keeps connections to the last proxy of a chain with greeting and authentication done, so that a tunnel costs one
-// round trip.
+// round trip. demand.ts says how many.
 
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers';
 import { chainKey } from '../chain-key.ts';
@@ -7,21 +7,34 @@ import type { SocksOptions } from '../options.ts';
 import type { SocksProxy } from '../proxy.ts';
 import { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
+import { Demand } from './demand.ts';
 import { negotiateHops, toHops } from './hops.ts';
 import { needsLookup, resolveHops } from './lookup.ts';
 
 /** Milliseconds. Servers close a connection that sends no request; of those measured, the first one after 5 s. */
 const MAX_AGE = 4000;
+/**
+ * Milliseconds that a tunnel waits for a connection that is being opened, before it opens one of its own; longer if the
+ * last connection took longer to open.
+ */
+const PATIENCE = 1000;
+/** How many chains are remembered with the demand for them. */
+const REMEMBERED = 1000;
 
 type ProxyChain = readonly SocksProxy[];
 
 interface StandbyConnection {
-  readonly chain: ProxyChain;
+  readonly key: string;
   /** The attempt that opens the connection, and owns it until it is taken. */
   readonly attempt: Attempt;
-  /** False while it is being opened, and while it is being taken. */
-  isReady: boolean;
+  /** True while no tunnel has chosen it. */
+  isFree: boolean;
+  /** True if its credentials wait until another connection has been negotiated. */
+  isAhead: boolean;
+  /** Set when it is ready. */
   connection?: Connection;
+  /** Called when it is ready or closed. */
+  onOpened?: () => void;
   timer?: NodeJS.Timeout;
 }
 
@@ -30,6 +43,10 @@ export class Standby {
   readonly #options: SocksOptions;
   /** Those that are neither taken nor closed, the oldest first. */
   readonly #all = new Set<StandbyConnection>();
+  /** By the key of the chain, the one requested last at the end. */
+  readonly #demands = new Map<string, Demand>();
+  /** Milliseconds that the last connection took to open. */
+  #took = 0;
   #closed = false;
 
   constructor(size: number, options: SocksOptions) {
@@ -38,14 +55,20 @@ export class Standby {
   }
 
   /**
-   * Takes the youngest connection of an equal chain that is ready, and makes it part of the attempt. Before that, Node
-   * gets one chance to look at its sockets, so that a connection that the proxy has just closed is not used.
+   * Takes the oldest connection of an equal chain, and makes it part of the attempt; its replacement is opened at once.
+   * If none is ready, the one that was begun first is nearly open. Before a connection is used, Node gets one chance to
+   * look at its sockets, so that a connection that the proxy has just closed is not used.
    */
   async take(chain: ProxyChain, attempt: Attempt): Promise<Connection | undefined> {
+    const key = chainKey(chain);
+    this.#demandOf(key).add(performance.now());
     for (;;) {
-      const found = [...this.#all].findLast((one) => one.isReady && isEqual(one.chain, chain));
+      const free = this.#free().filter((one) => one.key === key && !one.isAhead);
+      const found = free.find(({ connection }) => connection) ?? free[0];
       if (!found) return undefined;
-      found.isReady = false;
+      found.isFree = false;
+      this.fill(chain);
+      if (!found.connection && !(await this.#isOpened(found, attempt))) return undefined;
       await new Promise<void>((resolve) => void setImmediate(resolve));
       const { connection } = found;
       if (!this.#all.has(found) || !connection) continue;
@@ -59,14 +82,19 @@ export class Standby {
   /**
    * Opens the missing connections in the background, for this chain. A chain that has none gets at least one; without
    * room for it, the oldest are closed. So chains that are used in turn keep their connections.
+   *
+   * @param negotiation of a tunnel's own connection, which goes on at the same time: credentials are sent only after it
+   * has succeeded, so that wrong ones are sent once
    */
-  fill(chain: ProxyChain): void {
+  fill(chain: ProxyChain, negotiation?: Promise<unknown>): void {
     if (this.#closed) return;
-    const all = [...this.#all];
-    const least = all.some((one) => isEqual(one.chain, chain)) ? 0 : 1;
-    const missing = Math.max(least, this.#size - all.length);
-    for (const oldest of all.slice(0, Math.max(0, all.length + missing - this.#size))) this.#end(oldest);
-    for (let i = 0; i < missing; i++) void this.#open(chain);
+    const key = chainKey(chain);
+    const free = this.#free();
+    const held = free.filter((one) => one.key === key).length;
+    const room = Math.max(this.#size - free.length, held === 0 ? 1 : 0);
+    const missing = Math.min(this.#demandOf(key).wanted - held, room);
+    for (const oldest of free.slice(0, Math.max(0, free.length + missing - this.#size))) this.#end(oldest);
+    for (let i = 0; i < missing; i++) void this.#open(key, chain, negotiation);
   }
 
   close(): void {
@@ -74,26 +102,75 @@ export class Standby {
     for (const one of this.#all) this.#end(one);
   }
 
-  async #open(chain: ProxyChain): Promise<void> {
+  /**
+   * Waits until the connection is ready or closed. If that takes too long, or the attempt stops, it is closed, since
+   * another one has been opened in its place.
+   */
+  async #isOpened(one: StandbyConnection, attempt: Attempt): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const change = new Promise<boolean>((resolve) => {
+      one.onOpened = () => resolve(true);
+      // This timer keeps the process alive, which the connection does not.
+      timer = setTimeout(resolve, Math.max(PATIENCE, 2 * this.#took), false);
+    });
+    let isOpened = false;
+    try {
+      isOpened = await attempt.race(change);
+    } finally {
+      clearTimeout(timer);
+      if (!isOpened) this.#end(one);
+    }
+    return isOpened;
+  }
+
+  #free(): StandbyConnection[] {
+    return [...this.#all].filter(({ isFree }) => isFree);
+  }
+
+  #demandOf(key: string): Demand {
+    const demand = this.#demands.get(key) ?? new Demand(this.#size);
+    this.#demands.delete(key);
+    this.#demands.set(key, demand);
+    const [oldest = key] = this.#demands.keys();
+    if (this.#demands.size > REMEMBERED) this.#demands.delete(oldest);
+    return demand;
+  }
+
+  async #open(key: string, chain: ProxyChain, negotiation?: Promise<unknown>): Promise<void> {
     const attempt = new Attempt(this.#options, undefined, true).begin();
-    const one: StandbyConnection = { chain, attempt, isReady: false };
+    const one: StandbyConnection = { key, attempt, isFree: true, isAhead: negotiation !== undefined };
     this.#all.add(one);
+    const began = performance.now();
+    const before = negotiation && this.#proof(one, negotiation);
     try {
       // The destination is not known yet, and negotiation does not depend on it.
       const hops = toHops(chain, { host: '0.0.0.0', port: 0 });
       const [resolved = hops] = hops.some(needsLookup) ? await resolveHops(hops, attempt) : [];
-      one.connection = await negotiateHops(resolved, attempt);
+      const connection = await negotiateHops(resolved, attempt, { before });
       attempt.end();
       attempt.throwIfStopped();
-      one.isReady = true;
-      one.connection.keepAlive(false);
+      one.connection = connection;
+      this.#took = performance.now() - began;
+      one.isAhead = false;
+      one.onOpened?.();
+      connection.keepAlive(false);
       one.timer = setTimeout(() => this.#end(one), MAX_AGE).unref();
       // Whatever comes now (a byte, the end, a failure), the connection is of no use: no request was sent on it.
-      await one.connection.hasMore();
+      await connection.hasMore();
     } catch {
       // The error is dropped. If the proxy keeps failing, the next tunnel reports it to its caller.
     }
     this.#end(one);
+  }
+
+  /** Resolves when the negotiation has succeeded. The connection may not wait for it, so its failure is no error here. */
+  async #proof(one: StandbyConnection, negotiation: Promise<unknown>): Promise<void> {
+    try {
+      await negotiation;
+      one.isAhead = false;
+    } catch {
+      this.#end(one);
+    }
   }
 
   /** Closes the connection, in whatever state it is. */
@@ -101,6 +178,7 @@ export class Standby {
     if (!this.#all.has(one)) return;
     this.#finish(one);
     one.attempt.stop(new Error('the standby connection is not needed'));
+    one.onOpened?.();
   }
 
   #finish(one: StandbyConnection): void {
@@ -108,8 +186,4 @@ export class Standby {
     one.attempt.end();
     this.#all.delete(one);
   }
-}
-
-function isEqual(one: ProxyChain, other: ProxyChain): boolean {
-  return one === other || chainKey(one) === chainKey(other);
 }
