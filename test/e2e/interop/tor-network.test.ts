@@ -9,8 +9,10 @@ import type { SocksCredentials, SocksProxy } from '@socksify/core';
 import { freePort, startDestination, startEcho, startSite } from '@socksify/support';
 import type { Site, TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { startRelay } from '@socksify/server';
 import { CLIENTS, codeOf } from '../clients.ts';
 import type { Client } from '../clients.ts';
+import { countTrips, DELAY, EXPECTED, PROGRAMS } from '../first-byte.ts';
 import type { Dialect } from './server-traits.ts';
 import { mustSkip } from './servers.ts';
 import { torNetwork } from './servers/tor-network.ts';
@@ -72,6 +74,20 @@ describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, 
     const before = network.queried.length;
     (await tunnel(echo.port, proxy(5, { username: 'names' }))).destroy();
     expect(network.queried.slice(before)).toContain('origin.test');
+  });
+
+  describe.concurrent.each([
+    ['without a password', undefined],
+    ['with a password', { username: 'standby', password: 'p' }],
+  ])('from standby, %s, the first byte comes as soon as without a proxy', (_, credentials) => {
+    test.each(Object.entries(PROGRAMS))('%s', async (_name, start) => {
+      const relay = await startRelay({ to: network.port, delay: DELAY });
+      const program = start({ ...proxy(5, credentials), port: relay.port });
+      const { protocol } = program;
+      const counted = await countTrips(program, relay, `${protocol}://origin.test:${site[protocol]}/`);
+      await relay.close();
+      expect(counted).toEqual(EXPECTED[protocol]);
+    });
   });
 
   describe.concurrent.each(CLIENTS)('$name', (client) => {
