@@ -1,6 +1,6 @@
 // The README files and the pages of docs/: every block of code is run or type-checked.
 //
-// Blocks of js and sh are run as they stand, against a proxy and a site of this file; blocks of ts are type-checked. A
+// Blocks of js and sh are run as they stand, against a proxy and a site of doc-blocks.ts; blocks of ts are type-checked. A
 // comment in front of a block says more:
 //   <!-- not run: REASON -->   the block is type-checked (js, ts), or read only (sh)
 //   <!-- run by: TEST, HOW --> another test runs the block
@@ -8,62 +8,29 @@
 //   <!-- prints: TEXT -->      what the block prints has this text in it
 //   <!-- no request -->        the block sends nothing to the proxy
 
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readFileSync,
   realpathSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer as createHttpServer } from 'node:http';
-import type { RequestListener } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { startServer } from '@socksify/server';
-import { listen } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { blocksOf, fileOf, isRun, sourceOf, startReader } from './doc-blocks.ts';
+import type { Block, Outcome } from './doc-blocks.ts';
 import type { InteropServer } from './interop/server-traits.ts';
 import { SERVERS } from './interop/servers.ts';
 import { torNetwork } from './interop/servers/tor-network.ts';
 import { list, PAGES, read, ROOT } from './pages.ts';
 
-interface Block {
-  /** Page and line, such as `README.md:9`. */
-  readonly place: string;
-  readonly language: string;
-  readonly code: string;
-  /** What the comments in front of the block say, by the word that each begins with. */
-  readonly notes: ReadonlyMap<string, string>;
-}
-
 const NOTES = new Set(['not run', 'run by', 'set-up', 'prints', 'no request']);
-
-function blocksOf(page: string): Block[] {
-  const text = read(page);
-  return [...text.matchAll(/((?:^<!--(?:(?!-->)[\s\S])*-->\s*?\n)*)^```(\w*)\n([\s\S]*?)^```$/gm)].map(
-    (match) => {
-      const [, comments = '', language = '', code = ''] = match;
-      const line = text.slice(0, match.index + comments.length).split('\n').length;
-      const notes = [...comments.matchAll(/<!--\s*([\s\S]*?)\s*-->/g)].map(
-        ([, note = '']): [string, string] => {
-          const [, name = note, value = ''] = /^([a-z -]+?): ?\n?([\s\S]*)$/.exec(note) ?? [];
-          return [name, value];
-        },
-      );
-      return { place: `${page}:${line}`, language, code, notes: new Map(notes) };
-    },
-  );
-}
-
 const BLOCKS = PAGES.flatMap(blocksOf);
-const isRun = ({ language, notes }: Block): boolean =>
-  /^(?:js|cjs|sh)$/.test(language) && !notes.has('not run') && !notes.has('run by');
 const RUN = BLOCKS.filter(isRun);
 const TYPED = BLOCKS.filter(
   ({ language, notes }) => /^(?:js|cjs|ts)$/.test(language) && !notes.has('run by'),
@@ -72,53 +39,20 @@ const TYPED = BLOCKS.filter(
 /** An empty project with our packages and those that the examples use. */
 const project = realpathSync(mkdtempSync(join(tmpdir(), 'socksify-docs-')));
 const modules = join(project, 'node_modules');
-const ENDINGS: Readonly<Record<string, string>> = { js: 'mjs', cjs: 'cjs', ts: 'mts', sh: 'sh' };
-const fileOf = ({ place, language }: Block): string =>
-  `${place.replaceAll(/\W+/g, '-')}.${ENDINGS[language]}`;
-const sourceOf = ({ code, notes }: Block): string => [notes.get('set-up'), code].filter(Boolean).join('\n');
-
-/** What a block of sh can start. */
-const APP = `fetch(process.argv[2] ?? process.env.SITE).then(async (response) => {
-  console.log(response.status, await response.text());
-});
-`;
-
-interface Outcome {
-  readonly output: string;
-  readonly errors: string;
-  readonly status: unknown;
-  /** The hosts that the proxy was asked for. */
-  readonly hosts: readonly string[];
-}
 const outcomes = new Map<string, Outcome>();
 let types = '';
 
-const hello: RequestListener = (request, response) => {
-  request.resume();
-  response.setHeader('content-type', request.url === '/json' ? 'application/json' : 'text/plain');
-  response.end(request.url === '/json' ? '{"hello":"world"}' : 'hello');
-};
-
 beforeAll(async () => {
   fillProject();
-  const request = '-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=docs';
-  const names = 'subjectAltName=DNS:example.com,DNS:example.org,DNS:proxy.example,IP:127.0.0.1';
-  const out = ['-addext', names, '-keyout', join(project, 'key.pem'), '-out', join(project, 'ca.pem')];
-  execFileSync('openssl', ['req', ...request.split(' '), ...out], { stdio: 'ignore' });
-  const tls = { key: readFileSync(join(project, 'key.pem')), cert: readFileSync(join(project, 'ca.pem')) };
-  const site = [createHttpServer(hello), createHttpsServer(tls, hello)] as const;
-  const [http = 0, https = 0] = await Promise.all(site.map((server) => listen(server)));
+  const reader = await startReader(project, join(modules, '.bin'));
   try {
     const queue = RUN.values();
     const work = async (): Promise<void> => {
-      for (const block of queue) outcomes.set(block.place, await run(block, { http, https }, tls));
+      for (const block of queue) outcomes.set(block.place, await reader.run(block, process.execPath));
     };
     [types] = await Promise.all([checkTypes(), work(), work(), work()]);
   } finally {
-    for (const server of site) {
-      server.closeAllConnections();
-      server.close();
-    }
+    reader.close();
   }
 }, 120_000);
 afterAll(() => rmSync(project, { recursive: true, force: true }));
@@ -152,53 +86,9 @@ function fillProject(): void {
   for (const version of ['7', '8'])
     link(`undici${version}`, join(ROOT, `test/e2e/node_modules/undici${version}`));
   writeFileSync(join(project, 'package.json'), '{ "type": "module" }');
-  writeFileSync(join(project, 'app.js'), APP);
   // What npm makes of the `bin` of a package.
   const command = `#!/bin/sh\nexec node ${join(ROOT, 'packages/socksify/dist/command.js')} "$@"\n`;
   writeFileSync(join(modules, '.bin/socksify'), command, { mode: 0o755 });
-}
-
-type Ports = Readonly<Record<'http' | 'https', number>>;
-
-/** The block as it stands, but for the ports: those that a reader has are not free here. */
-async function run(block: Block, ports: Ports, tls: { key: Buffer; cert: Buffer }): Promise<Outcome> {
-  const options = { names: { 'example.com': '127.0.0.1', 'example.org': '127.0.0.1' } };
-  const users = { users: 'any', allowAnonymous: true } as const;
-  const proxy = await startServer({ ...options, ...users });
-  const inTls = await startServer({ ...options, ...users, tls });
-  const source = sourceOf(block)
-    .replaceAll('127.0.0.1:1080', `127.0.0.1:${proxy.port}`)
-    .replaceAll("host: '127.0.0.1', port: 1080", `host: '127.0.0.1', port: ${proxy.port}`)
-    .replaceAll('127.0.0.1:1443', `127.0.0.1:${inTls.port}`)
-    .replaceAll(
-      /\b(http|https):\/\/(example\.(?:com|org))\//g,
-      (_, scheme: keyof Ports, host: string) => `${scheme}://${host}:${ports[scheme]}/`,
-    )
-    .replaceAll(
-      /(host: 'example\.(?:com|org)', port: )(80|443)\b/g,
-      (_, before: string, port: string) => `${before}${port === '80' ? ports.http : ports.https}`,
-    );
-  const file = join(project, `run-${fileOf(block)}`);
-  writeFileSync(file, source);
-  const path = [dirname(process.execPath), join(modules, '.bin'), process.env['PATH']].join(delimiter);
-  const certificate = { NODE_EXTRA_CA_CERTS: join(project, 'ca.pem') };
-  const env = { PATH: path, HOME: project, SITE: `https://example.com:${ports.https}/`, ...certificate };
-  const [command, ...args] = block.language === 'sh' ? ['sh', '-e', file] : [process.execPath, file];
-  const { output, errors, status } = await promisify(execFile)(command, args, {
-    cwd: project,
-    env,
-    timeout: 20_000,
-  }).then(
-    ({ stdout, stderr }) => ({ output: stdout, errors: stderr, status: 0 }),
-    (error: { stdout: string; stderr: string; code: unknown; signal: unknown }) => ({
-      output: error.stdout,
-      errors: error.stderr,
-      status: error.code ?? error.signal,
-    }),
-  );
-  const hosts = [...proxy.log, ...inTls.log].map(({ host }) => host);
-  await Promise.all([proxy.close(), inTls.close()]);
-  return { output, errors, status, hosts };
 }
 
 /**

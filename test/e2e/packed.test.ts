@@ -21,6 +21,8 @@ import { promisify } from 'node:util';
 import { startServer } from '@socksify/server';
 import { startSite } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { blocksOf, isRun, startReader } from './doc-blocks.ts';
+import type { Block, Reader } from './doc-blocks.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const HOMEPAGE = 'https://github.com/socksify/socksify';
@@ -307,4 +309,43 @@ describe.each(NODES)('the installed packages on $name', ({ binary }) => {
       await site.close();
     }
   });
+});
+
+/** The first example of each README, and the examples of the first ten sections of the guide that have one. */
+const FIRST = ['README.md', ...NAMES.map((name) => `packages/${name.replace('@socksify/', '')}/README.md`)];
+const GUIDE = blocksOf('docs/guide.md').filter(isRun);
+const QUESTIONS = [...new Set(GUIDE.map(({ heading }) => heading))].slice(0, 10);
+const EXAMPLES: readonly Block[] = [
+  ...FIRST.flatMap((page) => blocksOf(page).filter(isRun).slice(0, 1)),
+  ...GUIDE.filter(({ heading }) => QUESTIONS.includes(heading)),
+];
+
+describe('an example, copied as it stands into an empty folder with the tarballs', () => {
+  const folder = join(project, 'copied');
+  let reader: Reader;
+  beforeAll(async () => {
+    mkdirSync(join(folder, 'node_modules'), { recursive: true });
+    // What the guide has besides ours.
+    const axios = realpathSync(join(ROOT, 'examples/node_modules/axios'));
+    symlinkSync(axios, join(folder, 'node_modules/axios'));
+    writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+    reader = await startReader(folder, join(project, 'node_modules/.bin'));
+  });
+  afterAll(() => reader.close());
+
+  test('is in every README, and in ten sections of the guide', () => {
+    expect(EXAMPLES.filter(({ place }) => !place.startsWith('docs/'))).toHaveLength(NAMES.length + 1);
+    expect(QUESTIONS).toHaveLength(10);
+  });
+
+  // Each run of the suite has one Node, so that all of them are tried.
+  test.each(EXAMPLES.map((block) => [block.place, block.heading, block] as const))(
+    'works: %s, %s',
+    async (_place, _heading, block) => {
+      const outcome = await reader.run(block, process.execPath);
+      expect(outcome).toMatchObject({ status: 0, errors: '' });
+      expect(outcome.output).toContain(block.notes.get('prints') ?? '');
+      expect(outcome.hosts).not.toEqual([]);
+    },
+  );
 });
