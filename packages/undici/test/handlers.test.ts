@@ -6,36 +6,9 @@ import { SocksDispatcher } from '../src/index.ts';
 import type { AgentClass, Handler } from '../src/index.ts';
 import { toObject, toPairs } from '../src/headers.ts';
 import { agents, nodeMajor, undicis } from './combinations.ts';
+import { record } from './recorded-agent.ts';
 import { startSite } from './site.ts';
 import { startProxy } from './recorded-proxy.ts';
-
-/** An Agent that keeps what it is given. Like undici's, it refuses once it is destroyed. */
-function recorder(generation: 'legacy' | 'modern'): {
-  Agent: AgentClass;
-  calls: [options: any, handler: any][];
-} {
-  const calls: [any, any][] = [];
-  class Agent {
-    destroyed = false;
-    dispatch(options: any, handler: any): boolean {
-      if (this.destroyed)
-        handler[generation === 'legacy' ? 'onError' : 'onResponseError'](new Error('destroyed'));
-      else calls.push([options, handler]);
-      return true;
-    }
-    destroy(): Promise<void> {
-      this.destroyed = true;
-      return Promise.resolve();
-    }
-    close(): Promise<void> {
-      return this.destroy();
-    }
-    on(): void {}
-    webSocketOptions = { maxPayloadSize: 1 };
-    eventSourceOptions = { maxEventSize: 2 };
-  }
-  return { Agent: Agent as unknown as AgentClass, calls };
-}
 
 const request = { origin: 'http://any.test', path: '/', method: 'GET' };
 const dispatcherOn = (Agent: AgentClass, calls: unknown[]): SocksDispatcher => {
@@ -58,7 +31,7 @@ describe('the generation of an Agent', () => {
     ['legacy', LEGACY, MODERN],
     ['modern', MODERN, LEGACY],
   ] as const)('a %s Agent sees a handler of its own generation only', (generation, shown, hidden) => {
-    const { Agent, calls } = recorder(generation);
+    const { Agent, calls } = record(generation);
     dispatcherOn(Agent, calls).dispatch(request, both);
     const handler = calls[0]?.[1];
     expect(shown.filter((name) => typeof handler[name] !== 'function')).toEqual([]);
@@ -68,7 +41,7 @@ describe('the generation of an Agent', () => {
 
 describe('a modern consumer on a legacy Agent', () => {
   test('has a controller that pauses, resumes and aborts', () => {
-    const { Agent, calls } = recorder('legacy');
+    const { Agent, calls } = record('legacy');
     const seen: unknown[] = [];
     let controller: any;
     dispatcherOn(Agent, calls).dispatch(request, {
@@ -107,7 +80,7 @@ describe('a modern consumer on a legacy Agent', () => {
 
 describe('a legacy consumer on a modern Agent', () => {
   test('has flat pairs of Buffers, also of the objects of HTTP/2', () => {
-    const { Agent, calls } = recorder('modern');
+    const { Agent, calls } = record('modern');
     const seen: string[][] = [];
     const events: string[] = [];
     dispatcherOn(Agent, calls).dispatch(request, {
@@ -145,7 +118,7 @@ describe('a legacy consumer on a modern Agent', () => {
 });
 
 test('a modern consumer gets pairs, also of the objects of HTTP/2, because the fetch of undici 8.0 reads nothing else', () => {
-  const { Agent, calls } = recorder('modern');
+  const { Agent, calls } = record('modern');
   const seen: unknown[] = [];
   dispatcherOn(Agent, calls).dispatch(request, {
     onRequestStart() {},
@@ -158,7 +131,7 @@ test('a modern consumer gets pairs, also of the objects of HTTP/2, because the f
 });
 
 describe('the options of a request', () => {
-  const { Agent, calls } = recorder('modern');
+  const { Agent, calls } = record('modern');
 
   test('are passed on without the dispatcher', () => {
     const dispatcher = dispatcherOn(Agent, calls);
@@ -185,7 +158,7 @@ describe('the options of a request', () => {
 });
 
 test('a handler that fails at the start fails its request', () => {
-  const { Agent, calls } = recorder('modern');
+  const { Agent, calls } = record('modern');
   const seen: unknown[] = [];
   const failure = new Error('of the consumer');
   dispatcherOn(Agent, calls).dispatch(request, {
