@@ -87,6 +87,18 @@ describe('the messages', () => {
     expect(phases).toEqual(['greeting', 'request', 'request', 'request', 'request']);
   });
 
+  test.each([
+    ['2001:db8:1:2:3:4:5:6', '20010db8000100020003000400050006'],
+    ['2001:db8::', '20010db8000000000000000000000000'],
+    ['::1', '00000000000000000000000000000001'],
+    ['::', '00000000000000000000000000000000'],
+    ['1::2', '00010000000000000000000000000002'],
+    ['64:ff9b::192.0.2.7', '0064ff9b0000000000000000c0000207'],
+  ])('of SOCKS5 carry the IPv6 address %s in 16 octets', (host, octets) => {
+    const { sent } = converse({ to: { host, port: 80 }, answers: '05 00' });
+    expect(sent[1]).toBe(`05010004${octets}0050`);
+  });
+
   test('of SOCKS4A are one request and one answer', () => {
     // 04 01 0050 00000001 00 "a.test" 00
     expect(converse({ url: 'socks4a://h', answers: '00 5a 1f90 7f000001' })).toEqual({
