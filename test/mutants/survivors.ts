@@ -18,4 +18,16 @@ export const SURVIVORS: Record<string, Record<string, readonly string[]>> = {
       "value && 'write' in value => value || 'write' in value",
     ],
   },
+  'packages/env/src/env.ts': {
+    'parseProxy() and proxyGroup() throw nothing else for a text': [
+      '!(error instanceof SocksError) => false',
+    ],
+  },
+  'packages/env/src/no-proxy.ts': {
+    'undefined is as false as false': ['() => false => () => undefined'],
+    'a range that is not valid leaves the list empty, which lists nothing': [
+      '{ return NOTHING; // the first end is no address or the larger one, or the ends are of two… => {}',
+    ],
+    'both sides of each comparison would be in upper case': ['host.toLowerCase() => host.toUpperCase()'],
+  },
 };
