@@ -5,6 +5,7 @@ import type { WorkerOptions } from 'node:worker_threads';
 import { Patches } from './patches.ts';
 import { preloaded, PRELOAD } from './settings.ts';
 import type { Environment } from './settings.ts';
+import { fieldOf, isFunction, isObject } from './unknown.ts';
 
 // Not imported: an import reads every export of a module of Node, and some of them load much.
 const childProcess = process.getBuiltinModule('node:child_process');
@@ -20,11 +21,10 @@ export function passOn(settings: Environment): void {
   const patches = new Patches();
   patches.onUndo(syncBuiltinESMExports); // runs last, when the functions are restored
   const merge: Merge = (env) => preloaded(env, settings);
-  const { ChildProcess } = childProcess as unknown as { ChildProcess: { prototype: object } };
-  patches.wrap(ChildProcess.prototype, 'spawn', (original, self, [options]) => {
-    const { envPairs } = options as { envPairs?: readonly string[] };
-    if (!envPairs) return Reflect.apply(original, self, [options]);
-    const env = Object.fromEntries(envPairs.map(splitPair));
+  patches.wrap(childProcess.ChildProcess.prototype, 'spawn', (original, self, [options]) => {
+    const pairsOfCaller: readonly string[] | undefined = options.envPairs;
+    if (!pairsOfCaller) return Reflect.apply(original, self, [options]);
+    const env = Object.fromEntries(pairsOfCaller.map(splitPair));
     const pairs = Object.entries(merge(env)).map(([name, value]) => `${name}=${value}`);
     return Reflect.apply(original, self, [{ ...options, envPairs: pairs }]);
   });
@@ -34,7 +34,7 @@ export function passOn(settings: Environment): void {
     );
   }
   patches.wrap(process, 'execve', (original, self, [file, args, env = process.env]) =>
-    Reflect.apply(original, self, [file, args, merge(env as Environment)]),
+    Reflect.apply(original, self, [file, args, merge(env)]),
   );
   const Worker = preloadedWorker(worker.Worker, merge);
   patches.replace(worker.Worker.prototype, 'constructor', Worker);
@@ -45,21 +45,23 @@ export function passOn(settings: Environment): void {
 
 /** From now on children get only the settings of the code that starts them. */
 export function stopPassingOn(): void {
-  (globalThis as unknown as Record<symbol, (() => void) | undefined>)[INHERITED]?.();
+  const stop = fieldOf(globalThis, INHERITED);
+  if (isFunction(stop)) stop();
 }
 
-function isOptions(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+function isOptions(value: unknown): value is { readonly env?: Environment } {
+  return isObject(value) && !Array.isArray(value);
 }
 
 /** Arguments are (file, args?, options?) or (command, options?). */
 function withEnvironment(most: number, args: readonly unknown[], merge: Merge): unknown[] {
   const at = args.findIndex((value, index) => index > 0 && index <= most && isOptions(value));
-  const options = (at === -1 ? {} : args[at]) as { env?: Environment };
+  const given = args[at];
+  const options = isOptions(given) ? given : {};
   const merged = { ...options, env: merge(options.env ?? process.env) };
   if (at !== -1) return args.with(at, merged);
-  const given = args.slice(0, most).filter((value) => value !== undefined && value !== null);
-  return [...given, merged];
+  const others = args.slice(0, most).filter((value) => value !== undefined && value !== null);
+  return [...others, merged];
 }
 
 function splitPair(pair: string): [string, string] {
@@ -78,7 +80,8 @@ function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof wor
         ...(typeof env === 'object' && { env: merge(env) }),
         ...(execArgv && !execArgv.includes(PRELOAD) && { execArgv: ['--require', PRELOAD, ...execArgv] }),
       };
-      return Reflect.construct(target, [file, merged], newTarget) as object;
+      const made: object = Reflect.construct(target, [file, merged], newTarget);
+      return made;
     },
   });
 }

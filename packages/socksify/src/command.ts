@@ -17,6 +17,7 @@ import { basename, delimiter, join, sep } from 'node:path';
 import { stopPassingOn } from './children.ts';
 import { routeFromEnvironment } from './environment.ts';
 import { preloaded, settingsOf } from './settings.ts';
+import { fieldOf, isFunction, messageOf } from './unknown.ts';
 
 const USAGE = `socksify [options] [--] COMMAND [ARGS...]
 socksify check [URL] [options]                       (socksify check --help)
@@ -39,7 +40,14 @@ A password in --proxy can be read in the list of processes: set SOCKS_PROXY, or 
 `;
 
 /** What is wrong with the arguments or the environment. */
-class UsageError extends Error {}
+class UsageError extends Error {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode = 1) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
 
 type Run = (args: readonly string[], env: NodeJS.ProcessEnv, readLine: () => string) => Promise<void>;
 
@@ -74,8 +82,8 @@ function main(args: readonly string[]): void {
     checkProgram(name, path);
     start(path, [name, ...rest], env);
   } catch (error) {
-    process.stderr.write(`socksify: ${(error as Error).message}\n`);
-    process.exitCode = (error as { exitCode?: number }).exitCode ?? 1;
+    process.stderr.write(`socksify: ${messageOf(error)}\n`);
+    process.exitCode = error instanceof UsageError ? error.exitCode : 1;
   }
 }
 
@@ -131,7 +139,11 @@ function environment(options: Options): Record<string, string> {
 function readLine(): string {
   const bytes: number[] = [];
   const buffer = Buffer.alloc(1);
-  while (readSync(0, buffer) === 1 && buffer[0] !== 0x0a) bytes.push(buffer[0] as number);
+  while (readSync(0, buffer) === 1) {
+    const [byte = 0] = buffer;
+    if (byte === 0x0a) break;
+    bytes.push(byte);
+  }
   return Buffer.from(bytes).toString().trim();
 }
 
@@ -144,11 +156,9 @@ function locate(name: string, path: string): string {
     .flatMap((each) => extensions.map((extension) => each + extension))
     .filter((each) => statSync(each, { throwIfNoEntry: false })?.isFile());
   const [first] = found;
-  if (first === undefined)
-    throw Object.assign(new UsageError(`${name}: command not found`), { exitCode: 127 });
+  if (first === undefined) throw new UsageError(`${name}: command not found`, 127);
   const executable = found.find(isExecutable);
-  if (executable === undefined)
-    throw Object.assign(new UsageError(`${name}: not executable`), { exitCode: 126 });
+  if (executable === undefined) throw new UsageError(`${name}: not executable`, 126);
   return executable;
 }
 
@@ -196,11 +206,13 @@ function readHead(path: string): string {
 
 function start(path: string, [name = '', ...args]: readonly string[], env: Record<string, string>): void {
   stopPassingOn();
-  const { execve } = process as {
-    execve?: (path: string, args: string[], env: Record<string, string>) => void;
-  };
+  const execve = fieldOf(process, 'execve');
   // The system runs binaries and scripts with an interpreter line; shells run others.
-  if (execve && /^(?:#!|\u007fELF|[\u00ca-\u00fe])/.test(readHead(path)) && process.platform !== 'win32') {
+  if (
+    isFunction(execve) &&
+    /^(?:#!|\u007fELF|[\u00ca-\u00fe])/.test(readHead(path)) &&
+    process.platform !== 'win32'
+  ) {
     process.removeAllListeners('warning'); // execve is experimental, which is no matter of the program
     Reflect.apply(execve, process, [path, [name, ...args], env]);
   }
@@ -234,5 +246,6 @@ function quote(argument: string): string {
 
 function version(): string {
   const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(manifest) as { version: string }).version;
+  const { version: number }: { version: string } = JSON.parse(manifest);
+  return number;
 }

@@ -2,12 +2,14 @@
 // that Node makes while it connects a socket that may be direct. Where TCP is tunnelled, other look-ups are answered with
 // placeholders.
 
-import type { LookupAddress, LookupOptions } from 'node:dns';
+import type { LookupAddress } from 'node:dns';
 import { bindingOf } from './bindings.ts';
+import { prototypeOfHandle } from './internals.ts';
 import type { Patches } from './patches.ts';
 import type { Placeholders } from './placeholders.ts';
 import { isLoopback, refusal } from './policy.ts';
 import type { Policy } from './policy.ts';
+import { fieldOf, isObject } from './unknown.ts';
 
 // Not imported: an import reads every export of a module of Node, and some of them load much.
 const dns = process.getBuiltinModule('node:dns');
@@ -25,17 +27,24 @@ export interface DnsOptions {
 }
 
 export function watchDns({ patches, policy, isConnecting, placeholders }: DnsOptions): void {
-  const passes = (name: unknown): boolean =>
-    isConnecting() || typeof name !== 'string' || name === '' || isLoopback(name) || policy.mayLookUp(name);
+  /** True for a name that a name server would get. */
+  const isQuestion = (name: unknown): name is string =>
+    !isConnecting() &&
+    typeof name === 'string' &&
+    name !== '' &&
+    !isLoopback(name) &&
+    !policy.mayLookUp(name);
   patches.wrap(dns, 'lookup', (original, self, args) => {
-    if (passes(args[0])) return Reflect.apply(original, self, args);
-    const found = lookUp(args, placeholders);
+    const [name, options] = args;
+    if (!isQuestion(name)) return Reflect.apply(original, self, args);
+    const found = lookUp(name, options, placeholders);
     if (found instanceof Error) return answer(args, found);
     return Array.isArray(found) ? answer(args, null, found) : answer(args, null, found.address, found.family);
   });
   patches.wrap(dns.promises, 'lookup', async (original, self, args) => {
-    if (passes(args[0])) return Reflect.apply(original, self, args) as unknown;
-    const found = lookUp(args, placeholders);
+    const [name, options] = args;
+    if (!isQuestion(name)) return Reflect.apply(original, self, args);
+    const found = lookUp(name, options, placeholders);
     if (found instanceof Error) throw found;
     return found;
   });
@@ -49,38 +58,34 @@ export function watchDns({ patches, policy, isConnecting, placeholders }: DnsOpt
       patches.wrap(object, name, (_original, _self, args) => Promise.reject(refusedQuestion(name, args[0])));
     }
   }
-  refuseNatively(patches, passes);
+  refuseNatively(patches, isQuestion);
 }
 
-/** An IPv4 address, or a list of one if the options of `lookup` say `all`. */
+/** @param options of `lookup`: an object or a family. With `all` the answer is a list of one address */
 function lookUp(
-  args: readonly unknown[],
-  placeholders?: Placeholders,
+  name: string,
+  options: unknown,
+  placeholders: Placeholders | undefined,
 ): LookupAddress | LookupAddress[] | Error {
-  const [name, options] = args;
-  const { all, family } =
-    typeof options === 'object' && options !== null
-      ? (options as LookupOptions)
-      : { family: Number(options) };
+  const family = isObject(options) ? fieldOf(options, 'family') : Number(options);
   if (!placeholders || family === 6 || family === 'IPv6') return refusedQuestion('lookup', name);
-  const found = { address: placeholders.addressOf(name as string), family: 4 };
-  return all ? [found] : found;
+  const found = { address: placeholders.addressOf(name), family: 4 };
+  return fieldOf(options, 'all') ? [found] : found;
 }
 
 /** Refuses on the native side of every resolver too, and in the bindings that `process.binding` shows. */
-function refuseNatively(patches: Patches, passes: (name: unknown) => boolean): void {
-  const resolver = new dns.Resolver() as unknown as { _handle?: object };
-  const channel = resolver._handle && (Object.getPrototypeOf(resolver._handle) as object);
-  for (const name of channel ? Object.getOwnPropertyNames(channel) : []) {
+function refuseNatively(patches: Patches, isQuestion: (name: unknown) => boolean): void {
+  const channel = prototypeOfHandle(fieldOf(new dns.Resolver(), '_handle'));
+  for (const name of Object.getOwnPropertyNames(channel)) {
     if (!/^(?:query|getHostByAddr)/.test(name)) continue;
-    patches.wrap(channel as object, name, (_original, _self, args) => {
+    patches.wrap(channel, name, (_original, _self, args) => {
       throw refusedQuestion(name, args[1]);
     });
   }
   const bindings = bindingOf('cares_wrap');
   if (!bindings) return;
   patches.wrap(bindings, 'getaddrinfo', (original, self, args) => {
-    if (passes(args[1])) return Reflect.apply(original, self, args);
+    if (!isQuestion(args[1])) return Reflect.apply(original, self, args);
     throw refusedQuestion('getaddrinfo', args[1]);
   });
   patches.wrap(bindings, 'getnameinfo', (_original, _self, args) => {

@@ -3,6 +3,7 @@
 import { parseProxy, SocksError } from '@socksify/core';
 import type { Destination, ProxyChoice, ProxySelector, SocksProxy } from '@socksify/core';
 import { proxyFromEnv } from '@socksify/env';
+import { isObject } from './unknown.ts';
 
 export interface EnvironmentRoute {
   /** Throws for a protocol for which no variable names a proxy: a missing variable never means a direct connection. */
@@ -41,9 +42,13 @@ export function routeFromEnvironment(env: NodeJS.ProcessEnv): EnvironmentRoute {
  */
 function proxiesOf(choice: ProxyChoice | Promise<ProxyChoice>): readonly SocksProxy[] {
   if (choice === undefined) return [];
-  if (typeof choice !== 'function') return [choice as SocksProxy].filter(({ path }) => path === undefined);
+  if (typeof choice !== 'function') return isProxy(choice) && choice.path === undefined ? [choice] : [];
   const printed = choice.state().map(({ proxies: [first = ''] }) => first);
   return printed.filter((url) => !/^[a-z\d]+:\/\/localhost\//.test(url)).map((url) => parseProxy(url));
+}
+
+function isProxy(choice: unknown): choice is SocksProxy {
+  return isObject(choice) && 'version' in choice && 'dns' in choice;
 }
 
 function isNoProxy([name]: readonly [string, unknown]): boolean {

@@ -1,54 +1,12 @@
-// Gives the connection of an open tunnel to the socket on which the program waits, so that data flows natively. Uses
-// internals of Node's sockets; each name here was checked on Node 20, 22, 24 and 26.
+// Gives the connection of an open tunnel to the socket on which the program waits, so that data flows natively.
 
 import type { Socket } from 'node:net';
+import { bySymbol, checkHandle, internalsOf, isTls, symbolOf } from './internals.ts';
+import type { Handle, TlsInternals } from './internals.ts';
+import { isFunction } from './unknown.ts';
 
-/** The native side of a socket: a TCP connection, or TLS over one. */
-interface Handle {
-  reading: boolean;
-  onread: unknown;
-  onerror?: (error: Error) => void;
-  onnewsession?: unknown;
-  readStop(): void;
-  hasRef?(): boolean;
-  getAsyncId(): number;
-  useUserBuffer(buffer: Uint8Array): void;
-  close(done?: () => void): void;
-  /** Of TLS alone. */
-  receive?(bytes: Uint8Array): void;
-  getServername?(): string | false | undefined;
-  getSession?(): Buffer | undefined;
-  enableSessionCallbacks?(): void;
-  enableKeylogCallback?(): void;
-  [key: symbol]: unknown;
-}
-
-/** Fields of Node's sockets that its types leave out. */
-interface Internals {
-  _handle: Handle | null;
-  _sockname: unknown;
-  _peername: unknown;
-  _host: string | null;
-  _readableState: { ended: boolean };
-  _undestroy(): void;
-  connecting: boolean;
-  ssl?: Handle | null;
-  encrypted?: boolean;
-  _wrapHandle(wrap: Socket | null, handle: Handle, hasActiveWrite: boolean): Handle;
-  _init(socket: Socket | undefined, wrap: Socket | null): void;
-  setSession(session: Buffer): void;
-  setServername(name: string): void;
-  [key: symbol]: unknown;
-}
-
-function internalsOf(socket: Socket): Internals {
-  return socket as unknown as Internals;
-}
-
-/** True for a TLSSocket that dials for itself. */
-export function isTls(socket: Socket): boolean {
-  return internalsOf(socket).encrypted === true && '_wrapHandle' in socket;
-}
+// Not imported: an import reads every export of a module of Node, and some of them load much.
+const { isUint8Array } = process.getBuiltinModule('node:util').types;
 
 /** Puts a socket into the state in which Node waits for a connection. */
 export function beginConnecting(socket: Socket): void {
@@ -66,10 +24,11 @@ export function beginConnecting(socket: Socket): void {
 /** @param tunnel our open socket, of TCP or of TLS to a proxy; it cannot be used afterwards */
 export function giveHandle(tunnel: Socket, socket: Socket): void {
   const early: Buffer[] = [];
-  for (let bytes; (bytes = tunnel.read() as Buffer | null) !== null; ) early.push(bytes);
+  for (let bytes: Buffer | null; (bytes = tunnel.read()) !== null; ) early.push(bytes);
   const { ended } = internalsOf(tunnel)._readableState;
   tunnel.on('error', () => {}).setTimeout(0);
-  if (isTls(socket)) secure(tunnel, socket, early);
+  const isSecure = isTls(socket);
+  if (isSecure) secure(tunnel, socket, early);
   else move(tunnel, socket);
 
   const internals = internalsOf(socket);
@@ -78,7 +37,7 @@ export function giveHandle(tunnel: Socket, socket: Socket): void {
   socket.emit('connect');
   socket.emit('ready');
   if (socket.destroyed) return;
-  if (!isTls(socket)) {
+  if (!isSecure) {
     for (const bytes of early) deliver(socket, bytes);
     if (ended) socket.push(null);
   }
@@ -91,8 +50,8 @@ function move(tunnel: Socket, socket: Socket): void {
   // The socket is not reinitialised: that would forget an end() that was called while it was connecting.
   to._handle = handle;
   setOwner(handle, socket);
-  const buffer = to[symbolOf(to, 'kBuffer')] as Uint8Array | null | undefined;
-  if (buffer) handle.useUserBuffer(buffer);
+  const buffer = bySymbol(socket, 'kBuffer');
+  if (isUint8Array(buffer)) handle.useUserBuffer(buffer);
   if (!from.encrypted) return;
   // TLS to the proxy: errors of this layer are those of the connection, and closing it frees its native memory.
   to.ssl = handle;
@@ -101,36 +60,38 @@ function move(tunnel: Socket, socket: Socket): void {
 }
 
 /** For TLS of the program. Its native part belongs to one connection, so a new one is made over this tunnel. */
-function secure(tunnel: Socket, socket: Socket, early: readonly Buffer[]): void {
-  const [from, to] = [internalsOf(tunnel), internalsOf(socket)];
-  const old = to._handle as Handle;
+function secure(tunnel: Socket, socket: Socket & TlsInternals, early: readonly Buffer[]): void {
+  const from = internalsOf(tunnel);
+  const old = checkHandle(socket._handle);
   const [servername, session] = [old.getServername?.(), old.getSession?.()];
-  let handle: Handle;
-  if (from.encrypted) {
-    handle = to._wrapHandle(tunnel, from._handle as Handle, false);
-  } else {
-    const tcp = detach(tunnel);
-    setOwner(tcp, socket);
-    handle = to._wrapHandle(null, tcp, false);
-  }
+  const handle = checkHandle(wrap(tunnel, socket));
   handle.onread = old.onread;
   setOwner(old, {});
   old.close();
-  to._handle = handle;
-  to.ssl = handle;
+  socket._handle = handle;
+  socket.ssl = handle;
   setOwner(handle, socket);
-  to._init(undefined, from.encrypted ? tunnel : null);
-  if (session) to.setSession(session);
-  if (servername) to.setServername(servername);
+  socket._init(undefined, from.encrypted ? tunnel : null);
+  if (session) socket.setSession(session);
+  if (servername) socket.setServername(servername);
   // Listeners that were added earlier enabled these events on the old handle.
   if (socket.listenerCount('session') > 0) handle.enableSessionCallbacks?.();
   if (socket.listenerCount('keylog') > 0) handle.enableKeylogCallback?.();
   for (const bytes of early) handle.receive?.(bytes);
 }
 
+/** The handle for TLS of the program over this tunnel. */
+function wrap(tunnel: Socket, socket: Socket & TlsInternals): unknown {
+  const { encrypted, _handle } = internalsOf(tunnel);
+  if (encrypted) return socket._wrapHandle(tunnel, checkHandle(_handle), false);
+  const tcp = detach(tunnel);
+  setOwner(tcp, socket);
+  return socket._wrapHandle(null, tcp, false);
+}
+
 function detach(tunnel: Socket): Handle {
   const internals = internalsOf(tunnel);
-  const handle = internals._handle as Handle;
+  const handle = checkHandle(internals._handle);
   handle.readStop();
   // With true, Node would believe that the handle reads already, and would never start it.
   handle.reading = false;
@@ -142,45 +103,17 @@ function setOwner(handle: Handle, owner: object): void {
   handle[symbolOf(handle, 'owner_symbol')] = owner;
 }
 
-/** Bytes that came behind the reply of the proxy. */
+/** Passes on bytes that came behind the reply of the proxy. */
 function deliver(socket: Socket, bytes: Buffer): void {
-  const internals = internalsOf(socket);
-  const buffer = internals[symbolOf(internals, 'kBuffer')] as Uint8Array | null | undefined;
-  if (!buffer) {
+  const buffer = bySymbol(socket, 'kBuffer');
+  const callback = isUint8Array(buffer) ? bySymbol(socket, 'kBufferCb') : undefined;
+  if (!isUint8Array(buffer) || !isFunction(callback)) {
     socket.push(bytes);
     return;
   }
   // With `onread` the program reads from a buffer of its own.
-  const callback = internals[symbolOf(internals, 'kBufferCb')] as (
-    size: number,
-    buffer: Uint8Array,
-  ) => unknown;
   for (let offset = 0; offset < bytes.length; offset += buffer.length) {
     const size = bytes.copy(buffer, 0, offset);
     Reflect.apply(callback, socket, [size, buffer]);
   }
-}
-
-/** The socket of a native handle, if it has one. */
-export function ownerOf(handle: object): unknown {
-  const symbol = symbols.get('owner_symbol') ?? findSymbol(handle, 'owner_symbol');
-  return symbol && (handle as Record<symbol, unknown>)[symbol];
-}
-
-const symbols = new Map<string, symbol>();
-
-/** Node exports none of its own symbols, so each is found by its description on an object that has it. */
-function findSymbol(object: object, description: string): symbol | undefined {
-  let symbol: symbol | undefined;
-  for (let at: object | null = object; !symbol && at; at = Object.getPrototypeOf(at) as object | null) {
-    symbol = Object.getOwnPropertySymbols(at).find((each) => each.description === description);
-  }
-  if (symbol) symbols.set(description, symbol);
-  return symbol;
-}
-
-function symbolOf(object: object, description: string): symbol {
-  const symbol = symbols.get(description) ?? findSymbol(object, description);
-  if (!symbol) throw new Error(`this Node has no ${description} in its sockets`);
-  return symbol;
 }

@@ -3,8 +3,10 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ClientRequest } from 'node:http';
+import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Patches } from './patches.ts';
+import { fieldOf, isObject } from './unknown.ts';
 
 /** What Node gives to an agent or to `createConnection`. */
 interface RequestOptions {
@@ -12,18 +14,16 @@ interface RequestOptions {
   readonly socketPath?: string | undefined;
   createConnection(options: object, created: Created): Duplex | undefined;
 }
-type Created = (error: Error | null, socket?: Duplex) => void;
+type Created = (error: unknown, socket?: Duplex) => void;
 type Request = Omit<ClientRequest, 'onSocket'> & {
-  _last: boolean;
   onSocket(socket: Duplex | null, error?: Error): void;
 };
 
 /** The connections of an agent, by name. */
 interface Pool {
-  readonly freeSockets?: NodeJS.Dict<PooledSocket[]>;
-  readonly sockets?: NodeJS.Dict<PooledSocket[]>;
+  readonly freeSockets?: NodeJS.Dict<net.Socket[]>;
+  readonly sockets?: NodeJS.Dict<net.Socket[]>;
 }
-type PooledSocket = Duplex & { _httpMessage?: ClientRequest | null };
 
 // Not imported: an import reads every export of a module of Node, and some of them load much.
 const http = process.getBuiltinModule('node:http');
@@ -43,14 +43,14 @@ export interface HttpClients {
 const DIALLING = ['addRequest', 'createSocket'] as const;
 
 /** An error for a connection that this client must not use. */
-export type Check = (socket: Duplex, client: HttpClient) => Error | undefined;
+export type Check = (socket: net.Socket, client: HttpClient) => Error | undefined;
 
 /** @param check called with each socket that a request gets; what it returns ends the request */
 export function watchHttp(patches: Patches, check: Check): HttpClients {
-  const storage = new AsyncLocalStorage<Request>();
+  const storage = new AsyncLocalStorage<HttpClient>();
   patches.onUndo(() => storage.disable());
   /** Requests that have a socket. Their listeners run in the same context, but what these dial is not for the request. */
-  const served = new WeakSet<Request>();
+  const served = new WeakSet<HttpClient>();
 
   const known = new WeakSet<object>();
   const agents = new WeakSet<object>();
@@ -70,7 +70,9 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
             agents.add(self);
             closeOldConnections(self, check);
           }
-          return storage.run(args[0] as Request, () => Reflect.apply(original, self, args));
+          const request: unknown = args[0];
+          const send = (): unknown => Reflect.apply(original, self, args);
+          return isObject(request) ? storage.run(request, send) : send();
         });
       }
     }
@@ -99,10 +101,11 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
   });
 
   patches.wrap(http.ClientRequest.prototype, 'onSocket', (original, self: Request, args) => {
-    const [socket] = args as [Duplex | null | undefined];
     served.add(self);
-    const error = socket && check(socket, self);
-    if (!error) return Reflect.apply(original, self, args);
+    const socket: unknown = args[0];
+    // Other streams do not say where they lead.
+    const error = socket instanceof net.Socket ? check(socket, self) : undefined;
+    if (!error || !(socket instanceof net.Socket)) return Reflect.apply(original, self, args);
     socket.on('error', () => {}).destroy();
     return Reflect.apply(original, self, [null, error]);
   });
@@ -125,8 +128,9 @@ function closeOldConnections({ freeSockets, sockets }: Pool, check: Check): void
     if (socket && check(socket, client)) socket.destroy();
   }
   for (const socket of Object.values(sockets ?? {}).flat()) {
-    const request = socket?._httpMessage;
-    if (socket && request && check(socket, client)) request.shouldKeepAlive = false;
+    const request = fieldOf(socket, '_httpMessage');
+    if (socket && request instanceof http.ClientRequest && check(socket, client))
+      request.shouldKeepAlive = false;
   }
 }
 
@@ -137,13 +141,13 @@ function createConnection(request: Request, options: RequestOptions): void {
     if (settled) return;
     settled = true;
     if (error) process.nextTick(() => request.emit('error', error));
-    else request.onSocket(socket as Duplex);
+    else request.onSocket(socket ?? null);
   };
   try {
     const path = options.socketPath || undefined;
     const socket = options.createConnection({ ...options, path }, created);
     if (socket) created(null, socket);
   } catch (error) {
-    created(error as Error);
+    created(error);
   }
 }

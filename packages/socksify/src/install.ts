@@ -7,16 +7,17 @@ import type { ProxyRoute, SocksProxy } from '@socksify/core';
 import { routeFromEnvironment } from './environment.ts';
 import { watchHttp } from './http.ts';
 import type { Check } from './http.ts';
+import { watchNative } from './native.ts';
 import { Patches } from './patches.ts';
 import { Placeholders } from './placeholders.ts';
 import { Policy, print } from './policy.ts';
-import { watchNative } from './belt.ts';
 import { watchDns } from './dns.ts';
 import { watchSockets } from './sockets.ts';
 import type { Sockets, Strict } from './sockets.ts';
 import { Tunnels } from './tunnels.ts';
 import { watchUdp } from './udp.ts';
 import { watchUndici } from './undici.ts';
+import { fieldOf, isFunction } from './unknown.ts';
 
 export interface InstallOptions {
   /** A proxy, a chain, or a selector. Default: what the environment names, as in `proxyFromEnv()` of `@socksify/env`. */
@@ -36,12 +37,6 @@ export interface InstallOptions {
 
 /** The key of the global undo of the last installation. Every copy of this package finds it. */
 const INSTALLED = Symbol.for('socksify.installed');
-
-interface Installation {
-  (): void;
-  /** Sockets that an http client may use. */
-  readonly approved?: WeakSet<object>;
-}
 
 /**
  * Sends everything through the proxy that Node's http and https clients, `fetch`, `WebSocket`, `EventSource` and every
@@ -64,11 +59,11 @@ export function install(options: InstallOptions = {}): () => void {
     throw Object.assign(new TypeError("strict is true, false or 'tcp'"), { code: 'ERR_INVALID_ARG_VALUE' });
   }
   const policy = policyOf(options);
-  const registry = globalThis as unknown as Record<symbol, Installation | undefined>;
-  const earlier = registry[INSTALLED];
+  const earlier = fieldOf(globalThis, INSTALLED);
   // Connections that the earlier installation tunnelled stay open, and may be used.
-  const approved = earlier?.approved ?? new WeakSet<object>();
-  earlier?.();
+  const known = fieldOf(earlier, 'approved');
+  const approved: WeakSet<object> = known instanceof WeakSet ? known : new WeakSet();
+  if (isFunction(earlier)) earlier();
 
   const patches = new Patches();
   try {
@@ -92,7 +87,8 @@ export function install(options: InstallOptions = {}): () => void {
       refuseReportLookups(patches);
       syncBuiltinESMExports();
     }
-    const undo: Installation = Object.assign(() => patches.undo(), { approved });
+    // The next installation, of this copy or another one, calls this, and takes over the sockets that a client may use.
+    const undo = Object.assign(() => patches.undo(), { approved });
     patches.define(globalThis, INSTALLED, { value: undo, configurable: true });
     const failed = patches.failed();
     if (failed !== undefined) {
@@ -109,11 +105,11 @@ export function install(options: InstallOptions = {}): () => void {
 
 /** Without this, a diagnostic report looks up the names of all addresses to which sockets lead. */
 function refuseReportLookups(patches: Patches): void {
-  const report = process.report as { excludeNetwork?: boolean };
-  const { excludeNetwork } = report;
-  if (excludeNetwork === undefined) return;
-  report.excludeNetwork = true;
-  patches.onUndo(() => (report.excludeNetwork = excludeNetwork));
+  const { report } = process;
+  const before = fieldOf(report, 'excludeNetwork');
+  if (before === undefined) return;
+  Reflect.set(report, 'excludeNetwork', true);
+  patches.onUndo(() => Reflect.set(report, 'excludeNetwork', before));
 }
 
 function policyOf({ proxy, allow = [] }: InstallOptions): Policy {
@@ -135,7 +131,7 @@ function policyOf({ proxy, allow = [] }: InstallOptions): Policy {
 function firstOf(route: ProxyRoute): readonly SocksProxy[] {
   if (typeof route === 'function') return [];
   const chain = new SocksClient(route).select({ host: 'first.invalid', port: 80 });
-  const [first] = Array.isArray(chain) ? (chain as readonly SocksProxy[]) : [];
+  const [first]: readonly SocksProxy[] = Array.isArray(chain) ? chain : [];
   return first && first.path === undefined ? [first] : [];
 }
 

@@ -1,7 +1,9 @@
 // Changes objects that belong to others, and undoes each change. If somebody has put another change over it meanwhile, it
 // stays in place and calls the original.
 
-type Method = (this: any, ...args: any[]) => any;
+import { isFunction } from './unknown.ts';
+
+type Method = (this: any, ...args: any[]) => unknown;
 
 /** @param original what was there before; call it with `Reflect.apply(original, self, args)` */
 export type Replacement = (original: Method, self: any, args: any[]) => unknown;
@@ -13,15 +15,13 @@ export class Patches {
 
   /** Wraps a method. The wrapper has the name, the length and the properties of the original. */
   wrap(object: object, key: string, replacement: Replacement): void {
-    const original = (object as Record<string, Method>)[key];
-    if (typeof original !== 'function') return;
+    const original: unknown = Reflect.get(object, key);
+    if (!isFunction(original)) return;
     // oxlint-disable-next-line typescript/no-this-alias -- the wrapper has a `this` of its own
     const patches = this;
-    function wrapper(this: unknown, ...args: unknown[]): unknown {
-      return patches.#active
-        ? replacement(original as Method, this, args)
-        : Reflect.apply(original as Method, this, args);
-    }
+    const wrapper = function (this: unknown, ...args: unknown[]): unknown {
+      return patches.#active ? replacement(original, this, args) : Reflect.apply(original, this, args);
+    };
     const properties: PropertyDescriptorMap = Object.getOwnPropertyDescriptors(original);
     delete properties['prototype'];
     this.replace(object, key, Object.defineProperties(wrapper, properties));

@@ -7,6 +7,7 @@ import { passOn } from './children.ts';
 import { install } from './install.ts';
 import { settingsOf, withPreload } from './settings.ts';
 import type { Strict } from './sockets.ts';
+import { codeOf, isObject, messageOf } from './unknown.ts';
 
 // Not imported: an import reads every export of a module of Node, and some of them load much.
 const { writeSync } = process.getBuiltinModule('node:fs');
@@ -17,7 +18,7 @@ try {
 } catch (error) {
   // In a worker, exit() would end it without an error.
   if (!isMainThread) throw error;
-  writeSync(2, `socksify: ${(error as Error).message}\n`);
+  writeSync(2, `socksify: ${messageOf(error)}\n`);
   process.exit(1);
 }
 
@@ -54,14 +55,19 @@ function refuseOtherProxy(): void {
 }
 
 function printTunnels(): void {
-  subscribe('socksify:tunnel:end', (message) => print(message as TunnelMessage, 'open'));
-  subscribe('socksify:tunnel:error', (message) => {
-    const { error } = message as TunnelMessage;
-    print(message as TunnelMessage, (error as { code?: string }).code ?? String(error));
-  });
+  for (const event of ['end', 'error']) {
+    subscribe(`socksify:tunnel:${event}`, (message) => {
+      if (isTunnelMessage(message)) print(message);
+    });
+  }
 }
 
-function print({ proxies, destination, durations }: TunnelMessage, result: string): void {
+function isTunnelMessage(message: unknown): message is TunnelMessage {
+  return isObject(message) && 'proxies' in message && 'durations' in message;
+}
+
+function print({ proxies, destination, durations, error }: TunnelMessage): void {
+  const result = error === undefined ? 'open' : (codeOf(error) ?? messageOf(error));
   const path = proxies.length > 0 ? `through ${proxies.join(' > ')}` : 'directly';
   const time = Object.values(durations).reduce((sum, each) => sum + each, 0);
   writeSync(2, `socksify: ${destination} ${path}: ${result} after ${Math.round(time)} ms\n`);

@@ -19,19 +19,23 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Those of the variables that are set. */
 export function settingsOf(env: Environment): Record<string, string> {
-  const entries = Object.entries(env).filter(
-    ([name, value]) => NAMES.has(name.toLowerCase()) && value !== undefined,
-  );
-  return Object.fromEntries(entries) as Record<string, string>;
+  return pick(env, (name) => NAMES.has(name.toLowerCase()));
 }
 
 /** The environment with these settings and the preload, in place of those that it had. */
 export function preloaded(env: Environment, settings: Environment): Record<string, string> {
-  const others = Object.entries(env).filter(
-    ([name, value]) => !NAMES.has(name.toLowerCase()) && value !== undefined && name !== 'NODE_USE_ENV_PROXY',
-  );
-  const merged = { ...Object.fromEntries(others), ...settings } as Record<string, string>;
+  const others = pick(env, (name) => !NAMES.has(name.toLowerCase()) && name !== 'NODE_USE_ENV_PROXY');
+  const merged = { ...others, ...pick(settings, () => true) };
   return { ...merged, NODE_OPTIONS: withPreload(merged['NODE_OPTIONS']) };
+}
+
+/** The variables that are set and whose names fit. */
+function pick(env: Environment, fits: (name: string) => boolean): Record<string, string> {
+  const picked: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (value !== undefined && fits(name)) picked[name] = value;
+  }
+  return picked;
 }
 
 /** Our preload comes first, because others could connect. With --use-env-proxy, Node would use an HTTP proxy. */

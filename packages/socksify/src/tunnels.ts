@@ -1,24 +1,26 @@
 // Opens tunnels for sockets of the program.
 
-import type { NetConnectOpts, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { SocksClient } from '@socksify/core';
 import type { Destination } from '@socksify/core';
 import { beginConnecting, giveHandle } from './handle.ts';
 import { explainLoopback } from './policy.ts';
 import type { Policy } from './policy.ts';
+import { fieldOf } from './unknown.ts';
 
 /** Marks the options of our own dials, which pass. Only this file has the value. The key is text: core copies no symbols. */
-const OWN = { socksify: Symbol('socksify.own') };
+const MARK = Symbol('socksify.own');
+const OWN: object = { socksify: MARK };
 
-export function isOwn(options: NetConnectOpts): boolean {
-  return (options as Partial<typeof OWN>).socksify === OWN.socksify;
+export function isOwn(options: object): boolean {
+  return fieldOf(options, 'socksify') === MARK;
 }
 
 export class Tunnels {
   readonly #client: SocksClient;
 
   constructor(policy: Policy) {
-    this.#client = new SocksClient(policy.route, { tcp: OWN as object });
+    this.#client = new SocksClient(policy.route, { tcp: OWN });
   }
 
   /** Connects this socket through the proxy. If no tunnel opens, the socket fails with that error. */

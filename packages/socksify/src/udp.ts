@@ -3,9 +3,11 @@
 
 import type { Socket } from 'node:dgram';
 import { isIP } from 'node:net';
+import { bySymbol, prototypeOfHandle } from './internals.ts';
 import type { Patches } from './patches.ts';
 import { print, refusal } from './policy.ts';
 import type { Policy } from './policy.ts';
+import { fieldOf } from './unknown.ts';
 
 export function watchUdp(patches: Patches, policy: Policy): void {
   const dgram = process.getBuiltinModule('node:dgram');
@@ -33,7 +35,7 @@ export function watchUdp(patches: Patches, policy: Policy): void {
   }
   // Below: the native side of every UDP socket.
   const socket = dgram.createSocket('udp4');
-  const native = Object.getPrototypeOf(handleOf(socket)) as object;
+  const native = prototypeOfHandle(fieldOf(bySymbol(socket, 'state symbol'), 'handle'));
   for (const name of [
     'send',
     'send6',
@@ -62,12 +64,7 @@ function isConnected(socket: Socket): boolean {
 
 /** Where Node sends when no address is given. */
 function ownLoopback(socket: Socket): string {
-  return (socket as unknown as { type: string }).type === 'udp6' ? '::1' : '127.0.0.1';
-}
-
-function handleOf(socket: Socket): object {
-  const state = Object.getOwnPropertySymbols(socket).find((symbol) => symbol.description === 'state symbol');
-  return (socket as unknown as Record<symbol, { handle: object }>)[state as symbol]?.handle as object;
+  return fieldOf(socket, 'type') === 'udp6' ? '::1' : '127.0.0.1';
 }
 
 function refusedDatagram(host: string, port: unknown): Error {

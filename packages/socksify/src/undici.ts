@@ -2,51 +2,44 @@
 // that it is about to call its connector, which dials before it returns.
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import type { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
+import { Socket } from 'node:net';
 import type { Check, HttpClient } from './http.ts';
 import type { Patches } from './patches.ts';
+import { fieldOf } from './unknown.ts';
 
 export interface UndiciClients {
   /** The connection that undici has announced. It can be taken once. */
   take(): HttpClient | undefined;
 }
 
-interface ConnectMessage {
-  readonly connectParams?: { readonly protocol?: string };
-  readonly socket: Duplex;
-}
-interface RequestMessage {
-  readonly request: { readonly body?: unknown };
-  readonly socket?: Duplex;
-}
-
 /** @param check called with each socket before undici writes to it; what it returns ends the connection */
 export function watchUndici(patches: Patches, check: Check): UndiciClients {
   let announced: HttpClient | undefined;
-  const listen = (name: string, listener: (message: never) => void): void => {
-    const onMessage = (message: unknown): void => listener(message as never);
-    subscribe(name, onMessage);
-    patches.onUndo(() => void unsubscribe(name, onMessage));
+  const listen = (name: string, listener: (message: unknown) => void): void => {
+    subscribe(name, listener);
+    patches.onUndo(() => void unsubscribe(name, listener));
   };
-  listen('undici:client:beforeConnect', ({ connectParams }: ConnectMessage) => {
-    const connection = { protocol: connectParams?.protocol };
+  listen('undici:client:beforeConnect', (message) => {
+    const connection = clientOf(message);
     announced = connection;
     // If the connector dials nothing at once, the next socket of the program must not be taken for that of undici.
     queueMicrotask(() => {
       if (announced === connection) announced = undefined;
     });
   });
-  listen('undici:client:connected', ({ socket, connectParams }: ConnectMessage) => {
-    const error = check(socket, { protocol: connectParams?.protocol });
+  listen('undici:client:connected', (message) => {
+    const socket = socketOf(message);
+    const error = socket && check(socket, clientOf(message));
     if (error) socket.destroy(error);
   });
   // A pool can hold connections from the time before the installation.
-  listen('undici:client:sendHeaders', ({ socket, request }: RequestMessage) => {
+  listen('undici:client:sendHeaders', (message) => {
+    const socket = socketOf(message);
     const error = socket && check(socket, {});
     if (!error) return;
     // With this code undici sends the request again, on a new connection. A body may have been read already.
-    const canRepeat = !request.body && (socket as Partial<TLSSocket>).alpnProtocol !== 'h2';
+    const hasBody = Boolean(fieldOf(fieldOf(message, 'request'), 'body'));
+    const canRepeat = !hasBody && fieldOf(socket, 'alpnProtocol') !== 'h2';
     socket.destroy(canRepeat ? Object.assign(error, { code: 'UND_ERR_INFO' }) : error);
   });
   return {
@@ -56,4 +49,16 @@ export function watchUndici(patches: Patches, check: Check): UndiciClients {
       return connection;
     },
   };
+}
+
+/** The client that a message is about, with the protocol of its connection. */
+function clientOf(message: unknown): HttpClient {
+  const protocol = fieldOf(fieldOf(message, 'connectParams'), 'protocol');
+  return { protocol: typeof protocol === 'string' ? protocol : undefined };
+}
+
+/** The connection that a message is about. Other streams than sockets do not say where they lead. */
+function socketOf(message: unknown): Socket | undefined {
+  const socket = fieldOf(message, 'socket');
+  return socket instanceof Socket ? socket : undefined;
 }

@@ -3,9 +3,10 @@
 
 import net from 'node:net';
 import { bindingOf } from './bindings.ts';
-import { ownerOf } from './handle.ts';
+import { ownerOf, prototypeOfHandle } from './internals.ts';
 import type { Patches } from './patches.ts';
 import { connectionHint, print, refusal } from './policy.ts';
+import { fieldOf, isObject } from './unknown.ts';
 
 /**
  * @param connect the method `connect` of Node's sockets, before it was wrapped
@@ -19,8 +20,7 @@ export function watchNative(
   const watch = (native: object, name: string, refused: (args: readonly unknown[]) => Error): void => {
     patches.wrap(native, name, (original, handle: object, args) => {
       const owner = ownerOf(handle);
-      if (typeof owner === 'object' && owner !== null && mayConnect(owner))
-        return Reflect.apply(original, handle, args);
+      if (isObject(owner) && mayConnect(owner)) return Reflect.apply(original, handle, args);
       throw refused(args);
     });
   };
@@ -31,9 +31,9 @@ export function watchNative(
       return refusal('a native TCP connection', print(to), connectionHint(to.host, true));
     });
   }
-  const { Pipe } = (bindingOf('pipe_wrap') ?? {}) as { Pipe?: { prototype: object } };
-  if (!Pipe) return;
-  watch(Pipe.prototype, 'connect', ([, path]) =>
+  const pipe = fieldOf(fieldOf(bindingOf('pipe_wrap'), 'Pipe'), 'prototype');
+  if (!isObject(pipe)) return;
+  watch(pipe, 'connect', ([, path]) =>
     refusal('a native connection to a Unix socket', String(path), `list it: allow: '${String(path)}'`),
   );
 }
@@ -42,7 +42,7 @@ export function watchNative(
 function nativeTcp(connect: typeof net.Socket.prototype.connect): object {
   const socket = new net.Socket();
   Reflect.apply(connect, socket, [{ host: 'native.invalid', port: 9, lookup: () => {} }]);
-  const { _handle } = socket as unknown as { _handle: object };
+  const prototype = prototypeOfHandle(fieldOf(socket, '_handle'));
   socket.destroy();
-  return Object.getPrototypeOf(_handle) as object;
+  return prototype;
 }
