@@ -1,6 +1,7 @@
 // What a client gets when the tunnel could not be opened: REP of SOCKS5, CD of SOCKS4, or a status of HTTP.
 
 import { SocksError } from '@socksify/core';
+import { codeOf as anyCodeOf } from '../unknown.ts';
 import { CD } from './socks4.ts';
 import { REP } from './socks5.ts';
 
@@ -48,9 +49,10 @@ export function messageOf(error: unknown): string {
   return error instanceof SocksError ? error.message : `the connection could not be opened: ${codeOf(error)}`;
 }
 
+/** The code for a client and the log. A code of another form could hold what a selector has thrown. */
 export function codeOf(error: unknown): string {
-  const { code } = (error ?? {}) as { code?: unknown };
-  return typeof code === 'string' && /^[A-Z][\w-]{0,60}$/.test(code) ? code : 'ERR_SOCKS_GENERAL_FAILURE';
+  const code = anyCodeOf(error) ?? '';
+  return /^[A-Z][\w-]{0,60}$/.test(code) ? code : 'ERR_SOCKS_GENERAL_FAILURE';
 }
 
 /** The reply of the last proxy of a chain. An earlier proxy replies about the next proxy, not about the destination. */

@@ -1,6 +1,7 @@
 // The command `socksify bridge`: its arguments, its signals and its lines.
 
 import type { EnvironmentRoute } from '../environment.ts';
+import { messageOf } from '../unknown.ts';
 import { startBridge } from './bridge.ts';
 import type { Bridge, BridgeOptions } from './bridge.ts';
 
@@ -45,7 +46,7 @@ export async function runBridge(
     }
     bridge = await startBridge(options, fromEnvironment);
   } catch (error) {
-    process.stderr.write(`socksify: ${(error as Error).message}\n`);
+    process.stderr.write(`socksify: ${messageOf(error)}\n`);
     process.exitCode = 2;
     return;
   }

@@ -7,6 +7,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { parseHost, SocksClient } from '@socksify/core';
 import type { Bound } from '@socksify/core';
 import type { EnvironmentRoute } from '../environment.ts';
+import { isObject } from '../unknown.ts';
 import { cdOf, codeOf, repOf } from './answers.ts';
 import { serveHttp } from './http.ts';
 import { invalid } from './invalid.ts';
@@ -92,7 +93,7 @@ class RunningBridge implements Bridge {
     // By default Node drops the fields behind the first thousand, the length too, by which its parser goes.
     this.#server.maxHeadersCount = 0;
     // This listener of Node parses HTTP on each connection. Here it is called only if the first byte is not of SOCKS.
-    const parse = this.#server.listeners('connection') as ((client: Socket) => void)[];
+    const parse = this.#server.listeners('connection');
     this.#parseHttp = (client) => {
       for (const listener of parse) Reflect.apply(listener, this.#server, [client]);
     };
@@ -110,7 +111,8 @@ class RunningBridge implements Bridge {
     const { host, port, user } = this.#settings;
     this.#server.listen({ host, port });
     await once(this.#server, 'listening');
-    this.#address = this.#server.address() as AddressInfo;
+    const address = this.#server.address();
+    if (isObject(address)) this.#address = address;
     // Without a listener, a connection that cannot be accepted for want of a file descriptor would end the process.
     this.#server.on('error', ignore);
     // The name localhost can stand for any address.
@@ -136,7 +138,8 @@ class RunningBridge implements Bridge {
     for (const client of this.#waiting) client.destroy();
     for (const client of this.#clients) if (drain <= 0 || !this.#requests.has(client)) client.destroy();
     const timer = setTimeout(() => void this.close(), Math.min(drain, MAX_DRAIN));
-    while (this.#clients.size > 0) await once([...this.#clients][0] as Socket, 'close').catch(ignore);
+    // Each client leaves the set when its connection closes.
+    for (const client of this.#clients) await once(client, 'close').catch(ignore);
     clearTimeout(timer);
     await this.#client.close();
     await stopped;
@@ -181,10 +184,11 @@ class RunningBridge implements Bridge {
     let steps: Steps<Request> | undefined;
     let request: Request;
     try {
-      const first = await readExactly(client, 1);
-      steps = negotiate(first[0] as number, this.#settings.user?.check);
+      const bytes = await readExactly(client, 1);
+      const [first = 0] = bytes;
+      steps = negotiate(first, this.#settings.user?.check);
       if (steps === undefined) {
-        client.unshift(first);
+        client.unshift(bytes);
         return this.#parseHttp(client);
       }
       request = await drive(client, steps);

@@ -3,7 +3,7 @@
 
 import { request as sendRequest, STATUS_CODES } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { codeOf, messageOf, statusOf } from './answers.ts';
 import { dismiss, join, reset } from './relay.ts';
 import { parseAuthority, parseTarget } from './target.ts';
@@ -27,7 +27,7 @@ export interface HttpBridge {
 /** Serves the requests of the connections that are given to the server. */
 export function serveHttp(server: Server, bridge: HttpBridge): void {
   // The client's FIN ends its direction only: a request whose end comes with it is answered.
-  (server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
+  Object.assign(server, { httpAllowHalfOpen: true });
   const refused = new WeakSet<Socket>();
   const lastAnswer = new WeakMap<Socket, ServerResponse>();
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
@@ -38,12 +38,16 @@ export function serveHttp(server: Server, bridge: HttpBridge): void {
     void forward(req, res, bridge);
   };
   server.on('request', onRequest).on('checkContinue', onRequest).on('checkExpectation', onRequest);
-  server.on('connect', (req, client, head) => {
-    bridge.onHead(client as Socket);
-    if (client.writable) void openTunnel(req, client as Socket, head, bridge);
+  server.on('connect', (req, _, head) => {
+    bridge.onHead(req.socket);
+    if (req.socket.writable) void openTunnel(req, head, bridge);
   });
-  server.on('clientError', (error: NodeJS.ErrnoException, client) => {
-    const socket = client as Socket;
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    // The server gets its connections from the bridge, so that each is a socket.
+    if (!(socket instanceof Socket)) {
+      socket.destroy();
+      return;
+    }
     bridge.onHead(socket);
     // The parser reports each further chunk.
     if (refused.has(socket)) return;
@@ -103,12 +107,8 @@ function countOf({ rawHeaders }: IncomingMessage, name: string): number {
   return rawHeaders.filter((each, i) => i % 2 === 0 && each.toLowerCase() === name).length;
 }
 
-async function openTunnel(
-  req: IncomingMessage,
-  client: Socket,
-  head: Buffer,
-  bridge: HttpBridge,
-): Promise<void> {
+async function openTunnel(req: IncomingMessage, head: Buffer, bridge: HttpBridge): Promise<void> {
+  const client = req.socket;
   // The answer to an earlier request would be written into the tunnel.
   if (bridge.isBusy(client)) return reset(client);
   if (head.length > 0) client.unshift(head);

@@ -16,7 +16,7 @@ export function readExactly(stream: Duplex, count: number): Uint8Array | Promise
 /** At the end of the stream, read() gives what is left, however little. */
 function read(stream: Duplex, count: number): Uint8Array | undefined {
   if (stream.destroyed) throw new Ended();
-  const bytes = stream.read(count) as Buffer | null;
+  const bytes: Buffer | null = stream.read(count);
   if (bytes?.length === count) return bytes;
   if (bytes || stream.readableEnded) throw new Ended();
   return undefined;

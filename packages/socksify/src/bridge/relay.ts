@@ -1,7 +1,7 @@
 // The traffic between a client and its tunnel. Node's pipe() does the work, in native buffers and with back-pressure.
 
-import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { fieldOf } from '../unknown.ts';
 
 /** How long a client may take to close its side after its last answer. */
 const LINGER = 500;
@@ -29,14 +29,14 @@ function joinOneWay(from: Duplex, to: Duplex): void {
 /**
  * Closes a TCP socket by a reset, at once. `resetAndDestroy()` would first wait until the peer has read everything, and a
  * `destroy()` during that wait leaves the socket open for ever: libuv refuses to reset a socket while it sends the FIN.
- * TLS and Unix sockets know no reset.
+ * TLS and Unix sockets have no reset.
  */
 export function reset(stream: Duplex): void {
   if (stream.destroyed) return;
-  const { remoteFamily, encrypted } = stream as Partial<Socket> & { encrypted?: boolean };
+  const isTcp = fieldOf(stream, 'remoteFamily') !== undefined && !fieldOf(stream, 'encrypted');
   const sendsFin = stream.writableEnded && !stream.writableFinished;
-  if (remoteFamily !== undefined && !encrypted && !sendsFin)
-    (stream as { resetAndClosing?: boolean }).resetAndClosing = true;
+  // Node's own resetAndDestroy() sets this field.
+  if (isTcp && !sendsFin) Object.assign(stream, { resetAndClosing: true });
   stream.destroy();
 }
 

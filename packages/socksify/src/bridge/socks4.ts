@@ -3,7 +3,7 @@
 import { Refusal } from './steps.ts';
 import type { Request, Steps } from './steps.ts';
 
-const VN = 0x04;
+export const VN4 = 0x04;
 const CMD_CONNECT = 0x01;
 export const CD = { GRANTED: 90, REJECTED: 91, IDENTD_UNREACHABLE: 92, IDENTD_MISMATCH: 93 } as const;
 
@@ -48,5 +48,3 @@ function* readText(what: string): Steps<Uint8Array> {
 export function encodeReply4(cd: number): Uint8Array {
   return Uint8Array.of(0, cd, 0, 0, 0, 0, 0, 0);
 }
-
-export { VN as VN4 };

@@ -34,7 +34,9 @@ export class User {
 function bytesOf(part: string, text: string): Buffer {
   const bytes = Buffer.from(text);
   if (bytes.length < 1 || bytes.length > 255)
-    throw invalid(`the ${part} of the user has ${bytes.length} bytes: write 1 to 255, as name:password`);
+    throw invalid(
+      `the ${part} of the user has ${bytes.length} bytes: write name:password with 1 to 255 bytes each`,
+    );
   return bytes;
 }
 
