@@ -2,6 +2,7 @@
 
 import { parseHost } from '@socksify/core';
 import type { Destination } from '@socksify/core';
+import { messageOf } from '../unknown.ts';
 import { check } from './check.ts';
 import { printAddress } from './printed.ts';
 import { printTable } from './table.ts';
@@ -61,7 +62,7 @@ export async function run(
     const table = (): string => printTable(report, destination && printAddress(destination), colours);
     process.stdout.write('json' in options ? `${JSON.stringify(report)}\n` : table());
   } catch (error) {
-    process.stderr.write(`socksify check: ${(error as Error).message}\n`);
+    process.stderr.write(`socksify check: ${messageOf(error)}\n`);
     process.exitCode = 2;
   }
 }

@@ -1,13 +1,15 @@
 // Runs the probes against one proxy, stage by stage, and makes the report of what they found out.
 
 import { handshake, SocksClient, SocksError } from '@socksify/core';
-import type { Destination, ProxyLike, SocksPhase, SocksProxy } from '@socksify/core';
+import type { Destination, ProxyLike, SocksProxy } from '@socksify/core';
 import { conclude } from './conclusions.ts';
 import { createCensor, printProxy } from './printed.ts';
-import { NAME, PROBES } from './probes.ts';
-import type { Context, Probe } from './probes.ts';
+import { NAME } from './context.ts';
+import type { Context } from './context.ts';
+import { PROBES } from './probes.ts';
+import type { Probe } from './probes.ts';
 import { draft } from './report.ts';
-import type { Certificate, CheckReport } from './report.ts';
+import type { Certificate, CheckReport, PhaseTime } from './report.ts';
 import { Wire } from './wire.ts';
 
 export interface CheckOptions {
@@ -62,9 +64,11 @@ export async function check(given: ProxyLike, options: CheckOptions = {}): Promi
   }
   conclude(context);
   if (report.rtt !== null) report.rtt = round(report.rtt);
-  for (const [phase, { ms, roundTrips }] of Object.entries(report.phases)) {
-    report.phases[phase as SocksPhase] = { ms: round(ms), roundTrips };
-  }
+  const phases = Object.entries(report.phases).map(([phase, { ms, roundTrips }]): [string, PhaseTime] => [
+    phase,
+    { ms: round(ms), roundTrips },
+  ]);
+  report.phases = Object.fromEntries(phases);
   return report;
 }
 
@@ -93,7 +97,7 @@ const HINTS: Readonly<Record<string, string>> = {
 function toProxy(value: ProxyLike): SocksProxy {
   const chain =
     typeof value === 'function' || Array.isArray(value) ? [] : new SocksClient(value).select(NAME);
-  const [proxy] = Array.isArray(chain) ? (chain as readonly SocksProxy[]) : [];
+  const [proxy]: readonly SocksProxy[] = Array.isArray(chain) ? chain : [];
   if (proxy) return proxy;
   const detail = 'a check is about one proxy: check each proxy of a chain by itself';
   throw new SocksError('ERR_SOCKS_INVALID_PROXY', { phase: 'input', detail });

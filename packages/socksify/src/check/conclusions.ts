@@ -2,8 +2,8 @@
 // program it is, as far as its behaviour shows. No IO.
 
 import { isIP, isIPv4, isIPv6 } from 'node:net';
-import { isPlainClose, NAME } from './probes.ts';
-import type { Context, Outcome } from './probes.ts';
+import { isPlainClose, NAME } from './context.ts';
+import type { Context, Outcome } from './context.ts';
 
 export function conclude(context: Context): void {
   const { report, habits, destination } = context;

@@ -1,9 +1,11 @@
 // What a check finds out: the shape of `--json`.
 
 import type { SocksErrorCode, SocksPhase } from '@socksify/core';
-import type { Certificate, PhaseTime } from './wire.ts';
+import type { Certificate } from './certificate.ts';
+import type { PhaseTime } from './wire.ts';
 
-export type { Certificate, PhaseTime } from './wire.ts';
+export type { Certificate } from './certificate.ts';
+export type { PhaseTime } from './wire.ts';
 
 /** What was wrong, and which probe found it. */
 export interface CheckError {

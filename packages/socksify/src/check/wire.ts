@@ -3,25 +3,20 @@
 import { connect as dial, isIP } from 'node:net';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
-import type { ConnectionOptions, PeerCertificate, TLSSocket } from 'node:tls';
+import { connect as startTls, TLSSocket } from 'node:tls';
+import type { ConnectionOptions } from 'node:tls';
 import { SocksError } from '@socksify/core';
 import type { SocksErrorCode, SocksPhase, SocksProxy, Step } from '@socksify/core';
+import { codeOf } from '../unknown.ts';
+import { describeCertificate } from './certificate.ts';
+import type { Certificate } from './certificate.ts';
+import { CLOSED, DIAL, SILENT } from './hints.ts';
 import { printProxy } from './printed.ts';
 
 /** Milliseconds, and how often this side waited for an answer. */
 export interface PhaseTime {
   readonly ms: number;
   readonly roundTrips: number;
-}
-
-export interface Certificate {
-  readonly protocol: string;
-  /** True if this process trusts the certificate for the host of the proxy. */
-  readonly authorized: boolean;
-  readonly subject: string;
-  readonly issuer: string;
-  /** ISO 8601. */
-  readonly validTo: string | null;
 }
 
 export interface WireOptions {
@@ -39,21 +34,6 @@ const MOST = 16_384;
 const NOTHING = new Uint8Array();
 /** Milliseconds. A timer that fires later than this shows that the process was busy. */
 const BUSY = 20;
-
-const CLOSED: Readonly<Partial<Record<SocksPhase, string>>> = {
-  'proxy-tls': 'a proxy without TLS closes like this: try socks5://',
-  greeting:
-    'OpenSSH closes when it accepts none of the offered methods; other servers close when they speak no SOCKS5',
-  authentication: 'the proxy may refuse the credentials like this',
-  request: 'OpenSSH closes without a reply when the destination refuses or its name is unknown',
-};
-const SILENT: Readonly<Partial<Record<SocksPhase, string>>> = {
-  dial: 'a firewall may drop the packets: check host and port',
-  'proxy-tls': 'a proxy without TLS does not answer: try socks5://',
-  greeting:
-    'a port that does not answer may want TLS (try socks5s://) or shadowsocks (use the port of ss-local)',
-  request: 'the proxy may still be connecting: try a longer --timeout',
-};
 
 export class Wire {
   readonly times: Partial<Record<SocksPhase, PhaseTime>> = {};
@@ -115,7 +95,6 @@ export class Wire {
   }
 
   async #secure(tls: ConnectionOptions, onCertificate?: WireOptions['onCertificate']): Promise<void> {
-    const { connect } = process.getBuiltinModule('node:tls');
     const { host } = this.#proxy;
     // The secret options of a checked proxy are getters, which a spread leaves out.
     const { key, passphrase, pfx } = tls;
@@ -130,22 +109,23 @@ export class Wire {
       ...secrets,
     };
     // Any certificate is accepted here, so that it can be reported. It is checked below.
-    const open = (): Socket => connect({ ...options, rejectUnauthorized: false, socket: below });
-    await this.#connect(open, 'proxy-tls');
-    const socket = this.#socket as TLSSocket;
-    onCertificate?.(describe(socket));
+    const socket = await this.#connect(
+      () => startTls({ ...options, rejectUnauthorized: false, socket: below }),
+      'proxy-tls',
+    );
+    onCertificate?.(describeCertificate(socket));
     if (tls.rejectUnauthorized === false || socket.authorized) return;
     const hint =
       'set NODE_EXTRA_CA_CERTS to a file with the authority of the proxy, or use the name that the certificate has';
-    throw this.error('ERR_SOCKS_PROXY_TLS', { hint, detail: codeOf(socket.authorizationError) });
+    throw this.error('ERR_SOCKS_PROXY_TLS', { hint, detail: printableCode(socket.authorizationError) });
   }
 
-  async #connect(open: () => Socket, phase: 'dial' | 'proxy-tls'): Promise<void> {
+  async #connect<Layer extends Socket>(open: () => Layer, phase: 'dial' | 'proxy-tls'): Promise<Layer> {
     this.#phase = phase;
     if (this.#failure) throw this.#failure;
     const start = performance.now();
-    this.#listen(open());
-    const socket = this.#socket as Socket;
+    const socket = open();
+    this.#listen(socket);
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
       socket.once(phase === 'dial' ? 'connect' : 'secureConnect', resolve);
@@ -153,8 +133,9 @@ export class Wire {
     if (this.#failure) throw this.#failure;
     if (this.#ended) throw this.#error('ERR_SOCKS_PROXY_TLS', CLOSED);
     // A handshake of TLS 1.3 takes one round trip, an older one two.
-    const old = phase === 'proxy-tls' && (socket as TLSSocket).getProtocol() !== 'TLSv1.3';
+    const old = socket instanceof TLSSocket && socket.getProtocol() !== 'TLSv1.3';
     this.times[phase] = { ms: performance.now() - start, roundTrips: old ? 2 : 1 };
+    return socket;
   }
 
   #listen(socket: Socket): void {
@@ -164,7 +145,8 @@ export class Wire {
 
   /** The socket without the listeners of this class. An empty one stays, so that no error is uncaught. */
   #release(): Socket {
-    const socket = this.#socket as Socket;
+    const socket = this.#socket;
+    if (!socket) throw new Error('the wire has not been dialled');
     socket
       .off('error', this.#onError)
       .off('data', this.#onData)
@@ -186,7 +168,7 @@ export class Wire {
   };
 
   readonly #onError = (cause: Error): void => {
-    const detail = codeOf(cause);
+    const detail = printableCode(cause);
     if (this.#phase === 'dial') {
       const hint = DIAL[detail ?? ''] ?? 'check host and port of the proxy';
       return this.#fail(this.error('ERR_SOCKS_PROXY_UNREACHABLE', { cause, detail, hint }));
@@ -199,7 +181,7 @@ export class Wire {
     this.#fail(this.error('ERR_SOCKS_PROXY_CLOSED', { cause, detail, hint: CLOSED[this.#phase] }));
   };
 
-  readonly #abort = (): void => this.#fail(this.#signal.reason as Error);
+  readonly #abort = (): void => this.#fail(this.#signal.reason);
 
   #fail(error: Error): void {
     if (this.#over) return;
@@ -215,11 +197,7 @@ export class Wire {
     return new SocksError(code, { phase: this.#phase, proxy: printProxy(this.#proxy), ...details });
   }
 
-  #error(
-    code: SocksErrorCode,
-    hints: Readonly<Partial<Record<SocksPhase, string>>>,
-    detail?: string,
-  ): SocksError {
+  #error(code: SocksErrorCode, hints: typeof CLOSED, detail?: string): SocksError {
     return this.error(code, { hint: hints[this.#phase], detail });
   }
 
@@ -353,38 +331,8 @@ export class Wire {
   }
 }
 
-const DIAL: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens on this port: start the proxy, or check the port',
-  ENOTFOUND: 'this name does not exist: check the host',
-  EAI_AGAIN: 'no name server answered: check the network',
-  ENOENT: 'there is no such socket: check the path',
-  EACCES: 'this user may not open the socket',
-  ENETUNREACH: 'there is no route to this address: check the network',
-  EHOSTUNREACH: 'there is no route to this address: check the network',
-};
-
 /** The code of an error. Its message can repeat what a server sent. */
-function codeOf(error: unknown): string | undefined {
-  const code = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : error;
+function printableCode(error: unknown): string | undefined {
+  const code = error instanceof Error ? (codeOf(error) ?? error.message) : error;
   return typeof code === 'string' && /^[A-Z][A-Z_\d]{2,60}$/.test(code) ? code : undefined;
-}
-
-function describe(socket: TLSSocket): Certificate {
-  const {
-    subject,
-    issuer,
-    valid_to: until,
-  } = (socket.getPeerCertificate() ?? {}) as Partial<PeerCertificate>;
-  const time = new Date(until ?? '');
-  return {
-    protocol: socket.getProtocol() ?? '',
-    authorized: socket.authorized,
-    subject: nameOf(subject),
-    issuer: nameOf(issuer),
-    validTo: Number.isNaN(time.getTime()) ? null : time.toISOString(),
-  };
-}
-
-function nameOf(name: Partial<PeerCertificate['subject']> | undefined): string {
-  return [name?.CN ?? name?.O ?? ''].flat().join(', ');
 }
