@@ -130,7 +130,7 @@ export function toProxy(value: ProxyLike): SocksProxy {
   const isPath = path === undefined || (typeof path === 'string' && path !== '' && !path.includes('\0'));
   check(isPath, 'PROXY', 'path must be the path of a Unix socket');
   // An IPv6 zone is allowed here: Node dials the proxy itself, and no SOCKS message carries this address.
-  const literal = typeof host === 'string' && isIPv6(host) ? host : undefined;
+  const literal = typeof host === 'string' && host.includes(':') && isIPv6(host) ? host : undefined;
   const proxy = Object.freeze(
     withoutUndefined<SocksProxy>({
       version,

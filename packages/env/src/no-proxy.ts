@@ -1,7 +1,7 @@
 // Compiles NO_PROXY once into a predicate. It takes what curl, Go, undici and Node document; where they differ, curl
 // decides.
 
-import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
+import { BlockList, isIPv4 } from 'node:net';
 import { URL as NodeURL } from 'node:url';
 import { parseHost } from '@socksify/core';
 import type { DestinationLike } from '@socksify/core';
@@ -52,7 +52,7 @@ function parseHostRule(text: string): Rule {
   const subdomainsOnly = text.startsWith('*.');
   const domain = canonical(text.replace(/^\*?\./, ''));
   if (domain === undefined) return NOTHING;
-  if (isIP(domain)) return /^[*.]/.test(text) ? NOTHING : inRange(domain, domain);
+  if (family(domain)) return /^[*.]/.test(text) ? NOTHING : inRange(domain, domain);
   return (name) => name.endsWith(`.${domain}`) || (!subdomainsOnly && name === domain);
 }
 
@@ -80,11 +80,13 @@ function inRange(first: string, last: string): Rule {
 
 /** Compares addresses of one family alone, because BlockList finds every IPv4 address in ::/0. */
 function isIn(list: BlockList, sample: string): Rule {
-  return (name) => isIP(name) === isIP(sample) && list.check(name, family(name));
+  return (name) => family(name) === family(sample) && list.check(name, family(name));
 }
 
-function family(address: string): 'ipv4' | 'ipv6' {
-  return isIPv4(address) ? 'ipv4' : 'ipv6';
+/** For hosts as `canonical` returns them: only IPv6 addresses among them have a colon. isIP() would compile a long pattern. */
+function family(host: string): 'ipv4' | 'ipv6' | undefined {
+  if (host.includes(':')) return 'ipv6';
+  return isIPv4(host) ? 'ipv4' : undefined;
 }
 
 /** An address in its usual spelling, as CIDR blocks and ranges need it: 10/8 would mean 0.0.0.10/8. */
@@ -99,7 +101,7 @@ function literal(text: string): string | undefined {
 function canonical(text: string): string | undefined {
   const host = parseHost(text);
   if (host === undefined) return undefined;
-  return isIPv6(host) ? unmapped(host) : host.toLowerCase().replace(/\.$/, '') || undefined;
+  return host.includes(':') ? unmapped(host) : host.toLowerCase().replace(/\.$/, '') || undefined;
 }
 
 function unmapped(address: string): string {

@@ -1,7 +1,6 @@
 // The whole handshake of either version of SOCKS. Input is checked before the first byte. Used by the tunnel,
 // and by callers who have a transport of their own.
 
-import { isIPv6 } from 'node:net';
 import { isName, isOnion, isSocks4aMarker, parseDestination } from '../destination.ts';
 import type { DestinationLike } from '../destination.ts';
 import type { SocksError } from '../errors.ts';
@@ -78,7 +77,7 @@ export function canPipeline({ version }: SocksProxy, auth: AuthPolicy): boolean 
 export function checkHop(hop: Hop, auth: AuthPolicy): void {
   const { version, dns, credentials } = hop.proxy;
   const { host } = hop.destination;
-  if (version === 4 && isIPv6(host)) throw refuse(hop, 'SOCKS4 cannot carry IPv6: use socks5://');
+  if (version === 4 && host.includes(':')) throw refuse(hop, 'SOCKS4 cannot carry IPv6: use socks5://');
   if (version === 4 && isSocks4aMarker(host)) throw refuse(hop, '0.0.0.x would mean SOCKS4A: use socks5://');
   if (dns === 'local' && isOnion(host))
     throw refuse(hop, 'an onion name is never looked up locally: use socks4a:// or socks5://');
