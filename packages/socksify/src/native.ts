@@ -38,8 +38,14 @@ export function watchNative(
   );
 }
 
-/** A socket gets its native side when it begins to connect. This one waits for its look-up, and never connects. */
+/**
+ * The class of the native side of TCP. Where the binding is hidden, from a socket: it gets its native side when it begins
+ * to connect. This one waits for its look-up, and never connects. The binding is cheaper, because Node would match the
+ * name with its long pattern for IPv6.
+ */
 function nativeTcp(connect: typeof net.Socket.prototype.connect): object {
+  const { TCP } = (bindingOf('tcp_wrap') ?? {}) as { TCP?: { prototype: object } };
+  if (TCP) return TCP.prototype;
   const socket = new net.Socket();
   Reflect.apply(connect, socket, [{ host: 'native.invalid', port: 9, lookup: () => {} }]);
   const prototype = prototypeOfHandle(fieldOf(socket, '_handle'));
