@@ -349,3 +349,45 @@ describe('an example, copied as it stands into an empty folder with the tarballs
     },
   );
 });
+
+// There is no Docker here. This does by hand what the instructions say, in an empty folder in place of an image.
+test('the Dockerfile of the guide, without Docker: its commands start the program, and the proxy gets the name', async () => {
+  const [dockerfile] = blocksOf('docs/guide.md').filter(({ language }) => language === 'dockerfile');
+  const instructions = (dockerfile?.code ?? '')
+    .trim()
+    .split('\n')
+    .map((line) => line.split(/ (.*)/s));
+  expect(instructions.map(([name]) => name)).toEqual(['FROM', 'RUN', 'ENV', 'COPY', 'CMD']);
+  const [from = '', command = '', variable = '', copied = '', start = ''] = instructions.map(
+    ([, argument]) => argument,
+  );
+  expect(from).toMatch(/^node:\d+-slim$/);
+
+  const image = join(project, 'image');
+  mkdirSync(image);
+  const site = await startSite();
+  const server = await startServer({ names: { 'site.test': '127.0.0.1' } });
+  try {
+    const paths = readdirSync(join(project, 'tarballs')).map((file) => join(project, 'tarballs', file));
+    // From the tarballs in place of a registry.
+    const install = `${command.replace(/\bsocksify$/, paths.join(' '))} --offline --cache ${join(project, 'cache')}`;
+    const env = { PATH: `${join(image, 'bin')}:${process.env['PATH']}`, npm_config_prefix: image };
+    await promisify(execFile)('sh', ['-ec', install], { cwd: image, env });
+
+    const [source = '', target = ''] = copied.split(' ');
+    const program = `fetch('http://site.test:${site.http}/').then((r) => r.text()).then(console.log)`;
+    writeFileSync(join(image, target, source), program);
+    const [name = '', value = ''] = variable.split('=');
+    expect(value).toBe('socks5://proxy.example:1080');
+    const [binary = '', ...args] = JSON.parse(start) as string[];
+    const started = await promisify(execFile)(binary, args, {
+      cwd: image,
+      env: { PATH: env.PATH, [name]: value.replace('proxy.example:1080', `127.0.0.1:${server.port}`) },
+    });
+    expect(started).toEqual({ stdout: 'hello\n', stderr: '' });
+    expect(server.log.map(({ host }) => host)).toEqual(['site.test']);
+  } finally {
+    await server.close();
+    await site.close();
+  }
+}, 60_000);

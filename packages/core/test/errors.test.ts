@@ -57,6 +57,17 @@ test('docs/errors.md says who is to blame for each code, and in which phases som
   }
 });
 
+test('docs/guide.md lists the codes that blame the proxy', () => {
+  const guide = readFileSync(new URL('../../../docs/guide.md', import.meta.url), 'utf8');
+  const [, retry = ''] = guide.split('\n## Retry\n');
+  const [, list = ''] = /```text\n([\s\S]*?)```/.exec(retry) ?? [];
+  const blames = (code: SocksErrorCode, phase: SocksPhase): boolean =>
+    new SocksError(code, { phase }).blame === 'proxy';
+  const codes = (Object.keys(MEANING) as SocksErrorCode[]).filter((code) => blames(code, 'greeting'));
+  const expected = codes.map((code) => (blames(code, 'request') ? code : `${code} (1)`));
+  expect(list.match(/ERR_\w+(?: \(1\))?/g)?.toSorted()).toEqual(expected.toSorted());
+});
+
 test.each(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL'])(
   '%s blames nobody: every proxy would fail with it',
   (code) => {
