@@ -219,6 +219,27 @@ describe('docs/servers.md says of real servers what the tests say of them', () =
   });
 });
 
+describe.each(list('packages', /^[a-z]+$/))('the README of %s', (folder) => {
+  const page = join(folder, 'README.md');
+
+  test('has a sentence, the install, an example of ten lines and the Node on its first screen', () => {
+    const [, sentence = ''] = read(page).split('\n').filter(Boolean);
+    expect(sentence).toMatch(/^[A-Z].*\.$/);
+    expect(blocksOf(page)[0]?.code).toMatch(/^npm install /);
+    const example = blocksOf(page).find(isRun);
+    expect(example?.code.trim().split('\n').filter(Boolean).length).toBeLessThanOrEqual(10);
+    const [before] = read(page).split(/^## /m);
+    expect(before).toContain(example?.code);
+    expect(before).toContain('Needs Node 20.19 or later.');
+  });
+
+  test('ends with its errors and its links', () => {
+    const headings = (read(page).match(/^## .*$/gm) ?? []).map((line) => line.slice(3));
+    expect(headings.slice(-2)).toEqual(['Errors', 'More']);
+    expect(headings.length).toBeGreaterThan(2);
+  });
+});
+
 describe('the README', () => {
   test('says in its first lines what to install, and shows a fetch of at most four lines', () => {
     const first = blocksOf('README.md').filter(({ language }) => language === 'js' || language === 'sh');
