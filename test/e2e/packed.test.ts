@@ -352,7 +352,7 @@ describe('an example, copied as it stands into an empty folder with the tarballs
 
 // There is no Docker here. This does by hand what the instructions say, in an empty folder in place of an image.
 test('the Dockerfile of the guide, without Docker: its commands start the program, and the proxy gets the name', async () => {
-  const [dockerfile] = blocksOf('docs/guide.md').filter(({ language }) => language === 'dockerfile');
+  const dockerfile = blocksOf('docs/guide.md').find(({ language }) => language === 'dockerfile');
   const instructions = (dockerfile?.code ?? '')
     .trim()
     .split('\n')
