@@ -13,7 +13,7 @@ import { chainKey, SessionCache, SocksClient, SocksError } from '@socksify/core'
 import type { Chain, ClientOptions, Destination, ProxyRoute, SecureOptions, Selection } from '@socksify/core';
 import { Agent } from 'agent-base';
 import { bindConstructor } from './bound-constructor.ts';
-import { fixPort, PORT_UNSET, standardPort } from './default-port.ts';
+import { cutPort, HTTP_PORT, HTTPS_PORT, PORT_UNSET } from './default-port.ts';
 import type { PortOptions } from './default-port.ts';
 import {
   endRequest,
@@ -49,7 +49,7 @@ interface RequestOptions
   readonly timeout?: number | undefined;
   readonly highWaterMark?: number | undefined;
   [SELECTED]?: Selected;
-  [OPENING]?: Opening | Handed;
+  [OPENING]?: Opening | Handed | undefined;
 }
 
 /** The opening of a socket for a caller that handles timeouts and TLS itself. */
@@ -71,6 +71,8 @@ interface Selected {
 interface Queued {
   readonly options: RequestOptions;
   readonly context: AsyncResource;
+  /** createSocket() runs in this context now. */
+  entered?: true;
 }
 
 const SELECTED: unique symbol = Symbol('socksify.selected');
@@ -134,6 +136,7 @@ export class SocksAgent extends Agent {
     // With `proxyEnv`, Node would write request heads for an HTTP proxy, with the credentials of that proxy.
     const { connectTimeout, lookup, tcp, auth, pipeline, standby, proxyEnv: _, ...agentOptions } = given;
     super(agentOptions);
+    const ofDial: RequestOptions = agentOptions;
     const { protocol, defaultPort, maxCachedSessions, keepAlive, keepAliveMsecs = 1000 } = given;
     const clientOptions: ClientOptions = {
       timeout: connectTimeout,
@@ -142,7 +145,7 @@ export class SocksAgent extends Agent {
       pipeline,
       standby,
       tcp: {
-        ...pick(agentOptions),
+        ...Object.fromEntries(DIAL_OPTIONS.map((name) => [name, ofDial[name] ?? undefined])),
         ...(keepAlive && { keepAlive, keepAliveInitialDelay: keepAliveMsecs }),
         ...tcp,
       },
@@ -175,7 +178,8 @@ export class SocksAgent extends Agent {
     const unset = this.#constructing ? PORT_UNSET : 0;
     this.#constructing = false;
     if (this.#defaultPort !== undefined) return this.#defaultPort;
-    return this.#protocol === undefined ? unset : standardPort(this.#protocol === 'https:');
+    if (this.#protocol === undefined) return unset;
+    return this.#protocol === 'https:' ? HTTPS_PORT : HTTP_PORT;
   }
 
   override set defaultPort(port: number) {
@@ -209,31 +213,50 @@ export class SocksAgent extends Agent {
     const secure = this.isSecureEndpoint(options);
     options.secureEndpoint = secure;
     this.#constructing = false;
-    if (this.#protocol === undefined && this.#defaultPort === undefined) fixPort(req, options, secure);
+    if (this.#protocol === undefined && this.#defaultPort === undefined) {
+      const standard = secure ? HTTPS_PORT : HTTP_PORT;
+      if (options.port === PORT_UNSET) options.port = standard;
+      else if (Number(options.port) === standard) cutPort(req, options);
+    }
     if (this.#selects) checkTimeouts(req.timeout, this.options.timeout);
     try {
       // For Node, the options of the agent come before those of a request.
       const ofAgent: RequestOptions = this.options;
       const { socketPath = options.socketPath } = ofAgent;
       if (socketPath) throw unixSocket();
-      if (this.#selects) {
-        const { host = options.host, port: chosenPort = options.port } = ofAgent;
-        // The selector may itself send a request over this agent.
-        const abort = this.#unusedAbort ?? new AbortController();
-        this.#unusedAbort = undefined;
-        const chain = this.#client.select(toDestination({ host, port: chosenPort }, secure), abort);
-        if (chain !== 'direct' && 'then' in chain) {
-          void this.#addWhenSelected(req, options, chain, abort);
-          return;
-        }
-        this.#unusedAbort = abort;
-        options[SELECTED] = { chain, waited: 0 };
-      }
+      // With an opening, the selector of the request has answered.
+      if (this.#selects && !this.#openings.has(req) && this.#select(req, options)) return;
     } catch (error) {
       fail(req, error);
       return;
     }
-    this.#add(req, options);
+    const outer = this.#adding;
+    this.#adding = req;
+    try {
+      nodeAgent.addRequest.call(this.#node, req, options);
+      if (this.#adding === req && !req.reusedSocket)
+        this.#queued.set(req, { options, context: new AsyncResource('SocksRequest') });
+    } finally {
+      this.#adding = outer;
+    }
+  }
+
+  /** @returns true if the selector has not answered yet: its request is added later. */
+  #select(req: NodeRequest, options: RequestOptions): boolean {
+    const ofAgent: RequestOptions = this.options;
+    const { host = options.host, port = options.port } = ofAgent;
+    const destination = toDestination({ host, port }, options.secureEndpoint === true);
+    // The selector may itself send a request over this agent.
+    const abort = this.#unusedAbort ?? new AbortController();
+    this.#unusedAbort = undefined;
+    const chain = this.#client.select(destination, abort);
+    if (chain !== 'direct' && 'then' in chain) {
+      void this.#addWhenSelected(req, options, chain, abort);
+      return true;
+    }
+    this.#unusedAbort = abort;
+    options[SELECTED] = { chain, waited: 0 };
+    return false;
   }
 
   /** Until the selector has answered, Node sees the request as one whose socket is being opened. */
@@ -248,75 +271,59 @@ export class SocksAgent extends Agent {
     try {
       const began = performance.now();
       options[SELECTED] = { chain: await chain, waited: performance.now() - began };
-      this.#add(req, options);
+      // Not that of a subclass, which has seen this request.
+      SocksAgent.prototype.addRequest.call(this, req, options);
       // No socket is being opened for it: it got an idle one, or its place in the queue.
-      if (!opening.opens) opening.end();
+      if (!opening.pool) opening.end();
     } catch (error) {
       opening.end();
       failOrHangUp(req, opening, error);
     }
   }
 
-  #add(req: NodeRequest, options: RequestOptions): void {
-    const outer = this.#adding;
-    this.#adding = req;
-    try {
-      nodeAgent.addRequest.call(this.#node, req, options);
-      if (this.#adding === req && !req.reusedSocket)
-        this.#queued.set(req, { options, context: new AsyncResource('SocksRequest') });
-    } finally {
-      this.#adding = outer;
-    }
-  }
-
+  // Opens a socket for the request. For one that was queued, Node calls this in the async context of another request, with
+  // the options of the socket of that other request: these name the pool in which the socket is counted.
   override createSocket(
-    req: ClientRequest,
-    options: object,
+    request: ClientRequest,
+    place: object,
     created: (error: Error | null, socket?: Duplex) => void,
   ): void {
+    const req: NodeRequest = request;
     if (this.#adding === req) this.#adding = undefined;
     const queued = this.#queued.get(req);
-    if (queued === undefined) {
-      this.#open(req, options, options, created);
+    if (queued && !queued.entered) {
+      queued.entered = true;
+      queued.context.runInAsyncScope(() => {
+        try {
+          SocksAgent.prototype.createSocket.call(this, req, place, created);
+        } catch (error) {
+          created(error as Error);
+        }
+      });
       return;
     }
-    // Node calls createSocket() for a queued request in the async context of another request, with the options of the
-    // socket of that other request.
     this.#queued.delete(req);
-    queued.context.runInAsyncScope(() => {
-      try {
-        this.#open(req, queued.options, options, created, queued.context);
-      } catch (error) {
-        created(error as Error);
-      }
-    });
-  }
-
-  /** @param place the options that name the pool in which the socket is counted */
-  #open(
-    req: NodeRequest,
-    options: RequestOptions,
-    place: RequestOptions,
-    created: Created,
-    context?: AsyncResource,
-  ): void {
     const agent = this.#node;
     const name = this.getName(place);
     // A request from the queue is taken out of it while its socket is being opened, so that Node does not find it
     // twice. When there is a socket, it is first in the queue again.
-    const queued = agent.requests[name]?.[0] === req;
-    if (queued) removeFrom(agent.requests, name, req);
+    const queue = agent.requests[name];
+    const isFirst = queue?.[0] === req;
+    if (isFirst) {
+      queue.shift();
+      if (queue.length === 0) delete agent.requests[name];
+    }
     const timeout = req.timeout || this.options.timeout;
-    const opening = this.#openings.get(req) ?? new Opening(req, this.#openings, timeout, context);
-    opening.opens = true;
+    const opening = this.#openings.get(req) ?? new Opening(req, this.#openings, timeout, queued?.context);
+    opening.pool = agent.sockets;
+    opening.name = name;
     (agent.sockets[name] ??= []).push(opening);
     agent.totalSocketCount++;
     const onCreated: Created = (error, socket) => {
       opening.end();
       agent.totalSocketCount--;
       if (!error) {
-        removeFrom(agent.sockets, name, opening);
-        if (queued) (agent.requests[name] ??= []).unshift(req);
+        if (isFirst) (agent.requests[name] ??= []).unshift(req);
         created(null, socket);
         return;
       }
@@ -327,7 +334,11 @@ export class SocksAgent extends Agent {
     };
     try {
       if (timeout) checkTimeouts(req.timeout, this.options.timeout);
-      nodeAgent.createSocket.call(agent, req, { ...options, [OPENING]: opening }, onCreated);
+      const options: RequestOptions = queued?.options ?? place;
+      // For createConnection(), which Node calls with a copy of the options.
+      options[OPENING] = opening;
+      nodeAgent.createSocket.call(agent, req, options, onCreated);
+      options[OPENING] = undefined;
     } catch (error) {
       opening.end();
       agent.totalSocketCount--;
@@ -346,9 +357,8 @@ export class SocksAgent extends Agent {
     if (options.socketPath) throw unixSocket();
     const opening = options[OPENING];
     if (opening) {
-      this.connect(opening.request, options).then(
-        (socket) => created?.(null, socket),
-        (error) => created?.(error || new Error(`connect() failed: ${String(error)}`), NO_STREAM),
+      this.connect(opening.request, options).then(created?.bind(undefined, null), (error) =>
+        created?.(error || new Error(`connect() failed: ${String(error)}`), NO_STREAM),
       );
       return NO_STREAM;
     }
@@ -371,22 +381,27 @@ export class SocksAgent extends Agent {
     const req: NodeRequest | undefined = request;
     const options: RequestOptions = given;
     const { [OPENING]: opening, [SELECTED]: selected } = options;
-    const secure = this.isSecureEndpoint(options);
+    const secure = options.secureEndpoint ?? this.isSecureEndpoint(options);
     const destination = toDestination(options, secure);
+    const ofAgent: RequestOptions = this.options;
     // PendingSocket and its caller handle the timeout of the agent, and TLS.
     const isTunnel = opening !== undefined && opening.request === undefined;
-    const timeout = (isTunnel ? undefined : req?.timeout || this.options.timeout) ?? options.timeout;
-    const left = selected?.waited && Math.max(1, this.#connectTimeout - selected.waited);
-    const lookup = this.#lookup ? undefined : options.lookup;
-    const tcp = pick(options, this.options);
+    const timeout = (isTunnel ? undefined : req?.timeout || ofAgent.timeout) ?? options.timeout;
+    const waited = this.#connectTimeout > 0 ? selected?.waited : 0;
+    // The client has those of the agent.
+    let tcp: Record<string, unknown> | undefined;
+    for (const name of DIAL_OPTIONS) {
+      const value = options[name];
+      if (value !== undefined && value !== null && value !== ofAgent[name]) (tcp ??= {})[name] = value;
+    }
     const { socket } = await this.#client.connect(destination, {
-      ...(opening && { signal: opening.signal }),
-      ...(selected && { chain: selected.chain }),
-      ...(lookup && { lookup }),
-      ...(tcp && { tcp }),
-      ...(left && this.#connectTimeout > 0 && { timeout: left }),
-      ...(secure && !isTunnel && { tls: (through: Chain) => this.#secure(options, destination, through) }),
-      ...(timeout && { prepare: (opened: Socket) => void opened.setTimeout(timeout) }),
+      signal: opening?.signal,
+      chain: selected?.chain,
+      lookup: (!this.#lookup && options.lookup) || undefined,
+      tcp,
+      timeout: waited ? Math.max(1, this.#connectTimeout - waited) : undefined,
+      tls: secure && !isTunnel ? this.#secure.bind(this, options, destination) : undefined,
+      prepare: timeout ? (opened) => void opened.setTimeout(timeout) : undefined,
     });
     return socket;
   }
@@ -435,7 +450,7 @@ function toDestination({ host, port }: RequestOptions, secure: boolean): Destina
   const protocol = secure ? 'https:' : 'http:';
   return {
     host: host || 'localhost',
-    port: Number(port || port === 0 ? port : standardPort(secure)),
+    port: Number(port || port === 0 ? port : secure ? HTTPS_PORT : HTTP_PORT),
     protocol,
   };
 }
@@ -459,16 +474,6 @@ function secureStream(
   }
 }
 
-/** Those options of the dial that are given and differ from those of the agent; undefined if there are none. */
-function pick(options: RequestOptions, known: RequestOptions = {}): Partial<TcpNetConnectOpts> | undefined {
-  let picked: Record<string, unknown> | undefined;
-  for (const name of DIAL_OPTIONS) {
-    const value = options[name];
-    if (value !== undefined && value !== null && value !== known[name]) (picked ??= {})[name] = value;
-  }
-  return picked;
-}
-
 function withoutUndefined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }
@@ -476,14 +481,6 @@ function withoutUndefined<T extends object>(options: T): T {
 function unixSocket(): SocksError {
   const detail = 'a request to a Unix socket (socketPath) cannot go through a proxy';
   return new SocksError('ERR_SOCKS_INVALID_DESTINATION', { phase: 'input', detail });
-}
-
-function removeFrom<T>(lists: Record<string, T[]>, name: string, member: T): void {
-  const list = lists[name];
-  const index = list?.indexOf(member) ?? -1;
-  if (index === -1) return;
-  list?.splice(index, 1);
-  if (list?.length === 0) delete lists[name];
 }
 
 function fail(req: NodeRequest, error: unknown): void {

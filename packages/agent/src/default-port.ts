@@ -10,9 +10,8 @@ import type { ModuleOptions, NodeRequest } from './node-http.ts';
  */
 export const PORT_UNSET: number = Number.POSITIVE_INFINITY;
 
-export function standardPort(secure: boolean): number {
-  return secure ? 443 : 80;
-}
+export const HTTP_PORT = 80;
+export const HTTPS_PORT = 443;
 
 /** The options that say which protocol and which port a request means. */
 export interface PortOptions extends ModuleOptions {
@@ -24,14 +23,9 @@ export interface PortOptions extends ModuleOptions {
   port?: number | string | null | undefined;
 }
 
-/** Puts in the default port, and takes it out of a Host header that Node wrote, as Node does for its own agents. */
-export function fixPort(req: NodeRequest, options: PortOptions, secure: boolean): void {
-  const standard = standardPort(secure);
-  if (options.port === PORT_UNSET) {
-    options.port = standard;
-    return;
-  }
-  if (Number(options.port) !== standard || options.defaultPort || !hostIsNodes(options)) return;
+/** Takes the port, which is that of the protocol, out of a Host header that Node wrote, as Node does for its own agents. */
+export function cutPort(req: NodeRequest, options: PortOptions): void {
+  if (options.defaultPort || !hostIsNodes(options)) return;
   const host = req.getHeader('host');
   const suffix = `:${options.port}`;
   if (typeof host === 'string' && host.endsWith(suffix)) writeHost(req, host, host.slice(0, -suffix.length));

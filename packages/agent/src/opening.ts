@@ -20,8 +20,9 @@ export class Opening extends EventEmitter {
   readonly writable = true;
   /** The request was destroyed at a time when Node would have given it a connecting socket. */
   late = false;
-  /** True when a socket is being opened, false while the selector has not answered. */
-  opens = false;
+  /** The pool in which it stands, and its name there; undefined while the selector has not answered. */
+  pool: Record<string, object[]> | undefined;
+  name = '';
   readonly request: NodeRequest;
   /** Aborted as soon as the request is destroyed. */
   readonly signal: AbortSignal;
@@ -59,7 +60,7 @@ export class Opening extends EventEmitter {
     // The request gets another prototype for a while. Properties of its own would make it a slow object for ever, even
     // when they are deleted.
     this.#prototype = Object.getPrototypeOf(req);
-    this.#watched = watched(this.#prototype);
+    this.#watched = watching.get(this.#prototype) ?? watched(this.#prototype);
     Object.setPrototypeOf(req, this.#watched);
     if (timeout) this.arm(timeout);
   }
@@ -96,8 +97,14 @@ export class Opening extends EventEmitter {
     this.#context.runInAsyncScope(() => req.emit('timeout'));
   };
 
+  /** Takes the opening out of its pool, and gives the request its own methods back. */
   end(): void {
     clearTimeout(this.#timer);
+    const { pool = {}, name } = this;
+    const sockets = pool[name];
+    const index = sockets?.indexOf(this) ?? -1;
+    if (index !== -1) sockets?.splice(index, 1);
+    if (sockets?.length === 0) delete pool[name];
     this.#all.delete(this.request);
     openings.delete(this.request);
     if (Object.getPrototypeOf(this.request) === this.#watched)
@@ -115,8 +122,6 @@ export function checkTimeouts(...timeouts: (number | undefined)[]): void {
 
 /** @param original its methods are looked up at each call, because other code may replace them later */
 function watched(original: NodeRequest): object {
-  const known = watching.get(original);
-  if (known) return known;
   const methods: Pick<NodeRequest, 'destroy' | 'setTimeout'> = {
     destroy(this: NodeRequest, error) {
       const { destroyed } = this;
