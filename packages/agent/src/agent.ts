@@ -9,7 +9,7 @@ import type { LookupFunction, Socket, TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as startTls } from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import { chainKey, SessionCache, SocksClient, SocksError } from '@socksify/core';
+import { chainKey, SecureContexts, SessionCache, SocksClient, SocksError } from '@socksify/core';
 import type { Chain, ClientOptions, Destination, ProxyRoute, SecureOptions, Selection } from '@socksify/core';
 import { Agent } from 'agent-base';
 import { bindConstructor } from './bound-constructor.ts';
@@ -118,6 +118,7 @@ export class SocksAgent extends Agent {
   readonly #openings = new Map<NodeRequest, Opening>();
   readonly #queued = new WeakMap<NodeRequest, Queued>();
   readonly #sessions: SessionCache;
+  readonly #contexts = new SecureContexts();
   /**
    * Its signal is for the next selection. It is replaced only after a selector that returned a promise, because no other
    * selection uses the signal.
@@ -427,7 +428,8 @@ export class SocksAgent extends Agent {
       const onKeylog = (line: Buffer): boolean => this.emit('keylog', line, socket);
       socket.on('keylog', onKeylog).once('secureConnect', () => socket.off('keylog', onKeylog));
     };
-    return { ...(session && { session }), ...options, port, onSocket };
+    const secureContext = this.#contexts.get(options);
+    return { ...(session && { session }), ...options, port, secureContext, onSocket };
   }
 
   static {

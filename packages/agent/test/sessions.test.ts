@@ -5,12 +5,13 @@ import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
+import tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import type { ProxyChoice } from '@socksify/core';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { CERTIFICATE, closed, listen, outputOf, TLS } from '@socksify/support';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
 const names = { 'origin.test': '127.0.0.1', 'dual.test': '127.0.0.1' };
@@ -104,6 +105,27 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session of %s', (maxVersion) =
     expect(await resumed(agent, options)).toBe(false);
     expect(await resumed(agent)).toBe(true);
     expect(await resumed(agent, options)).toBe(true);
+    agent.destroy();
+  });
+
+  test('needs no SecureContext of its own when the certificates are those of the last request', async () => {
+    const agent = new SocksAgent(proxy.url('socks5'));
+    const made = vi.spyOn(tls, 'createSecureContext');
+    const counts: number[] = [];
+    for (const options of [
+      {},
+      { servername: 'given.test' },
+      TLS,
+      TLS,
+      { ca: undefined },
+      { ca: undefined },
+    ]) {
+      await send(agent, { rejectUnauthorized: false, ...options });
+      counts.push(made.mock.calls.length);
+    }
+    // Without ca, the default certificates of Node count, which a program can replace.
+    expect(counts).toEqual([1, 1, 2, 2, 3, 4]);
+    made.mockRestore();
     agent.destroy();
   });
 

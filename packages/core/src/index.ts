@@ -18,6 +18,7 @@ export type { Bound, Step, Steps } from './protocol/step.ts';
 export { parseProxy } from './proxy.ts';
 export type { ProxyLike, ProxyObject, SocksCredentials, SocksProxy } from './proxy.ts';
 export type { ProxyChoice, ProxyRoute, ProxySelector, Selection } from './route.ts';
+export { SecureContexts } from './secure-contexts.ts';
 export { connect, SocksClient } from './tunnel/client.ts';
 export type { ClientOptions, Tunnel } from './tunnel/client.ts';
 export type { AttemptMessage, TunnelMessage } from './tunnel/trace.ts';

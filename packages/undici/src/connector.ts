@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import timers from 'node:timers';
 import type { ConnectionOptions } from 'node:tls';
 import { inspect, types } from 'node:util';
-import { chainKey, SessionCache, SocksClient } from '@socksify/core';
+import { chainKey, SecureContexts, SessionCache, SocksClient } from '@socksify/core';
 import type { ProxyRoute, SocksOptions } from '@socksify/core';
 import { withCode } from './errors.ts';
 import type { Pool } from './pools.ts';
@@ -105,6 +105,7 @@ export function connectorOver(client: SocksClient, settings: ConnectorSettings):
   const { connectTimeout = DEFAULT_TIMEOUT, tcp, tls = {}, maxCachedSessions = 100, resume } = settings;
   const ALPNProtocols = protocolsOf(settings);
   const sessions = new SessionCache(tls.session ? 0 : maxCachedSessions);
+  const contexts = new SecureContexts();
 
   const open = async (
     given: ConnectorDestination,
@@ -149,6 +150,7 @@ export function connectorOver(client: SocksClient, settings: ConnectorSettings):
         const session = key === undefined ? undefined : sessions.get(key);
         return {
           ...others,
+          secureContext: contexts.get(others),
           ALPNProtocols,
           ...(sni && { servername: sni }),
           ...(session && { session }),

@@ -1,12 +1,12 @@
 // TLS to the destination: what ALPN offers, and when a session is resumed.
 
 import { once } from 'node:events';
-import { createServer } from 'node:tls';
+import tls, { createServer } from 'node:tls';
 import type { Server, TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { CERTIFICATE, listen, outputOf, TLS } from '@socksify/support';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { checkAgent } from '../src/base-agent.ts';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
 import type { SocksConnectorOptions, SocksDispatcherOptions } from '../src/index.ts';
@@ -98,6 +98,17 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     });
     expect(await page(dispatcher, site)).toBe('hello');
     expect(site.offers).toEqual([offer]);
+    await dispatcher.close();
+  });
+
+  test('makes one SecureContext for all connections with its certificates', async () => {
+    await using site = await startSite();
+    await using other = await startSite();
+    const dispatcher = new SocksDispatcher(on.proxy.url, { Agent, connect: { ca: CERTIFICATE } });
+    const made = vi.spyOn(tls, 'createSecureContext');
+    for (const each of [site, other]) expect(await page(dispatcher, each)).toBe('hello');
+    expect(made).toHaveBeenCalledOnce();
+    made.mockRestore();
     await dispatcher.close();
   });
 
