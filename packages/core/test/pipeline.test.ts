@@ -2,6 +2,7 @@
 // answer that.
 
 import { connect as dialTcp } from 'node:net';
+import type { LookupFunction } from 'node:net';
 import type { ScriptedServer, ScriptStep } from '@socksify/server';
 import { rejection } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
@@ -60,6 +61,18 @@ describe('a second attempt in lock-step', () => {
     // The proxy is remembered, so that no second is lost again.
     (await open(server)).socket.destroy();
     expect(sent(server)).toHaveLength(3);
+  });
+
+  test('begins after four times as long as the dial took, if that is more than a second', async () => {
+    const server = await scripted([ALL, { stall: true }], lockStep);
+    const lookup: LookupFunction = (_host, _options, done) => {
+      setTimeout(() => done(null, [{ address: '127.0.0.1', family: 4 }]), 400);
+    };
+    const proxy = `socks5://proxy.invalid:${server.port}`;
+    const started = performance.now();
+    (await connect(proxy, destination, { pipeline: true, lookup })).socket.destroy();
+    // 400 ms for the dial, and 1600 ms in which the first attempt runs alone.
+    expect(performance.now() - started).toBeGreaterThan(1900);
   });
 
   test('loses when the destination is only slow, and the proxy is not remembered', async () => {
