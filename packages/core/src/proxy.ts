@@ -113,6 +113,7 @@ export const isChecked = (value: object): value is SocksProxy => checked.has(val
 /** Text or object to a checked, frozen {@link SocksProxy}. */
 export function toProxy(value: ProxyLike): SocksProxy {
   if (typeof value === 'string') return parseOnce(value);
+  refuseForeignGroup(value);
   const given = describe(value);
   check(
     given === 'object',
@@ -129,6 +130,12 @@ export function toProxy(value: ProxyLike): SocksProxy {
   check(tls === undefined || isObject(tls), 'PROXY', 'tls must be an object of TLS options');
   const isPath = path === undefined || (typeof path === 'string' && path !== '' && !path.includes('\0'));
   check(isPath, 'PROXY', 'path must be the path of a Unix socket');
+  const isOne = typeof host !== 'string' || !host.includes(',');
+  check(
+    isOne,
+    'PROXY',
+    'a list is not a proxy: write an array for a chain, or proxyGroup() for alternatives',
+  );
   // An IPv6 zone is allowed here: Node dials the proxy itself, and no SOCKS message carries this address.
   const literal = typeof host === 'string' && host.includes(':') && isIPv6(host) ? host : undefined;
   const proxy = Object.freeze(
@@ -159,6 +166,16 @@ function parseOnce(text: string): SocksProxy {
   const [first] = recent.keys();
   if (recent.size > MAX_PARSED && first !== undefined) recent.delete(first);
   return proxy;
+}
+
+/** Under this key, groups and what they select have the {@link COPY} of this package that made them. */
+export const GROUP: unique symbol = Symbol.for('socksify.group');
+export const COPY: object = {};
+
+function refuseForeignGroup(value: unknown): void {
+  const copy: unknown = Reflect.get(Object(value), GROUP);
+  const problem = 'the group is of another copy of @socksify/core: install one copy, for all that import it';
+  check(copy === undefined || copy === COPY, 'PROXY', problem);
 }
 
 const FIELDS: readonly string[] = ['version', 'host', 'port', 'path', 'credentials', 'dns', 'tls'];

@@ -2,11 +2,11 @@
 
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
-import { IN_ORDER, startEcho } from '@socksify/support';
+import { IN_ORDER, rejection, startEcho } from '@socksify/support';
 import type { TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { chainKey, connect, SocksClient } from '../src/index.ts';
-import type { ProxyChoice, ProxyRoute, ProxySelector, SocksProxy } from '../src/index.ts';
+import { chainKey, connect, proxyGroup, SocksClient } from '../src/index.ts';
+import type { ProxyChoice, ProxyGroup, ProxyRoute, ProxySelector, SocksProxy } from '../src/index.ts';
 import { checkRoute, LazyContext, selectChain } from '../src/route.ts';
 import { runCore } from './core-program.ts';
 
@@ -247,6 +247,38 @@ test.each<[string, unknown]>([
     (error: unknown) => [error],
   );
   expect(caught).toEqual([reason]);
+});
+
+describe('a group of another copy of this package', () => {
+  // The tests use the source, and this is the built copy.
+  const foreign = async () => {
+    const built = await import('@socksify/core');
+    return built.proxyGroup([server.url('socks5')]) as object as ProxyGroup;
+  };
+
+  test.each<[string, (group: ProxyGroup) => ProxyRoute]>([
+    ['as the route', (group) => group],
+    ['selected, as the route', (group) => group.select()],
+    ['from a selector', (group) => () => group],
+    ['selected, from a selector', (group) => () => group.select()],
+    ['as a proxy of a chain', (group) => [group as never]],
+  ])('is refused %s, and the error says what to do', async (_, make) => {
+    const before = server.log.length;
+    const group = await foreign();
+    const caught = await rejection((async () => connect(make(group), destination()))());
+    expect(caught).toMatchObject({
+      code: 'ERR_SOCKS_INVALID_PROXY',
+      detail: expect.stringMatching(/another copy of @socksify\/core.*install one/),
+    });
+    expect(server.log.length).toBe(before);
+  });
+
+  test('is told apart from a group of this copy, which is no proxy of a chain either', () => {
+    const group = proxyGroup([server.url('socks5')]);
+    expect(() => new SocksClient([group as never])).toThrowError(
+      /a proxy is a URL or an object .*, not function/,
+    );
+  });
 });
 
 test('a selector that fails concerns its caller alone, and not the process', async () => {

@@ -140,6 +140,7 @@ describe('refuses with status 2, and says what to write', () => {
       ['socks5://u:hunter2@a, socks5://b'],
       'check each proxy of a chain or list by itself',
     ],
+    ['a list of hosts', ['socks5://u:hunter2@a,b'], 'a list is not a proxy'],
     ['a target without a port', ['socks5://h', '--target', 'hunter2'], '--target as host:port'],
     ['a target with a bare IPv6 address', ['socks5://h', '--target', '::1:80'], '[2001:db8::1]:443'],
     ['a target with port 0', ['socks5://h', '--target', 'a:0'], '--target as host:port'],

@@ -4,7 +4,7 @@ import { toChain } from '../chain.ts';
 import type { Destination } from '../destination.ts';
 import { check, invalid, invalidOption } from '../errors.ts';
 import { at } from '../given.ts';
-import { printProxy } from '../proxy.ts';
+import { COPY, GROUP, printProxy } from '../proxy.ts';
 import type { ProxyLike, SocksProxy } from '../proxy.ts';
 import { Member } from './member.ts';
 import type { MemberState } from './member.ts';
@@ -58,6 +58,10 @@ export interface ProxyGroup {
  * it can be read, because the proxies hold credentials.
  */
 export class Alternatives {
+  static {
+    Object.defineProperty(this.prototype, GROUP, { value: COPY });
+  }
+
   readonly #content: AlternativesContent;
 
   /** @internal {@link proxyGroup} makes these. */
@@ -155,6 +159,7 @@ export function proxyGroup(
     },
     state: () => members.map((member) => member.state),
   });
+  Object.defineProperty(group, GROUP, { value: COPY });
   groups.add(group);
   return group;
 }
