@@ -5,8 +5,8 @@ import net from 'node:net';
 import { SocksClient } from '@socksify/core';
 import type { ProxyRoute, SocksProxy } from '@socksify/core';
 import { routeFromEnvironment } from './environment.ts';
-import { watchHttp } from './http.ts';
-import type { Check } from './http.ts';
+import { watchHttp } from './http-clients.ts';
+import type { Check } from './http-clients.ts';
 import { watchNative } from './native.ts';
 import { Patches } from './patches.ts';
 import { Placeholders } from './placeholders.ts';
@@ -16,7 +16,7 @@ import { watchSockets } from './sockets.ts';
 import type { Sockets, Strict } from './sockets.ts';
 import { Tunnels } from './tunnels.ts';
 import { watchUdp } from './udp.ts';
-import { watchUndici } from './undici.ts';
+import { watchUndici } from './undici-clients.ts';
 import { fieldOf, isFunction } from './unknown.ts';
 
 export interface InstallOptions {

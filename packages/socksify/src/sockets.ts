@@ -5,7 +5,7 @@ import net from 'node:net';
 import type { Socket } from 'node:net';
 import { readCall, withDestination } from './connect-call.ts';
 import { beginConnecting } from './handle.ts';
-import type { HttpClient } from './http.ts';
+import type { HttpClient } from './http-clients.ts';
 import { isTls } from './internals.ts';
 import type { Patches } from './patches.ts';
 import type { Placeholders } from './placeholders.ts';

@@ -11,8 +11,8 @@ import { startScript, startServer } from '@socksify/server';
 import type { ScriptedServer, SocksServer } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isIsolated } from '../interop/servers.ts';
-import { isTraceable, MARKER, traceNode } from './trace.ts';
-import type { Section } from './trace.ts';
+import { isTraceable, MARKER, traceNode } from './strace.ts';
+import type { Section } from './strace.ts';
 
 const ENTRIES = [
   'connect()',

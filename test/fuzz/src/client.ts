@@ -23,8 +23,8 @@ import {
 } from './input.ts';
 import { count, defineProperty } from './property.ts';
 import type { Property } from './property.ts';
-import { decode, verdictOn } from './wire.ts';
-import type { Asked, Verdict } from './wire.ts';
+import { decode, verdictOn } from './independent-socks.ts';
+import type { Asked, Verdict } from './independent-socks.ts';
 
 /** Every message that the client sends up to the reply, to a server that chooses a method and is content. */
 function messages(proxy: SocksProxy, destination: Destination): Buffer[] {

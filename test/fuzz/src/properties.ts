@@ -8,7 +8,7 @@ import { OPTIONS } from './options.ts';
 import type { Property } from './property.ts';
 import { SELECTORS } from './selectors.ts';
 import { SERVER } from './server.ts';
-import { SOCKETS } from './sockets.ts';
+import { SOCKETS } from './given-sockets.ts';
 
 export const PROPERTIES: readonly Property[] = [
   ...CLIENT,

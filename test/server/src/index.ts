@@ -10,7 +10,7 @@ export type { IdentOptions } from './identify.ts';
 export type { LimitOptions } from './limits.ts';
 export { printEntry } from './log.ts';
 export type { Entry, RefusedClient } from './log.ts';
-export type { NameTable } from './names.ts';
+export type { NameTable } from './name-table.ts';
 export {
   BROKEN_TUNNELS,
   CONVERSATIONS,

@@ -2,7 +2,7 @@
 
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { canonical, isUnspecified } from './address.ts';
-import { normalise } from './names.ts';
+import { normalise } from './name-table.ts';
 import type { Command } from './request.ts';
 
 /** All that is given has to match; `{}` matches everything. */

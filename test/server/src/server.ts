@@ -12,7 +12,7 @@ import { createAdmission } from './limits.ts';
 import type { Admission, LimitOptions } from './limits.ts';
 import { enter, enterRefused } from './log.ts';
 import type { Entry, RefusedClient } from './log.ts';
-import type { NameTable } from './names.ts';
+import type { NameTable } from './name-table.ts';
 import { negotiate } from './negotiate.ts';
 import type { Policy } from './negotiate.ts';
 import { encodeReply, repOf } from './reply.ts';

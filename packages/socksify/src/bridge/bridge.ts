@@ -15,13 +15,13 @@ import { negotiate } from './negotiate.ts';
 import { checkBridgeOptions, isLoopback } from './options.ts';
 import type { BridgeOptions, Settings } from './options.ts';
 import { drive, readExactly } from './read.ts';
-import { dismiss, join } from './relay.ts';
+import { dismiss, join } from './traffic.ts';
 import { PORT as RESOLVE_PORT, resolve } from './resolve.ts';
 import { CD, encodeReply4 } from './socks4.ts';
 import { encodeReply5, REP } from './socks5.ts';
 import { Refusal } from './steps.ts';
 import type { Request, Steps } from './steps.ts';
-import type { Destination } from './target.ts';
+import type { Destination } from './request-target.ts';
 import { Visit } from './visit.ts';
 
 export type { BridgeOptions } from './options.ts';

@@ -5,9 +5,9 @@ import { request as sendRequest, STATUS_CODES } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { codeOf, messageOf, statusOf } from './answers.ts';
-import { dismiss, join, reset } from './relay.ts';
-import { parseAuthority, parseTarget } from './target.ts';
-import type { Destination, Target } from './target.ts';
+import { dismiss, join, reset } from './traffic.ts';
+import { parseAuthority, parseRequestTarget } from './request-target.ts';
+import type { Destination, RequestTarget } from './request-target.ts';
 import type { User } from './user.ts';
 import type { Visit } from './visit.ts';
 
@@ -135,7 +135,7 @@ async function openTunnel(req: IncomingMessage, head: Buffer, bridge: HttpBridge
 async function forward(req: IncomingMessage, res: ServerResponse, bridge: HttpBridge): Promise<void> {
   const client = req.socket;
   const { method = 'GET' } = req;
-  const target = parseTarget(method, req.url ?? '');
+  const target = parseRequestTarget(method, req.url ?? '');
   const visit = bridge.begin(client, 'http', target && `${target.host}:${target.port}`);
   res.on('error', () => {}).once('close', () => visit.end());
   req.on('error', () => {});
@@ -162,7 +162,7 @@ async function forward(req: IncomingMessage, res: ServerResponse, bridge: HttpBr
 function exchange(
   req: IncomingMessage,
   res: ServerResponse,
-  { path, authority }: Target,
+  { path, authority }: RequestTarget,
   tunnel: Socket,
 ): Promise<void> {
   return new Promise((resolve, reject) => {

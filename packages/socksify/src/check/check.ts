@@ -10,7 +10,7 @@ import { PROBES } from './probes.ts';
 import type { Probe } from './probes.ts';
 import { draft } from './report.ts';
 import type { Certificate, CheckReport, PhaseTime } from './report.ts';
-import { Wire } from './wire.ts';
+import { ProbeConnection } from './probe-connection.ts';
 
 export interface CheckOptions {
   /** The destination to connect to through the proxy. Without it, nothing beyond the proxy is contacted. */
@@ -36,7 +36,7 @@ export async function check(given: ProxyLike, options: CheckOptions = {}): Promi
   const report = draft(printProxy(proxy));
   if (idle !== undefined) report.idle = null;
   const censor = createCensor(proxy.credentials);
-  const wires: Wire[] = [];
+  const connections: ProbeConnection[] = [];
   const context: Context = {
     proxy,
     destination,
@@ -46,21 +46,26 @@ export async function check(given: ProxyLike, options: CheckOptions = {}): Promi
     habits: { greetings: [], silent: new Set() },
     open: async ({ onCertificate, ...others } = {}) => {
       const onRead = (certificate: Certificate): void => onCertificate?.(censored(certificate, censor));
-      const wire = await Wire.open(proxy, { timeout, ...others, signal, onCertificate: onRead });
-      wires.push(wire);
-      return wire;
+      const connection = await ProbeConnection.open(proxy, {
+        timeout,
+        ...others,
+        signal,
+        onCertificate: onRead,
+      });
+      connections.push(connection);
+      return connection;
     },
   };
   try {
     for (const stage of new Set(PROBES.map((probe) => probe.stage))) {
       const probes = PROBES.filter((probe) => probe.stage === stage && (probe.when?.(context) ?? true));
       await Promise.all(probes.map((probe) => run(probe, context)));
-      for (const wire of wires.splice(0)) wire.close();
+      for (const connection of connections.splice(0)) connection.close();
       outer?.throwIfAborted();
     }
   } finally {
     ended.abort();
-    for (const wire of wires) wire.close();
+    for (const connection of connections) connection.close();
   }
   conclude(context);
   if (report.rtt !== null) report.rtt = round(report.rtt);

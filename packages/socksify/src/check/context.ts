@@ -3,7 +3,7 @@
 import { SocksError } from '@socksify/core';
 import type { AuthMethod, AuthPolicy, Bound, Destination, SocksProxy } from '@socksify/core';
 import type { Draft } from './report.ts';
-import type { Wire, WireOptions } from './wire.ts';
+import type { ProbeConnection, ProbeConnectionOptions } from './probe-connection.ts';
 
 export const NONE = 0x00;
 export const GSSAPI = 0x01;
@@ -55,7 +55,7 @@ export interface Context {
   readonly report: Draft;
   readonly habits: Habits;
   /** Opens a connection, which is closed after the stage at the latest. */
-  readonly open: (options?: Partial<Omit<WireOptions, 'signal'>>) => Promise<Wire>;
+  readonly open: (options?: Partial<Omit<ProbeConnectionOptions, 'signal'>>) => Promise<ProbeConnection>;
 }
 
 const WITHOUT: AuthMethod = {

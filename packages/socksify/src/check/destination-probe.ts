@@ -6,13 +6,13 @@ import type { Destination } from '@socksify/core';
 import { codeOf } from '../unknown.ts';
 import { as4, as5, authOf, withHint } from './context.ts';
 import type { Context } from './context.ts';
-import type { Wire } from './wire.ts';
+import type { ProbeConnection } from './probe-connection.ts';
 
 /** Opens a tunnel to the destination as the URL says, and begins TLS in it, which a server of any protocol answers. */
 export async function tunnel(context: Context): Promise<void> {
   const { proxy, habits, report, destination } = context;
   if (!destination) return;
-  const wire = await context.open();
+  const connection = await context.open();
   const start = performance.now();
   const version4 = { ...as4(context), dns: proxy.dns };
   const steps =
@@ -20,21 +20,21 @@ export async function tunnel(context: Context): Promise<void> {
       ? handshake(version4, destination)
       : handshake(as5(context), destination, { auth: authOf(context) ?? 'auto' });
   try {
-    const bound = await wire.perform(steps);
+    const bound = await connection.perform(steps);
     habits.destination = { bound, ms: performance.now() - start };
   } catch (error) {
     if (error instanceof SocksError) habits.destination = { error, ms: performance.now() - start };
     report.target = false;
     throw withHint(error, DESTINATION_HINTS[codeOf(error) ?? ''] ?? '');
   }
-  if (wire.times.request) report.phases.request = wire.times.request;
-  wire.enter('destination-tls');
-  const secured = await secure(wire, destination);
-  report.target = secured !== undefined || wire.received > 0;
+  if (connection.times.request) report.phases.request = connection.times.request;
+  connection.enter('destination-tls');
+  const secured = await secure(connection, destination);
+  report.target = secured !== undefined || connection.received > 0;
   if (secured !== undefined) report.phases['destination-tls'] = secured;
   if (report.target) return;
-  throw wire.error(wire.timedOut ? 'ERR_SOCKS_TIMEOUT' : 'ERR_SOCKS_PROXY_CLOSED', {
-    hint: !wire.timedOut
+  throw connection.error(connection.timedOut ? 'ERR_SOCKS_TIMEOUT' : 'ERR_SOCKS_PROXY_CLOSED', {
+    hint: !connection.timedOut
       ? 'the proxy reported success, and closed: it connects later, and could not, or the destination closed at once'
       : 'the proxy reported success, and nothing came: it connects later, or the destination waits for its own protocol',
   });
@@ -49,13 +49,13 @@ const DESTINATION_HINTS: Readonly<Record<string, string>> = {
 
 /** The time of the TLS handshake, or undefined when there was none. The certificate does not matter. */
 async function secure(
-  wire: Wire,
+  connection: ProbeConnection,
   { host }: Destination,
 ): Promise<{ ms: number; roundTrips: number } | undefined> {
   const { connect } = process.getBuiltinModule('node:tls');
   const start = performance.now();
   const name = isIPv4(host) || isIPv6(host) ? {} : { servername: host.replace(/\.$/, '') };
-  const socket = connect({ socket: wire.stream(), rejectUnauthorized: false, ...name });
+  const socket = connect({ socket: connection.stream(), rejectUnauthorized: false, ...name });
   try {
     return await new Promise((resolve) => {
       socket.on('error', () => resolve(undefined)).once('close', () => resolve(undefined));

@@ -10,10 +10,10 @@ import { negotiation } from './handshake-steps.ts';
 export async function dial({ report, open }: Context): Promise<void> {
   report.reachable = true;
   try {
-    const wire = await open({ onCertificate: (certificate) => (report.tls = certificate) });
+    const connection = await open({ onCertificate: (certificate) => (report.tls = certificate) });
     report.tls ??= false;
-    report.rtt = wire.times.dial?.ms ?? null;
-    Object.assign(report.phases, wire.times);
+    report.rtt = connection.times.dial?.ms ?? null;
+    Object.assign(report.phases, connection.times);
   } catch (error) {
     report.reachable = !(error instanceof SocksError && error.phase === 'dial');
     throw error;
@@ -63,11 +63,11 @@ const METHOD_HINTS = {
 async function offer(context: Context, ids: readonly number[]): Promise<number | SocksError> {
   const { report } = context;
   try {
-    const wire = await context.open();
+    const connection = await context.open();
     try {
-      await wire.perform(handshake(as5(context), NAME, { auth: ids.map(stopAt) }));
+      await connection.perform(handshake(as5(context), NAME, { auth: ids.map(stopAt) }));
     } finally {
-      const { greeting } = wire.times;
+      const { greeting } = connection.times;
       if (greeting && greeting.ms < (report.phases.greeting?.ms ?? Infinity)) {
         report.phases.greeting = greeting;
         report.rtt = Math.min(greeting.ms, report.rtt ?? Infinity);
@@ -88,11 +88,11 @@ export async function preference(context: Context): Promise<void> {
 /** Offers method 02 alone, and sends the credentials only if the proxy chooses it. */
 export async function authentication(context: Context): Promise<void> {
   const { report } = context;
-  const wire = await context.open();
+  const connection = await context.open();
   try {
-    await wire.perform(negotiation(handshake(as5(context), NAME, { auth: 'required' }), 2));
+    await connection.perform(negotiation(handshake(as5(context), NAME, { auth: 'required' }), 2));
     report.authentication = true;
-    if (wire.times.authentication) report.phases.authentication = wire.times.authentication;
+    if (connection.times.authentication) report.phases.authentication = connection.times.authentication;
   } catch (error) {
     const refused = error instanceof SocksError && /_AUTH_FAILED$|_PROXY_CLOSED$/.test(error.code);
     report.authentication = refused && error.phase === 'authentication' ? false : null;

@@ -27,12 +27,12 @@ async function say(context: Context, text: string): Promise<string> {
   const { habits, report, timeout, proxy } = context;
   const inside = proxy.tls && report.tls ? { rejectUnauthorized: false } : (false as const);
   try {
-    const wire = await context.open({ tls: inside });
-    wire.enter('greeting');
-    wire.write(Buffer.from(text));
-    const reacted = await wire.react(timeout);
-    if (!reacted || wire.timedOut) habits.silent.add('http');
-    return Buffer.from(await wire.rest(2048, 50)).toString('latin1');
+    const connection = await context.open({ tls: inside });
+    connection.enter('greeting');
+    connection.write(Buffer.from(text));
+    const reacted = await connection.react(timeout);
+    if (!reacted || connection.timedOut) habits.silent.add('http');
+    return Buffer.from(await connection.rest(2048, 50)).toString('latin1');
   } catch (error) {
     if (error instanceof SocksError) return '';
     throw error;
@@ -43,12 +43,12 @@ async function say(context: Context, text: string): Promise<string> {
 export async function tls({ habits, report, timeout, open }: Context): Promise<void> {
   try {
     const onCertificate = (certificate: Certificate): void => void (report.tls ||= certificate);
-    const wire = await open({ tls: { rejectUnauthorized: false }, onCertificate });
+    const connection = await open({ tls: { rejectUnauthorized: false }, onCertificate });
     habits.tls = 'other';
-    wire.enter('greeting');
-    wire.write(Uint8Array.of(0x05, 0x02, NONE, USERPASS));
-    await wire.react(timeout, 2);
-    const [first, second] = await wire.rest(2, 0);
+    connection.enter('greeting');
+    connection.write(Uint8Array.of(0x05, 0x02, NONE, USERPASS));
+    await connection.react(timeout, 2);
+    const [first, second] = await connection.rest(2, 0);
     if (first === 0x05) habits.tls = 'socks5';
     if (first === 0x48 && second === 0x54) habits.tls = 'http';
   } catch (error) {

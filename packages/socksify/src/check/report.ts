@@ -1,11 +1,11 @@
 // What a check finds out: the shape of `--json`.
 
 import type { SocksErrorCode, SocksPhase } from '@socksify/core';
-import type { Certificate } from './certificate.ts';
-import type { PhaseTime } from './wire.ts';
+import type { Certificate } from './proxy-certificate.ts';
+import type { PhaseTime } from './probe-connection.ts';
 
-export type { Certificate } from './certificate.ts';
-export type { PhaseTime } from './wire.ts';
+export type { Certificate } from './proxy-certificate.ts';
+export type { PhaseTime } from './probe-connection.ts';
 
 /** What was wrong, and which probe found it. */
 export interface CheckError {

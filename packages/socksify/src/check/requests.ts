@@ -12,20 +12,20 @@ export async function request(
   steps: Steps<Bound>,
   options?: { tail: boolean },
 ): Promise<Outcome> {
-  const wire = await context.open();
+  const connection = await context.open();
   const start = performance.now();
   try {
-    const bound = await wire.perform(steps);
-    if (wire.times.request) context.report.phases.request ??= wire.times.request;
+    const bound = await connection.perform(steps);
+    if (connection.times.request) context.report.phases.request ??= connection.times.request;
     return { bound, ms: performance.now() - start };
   } catch (error) {
     if (!(error instanceof SocksError)) throw error;
     const ms = performance.now() - start;
     if (error.reply === undefined || !options?.tail) return { error, ms };
-    if (wire.times.request) context.report.phases.request ??= wire.times.request;
-    return { error, ms, tail: await wire.rest(300, TAIL) };
+    if (connection.times.request) context.report.phases.request ??= connection.times.request;
+    return { error, ms, tail: await connection.rest(300, TAIL) };
   } finally {
-    wire.close();
+    connection.close();
   }
 }
 
@@ -61,11 +61,11 @@ export async function ipv6(context: Context): Promise<void> {
 /** How long the proxy keeps a connection on which only the request is missing. */
 export async function idle(context: Context): Promise<void> {
   const wait = (context.idle ?? 0) * 1000;
-  const wire = await context.open({ timeout: wait + context.timeout });
+  const connection = await context.open({ timeout: wait + context.timeout });
   const auth = authOf(context) ?? 'auto';
-  await wire.perform(negotiation(handshake(as5(context), NAME, { auth }), auth === 'required' ? 2 : 1));
+  await connection.perform(negotiation(handshake(as5(context), NAME, { auth }), auth === 'required' ? 2 : 1));
   const start = performance.now();
-  const closed = await wire.react(wait);
+  const closed = await connection.react(wait);
   context.report.idle = { ms: Math.round(performance.now() - start), closed };
 }
 
@@ -82,9 +82,9 @@ export async function pipelining(context: Context): Promise<void> {
       ? withCredentials(handshake(proxy, NAME, { auth }))
       : handshake(anonymous, NAME, { pipeline: true });
   const limit = Math.min(timeout, Math.max(1000, 4 * ms));
-  const wire = await context.open({ timeout: limit });
+  const connection = await context.open({ timeout: limit });
   try {
-    await wire.perform(steps);
+    await connection.perform(steps);
     report.pipelining = true;
   } catch (error) {
     if (!(error instanceof SocksError)) throw error;

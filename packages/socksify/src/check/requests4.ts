@@ -60,13 +60,13 @@ async function waitsForEnd(
   const { timeout } = context;
   const step = handshake(as4(context), destination).next();
   if (step.done || !('write' in step.value)) return undefined;
-  const wire = await context.open();
-  wire.enter('request');
-  wire.write(step.value.write.subarray(0, -1));
+  const connection = await context.open();
+  connection.enter('request');
+  connection.write(step.value.write.subarray(0, -1));
   // Long enough for a slow server, and shorter than any server waits for the rest of a request.
-  const early = await wire.react(Math.min(timeout / 4, 600, Math.max(250, 4 * refusedAfter)));
-  if (early) return wire.timedOut ? undefined : false;
-  wire.write(step.value.write.subarray(-1));
-  await wire.react(timeout);
-  return wire.timedOut ? undefined : true;
+  const early = await connection.react(Math.min(timeout / 4, 600, Math.max(250, 4 * refusedAfter)));
+  if (early) return connection.timedOut ? undefined : false;
+  connection.write(step.value.write.subarray(-1));
+  await connection.react(timeout);
+  return connection.timedOut ? undefined : true;
 }

@@ -7,7 +7,7 @@ export interface Destination {
   readonly port: number;
 }
 
-export interface Target extends Destination {
+export interface RequestTarget extends Destination {
   /** The value of the Host header: as in the target, but with the host as it is sent to the proxy. */
   readonly authority: string;
   /** The target of the forwarded request, in origin-form or as an asterisk. */
@@ -25,7 +25,7 @@ export function parseAuthority(text: string, defaultPort?: number): Destination 
 }
 
 /** `http://authority/path?query`. Undefined: it is not valid, or no absolute-form for http. */
-export function parseTarget(method: string, text: string): Target | undefined {
+export function parseRequestTarget(method: string, text: string): RequestTarget | undefined {
   const [, authority = '', rest = ''] = /^http:\/\/([^/?#@\\]*)([/?][^#]*)?$/i.exec(text) ?? [];
   const destination = parseAuthority(authority, 80);
   if (destination === undefined) return undefined;

@@ -1,8 +1,8 @@
 // The reader of strace's output, on lines as strace writes them.
 
 import { describe, expect, test } from 'vitest';
-import { MARKER, readTrace } from './trace.ts';
-import type { Section } from './trace.ts';
+import { MARKER, readTrace } from './strace.ts';
+import type { Section } from './strace.ts';
 
 describe('the reader of traces', () => {
   const read = (...lines: string[]): Section | undefined => readTrace(lines.join('\n')).get('');

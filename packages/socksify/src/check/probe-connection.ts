@@ -8,8 +8,8 @@ import type { ConnectionOptions } from 'node:tls';
 import { SocksError } from '@socksify/core';
 import type { SocksErrorCode, SocksPhase, SocksProxy, Step } from '@socksify/core';
 import { codeOf } from '../unknown.ts';
-import { describeCertificate } from './certificate.ts';
-import type { Certificate } from './certificate.ts';
+import { describeCertificate } from './proxy-certificate.ts';
+import type { Certificate } from './proxy-certificate.ts';
 import { CLOSED, DIAL, SILENT } from './hints.ts';
 import { printProxy } from './printed.ts';
 
@@ -19,7 +19,7 @@ export interface PhaseTime {
   readonly roundTrips: number;
 }
 
-export interface WireOptions {
+export interface ProbeConnectionOptions {
   /** Milliseconds from the dial to the end of the probe. */
   readonly timeout: number;
   readonly signal: AbortSignal;
@@ -35,7 +35,7 @@ const NOTHING = new Uint8Array();
 /** Milliseconds. A timer that fires later than this shows that the process was busy. */
 const BUSY = 20;
 
-export class Wire {
+export class ProbeConnection {
   readonly times: Partial<Record<SocksPhase, PhaseTime>> = {};
   readonly #proxy: SocksProxy;
   readonly #limit: number;
@@ -51,7 +51,7 @@ export class Wire {
   /** Resolves the present wait for bytes, the end or the failure. */
   #wake: () => void = () => {};
 
-  private constructor(proxy: SocksProxy, { timeout, signal }: WireOptions) {
+  private constructor(proxy: SocksProxy, { timeout, signal }: ProbeConnectionOptions) {
     this.#proxy = proxy;
     this.#signal = signal;
     this.#limit = timeout;
@@ -61,26 +61,26 @@ export class Wire {
   }
 
   /** Dials the proxy, and speaks TLS to it if it has to. Rejects with a SocksError, or the reason of the signal. */
-  static async open(proxy: SocksProxy, options: WireOptions): Promise<Wire> {
-    const wire = new Wire(proxy, options);
+  static async open(proxy: SocksProxy, options: ProbeConnectionOptions): Promise<ProbeConnection> {
+    const connection = new ProbeConnection(proxy, options);
     try {
       const { host, port, path } = proxy;
-      await wire.#connect(
+      await connection.#connect(
         () => dial({ noDelay: true, ...(path === undefined ? { host, port } : { path }) }),
         'dial',
       );
       const tls = options.tls ?? proxy.tls;
-      if (tls) await wire.#secure(tls, options.onCertificate);
-      wire.#socket?.on('data', wire.#onData);
-      return wire;
+      if (tls) await connection.#secure(tls, options.onCertificate);
+      connection.#socket?.on('data', connection.#onData);
+      return connection;
     } catch (error) {
-      wire.close();
+      connection.close();
       throw error;
     }
   }
 
   /**
-   * Node runs timers before it looks at sockets. When the process was too busy to look at its sockets in time, the wire
+   * Node runs timers before it looks at sockets. When the process was too busy to look at its sockets in time, the connection
    * gets back the time that it lost, once.
    *
    * @param spare milliseconds that it gets back at most
@@ -94,7 +94,10 @@ export class Wire {
     }, milliseconds);
   }
 
-  async #secure(tls: ConnectionOptions, onCertificate?: WireOptions['onCertificate']): Promise<void> {
+  async #secure(
+    tls: ConnectionOptions,
+    onCertificate?: ProbeConnectionOptions['onCertificate'],
+  ): Promise<void> {
     const { host } = this.#proxy;
     // The secret options of a checked proxy are getters, which a spread leaves out.
     const { key, passphrase, pfx } = tls;
@@ -146,7 +149,7 @@ export class Wire {
   /** The socket without the listeners of this class. An empty one stays, so that no error is uncaught. */
   #release(): Socket {
     const socket = this.#socket;
-    if (!socket) throw new Error('the wire has not been dialled');
+    if (!socket) throw new Error('the connection has not been dialled');
     socket
       .off('error', this.#onError)
       .off('data', this.#onData)
@@ -244,7 +247,7 @@ export class Wire {
     });
   }
 
-  /** True once the server has ended its side or the wire has failed. */
+  /** True once the server has ended its side or the connection has failed. */
   get closed(): boolean {
     return this.#ended || this.#failure !== undefined;
   }
@@ -292,7 +295,7 @@ export class Wire {
     return step.value;
   }
 
-  /** The tunnel as a stream for TLS to the destination. The wire can still close it, and counts its bytes. */
+  /** The tunnel as a stream for TLS to the destination. The connection can still close it, and counts its bytes. */
   stream(): Duplex {
     this.#received = 0;
     const early = this.#input;

@@ -3,7 +3,7 @@
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Socket } from 'node:net';
-import type { Check, HttpClient } from './http.ts';
+import type { Check, HttpClient } from './http-clients.ts';
 import type { Patches } from './patches.ts';
 import { fieldOf } from './unknown.ts';
 
