@@ -42,8 +42,8 @@ afterAll(async () => {
 
 const printed = (value: unknown) => inspect(value, { depth: 20, showHidden: true });
 
-describe('printing', () => {
-  test('an agent, unused and with a socket in its pool', async () => {
+describe('no secret is printed', () => {
+  test('with an agent, unused and with a socket in its pool', async () => {
     const agent = new SocksAgent(proxy, { keepAlive: true });
     expectNoSecret(printed(agent));
     await new Promise<void>((resolve, reject) => {
@@ -58,7 +58,7 @@ describe('printing', () => {
     agent.destroy();
   });
 
-  test('a dispatcher, unused and with a socket in its pool', async () => {
+  test('with a dispatcher, unused and with a socket in its pool', async () => {
     const dispatcher = new SocksDispatcher(proxy);
     expectNoSecret(printed(dispatcher) + JSON.stringify(dispatcher));
     const response = await fetch(`http://origin.test:${web.http}/`, { dispatcher });
@@ -67,11 +67,11 @@ describe('printing', () => {
     await dispatcher.close();
   });
 
-  test('a connector', () => {
+  test('with a connector', () => {
     expectNoSecret(printed(socksConnector(proxy)));
   });
 
-  test('the errors of an agent and of fetch', async () => {
+  test('with the errors of an agent and of fetch', async () => {
     const agent = new SocksAgent(proxy);
     const failed = await new Promise((resolve) => {
       request(`http://unknown.test:${web.http}/`, { agent }).on('error', resolve).end();
@@ -110,7 +110,7 @@ const PROGRAM = `
   }
 `;
 
-test('NODE_DEBUG=*', async () => {
+test('no secret is printed by NODE_DEBUG=*', async () => {
   const backwards = proxy.split('').toReversed().join('');
   const child = spawn(
     process.execPath,

@@ -162,11 +162,11 @@ const adapters: readonly Adapter[] = [
 describe.each(adapters)('$name', (adapter) => {
   test.each(
     rows.flatMap((row) => [
-      { ...row, parallel: false },
-      { ...row, parallel: true },
+      { ...row, parallel: false, order: 'one after the other' },
+      { ...row, parallel: true, order: 'at the same time' },
     ]),
   )(
-    'follows a selector that gives $name (parallel: $parallel)',
+    'sends requests $order as a selector says that gives $name',
     async ({ says, answers = (choice) => choice(), parallel }) => {
       const calls: number[] = [];
       const { send, close } = adapter.open(() => {

@@ -128,7 +128,7 @@ const env = (more: Readonly<Record<string, string>> = {}): Record<string, string
   ...more,
 });
 
-describe('through a bridge goes', () => {
+describe('a bridge serves', () => {
   test.each([
     ['--socks5-hostname', () => ['--socks5-hostname', `127.0.0.1:${bridge.port}`]],
     ['--socks4a', () => ['--socks4a', `127.0.0.1:${bridge.port}`]],

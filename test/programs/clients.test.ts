@@ -74,7 +74,7 @@ async function socksify(
   return ended;
 }
 
-describe('through the proxy goes', () => {
+describe('the command sends through the proxy', () => {
   const PROGRAMS: Readonly<Record<string, string>> = {
     axios: `import axios from 'axios';
       for (const url of [process.env.HTTP, process.env.HTTPS]) console.log((await axios.get(url)).data);`,

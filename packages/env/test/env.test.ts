@@ -19,27 +19,47 @@ function chosen(env: Env) {
 const none = undefined;
 
 test.each<[string, Env, (string | undefined)[]]>([
-  ['nothing set', {}, [none, none, none]],
-  ['SOCKS_PROXY', { SOCKS_PROXY: 'socks5://s' }, ['s', 's', 's']],
-  ['lower case before upper', { SOCKS_PROXY: 'socks5://s', socks_proxy: 'socks5://l' }, ['l', 'l', 'l']],
-  ['the scheme variables', { http_proxy: 'socks5://h', HTTPS_PROXY: 'socks5://t' }, ['h', 't', none]],
-  ['upper-case HTTP_PROXY', { HTTP_PROXY: 'socks5://h' }, ['h', none, none]],
+  ['chooses no proxy when nothing is set', {}, [none, none, none]],
+  ['takes SOCKS_PROXY for every protocol', { SOCKS_PROXY: 'socks5://s' }, ['s', 's', 's']],
   [
-    'upper-case HTTP_PROXY under CGI',
+    'prefers the lower case of a name',
+    { SOCKS_PROXY: 'socks5://s', socks_proxy: 'socks5://l' },
+    ['l', 'l', 'l'],
+  ],
+  [
+    'takes the variable of the scheme',
+    { http_proxy: 'socks5://h', HTTPS_PROXY: 'socks5://t' },
+    ['h', 't', none],
+  ],
+  ['reads HTTP_PROXY in upper case', { HTTP_PROXY: 'socks5://h' }, ['h', none, none]],
+  [
+    'ignores HTTP_PROXY in upper case under CGI',
     { HTTP_PROXY: 'socks5://h', REQUEST_METHOD: 'GET' },
     [none, none, none],
   ],
-  ['lower-case http_proxy under CGI', { http_proxy: 'socks5://h', REQUEST_METHOD: '' }, ['h', none, none]],
-  ['ALL_PROXY last', { ALL_PROXY: 'socks5://a', https_proxy: 'socks5://t' }, ['a', 't', 'a']],
-  ['a comma in a password', { ALL_PROXY: 'socks5://u:p,q@a' }, ['a', 'a', 'a']],
   [
-    'SOCKS_PROXY first',
+    'reads http_proxy in lower case under CGI',
+    { http_proxy: 'socks5://h', REQUEST_METHOD: '' },
+    ['h', none, none],
+  ],
+  [
+    'takes ALL_PROXY when no other variable names a proxy',
+    { ALL_PROXY: 'socks5://a', https_proxy: 'socks5://t' },
+    ['a', 't', 'a'],
+  ],
+  ['takes a comma in a password for a part of it', { ALL_PROXY: 'socks5://u:p,q@a' }, ['a', 'a', 'a']],
+  [
+    'prefers SOCKS_PROXY to all others',
     { SOCKS_PROXY: 'socks5://s', http_proxy: 'socks5://h', ALL_PROXY: 'socks5://a' },
     ['s', 's', 's'],
   ],
-  ['empty as none', { SOCKS_PROXY: '', http_proxy: '', HTTP_PROXY: 'socks5://h' }, ['h', none, none]],
-  ['white space around the value', { ALL_PROXY: ' socks5://a\n' }, ['a', 'a', 'a']],
-])('%s', (_, env, expected) => {
+  [
+    'takes an empty value for none',
+    { SOCKS_PROXY: '', http_proxy: '', HTTP_PROXY: 'socks5://h' },
+    ['h', none, none],
+  ],
+  ['ignores white space around the value', { ALL_PROXY: ' socks5://a\n' }, ['a', 'a', 'a']],
+])('proxyFromEnv() %s', (_, env, expected) => {
   expect(chosen(env)).toEqual(expected);
 });
 
@@ -68,7 +88,7 @@ describe('a bad value', () => {
 });
 
 describe('NO_PROXY', () => {
-  test.each<[entry: string, past: string[], proxied: string[]]>([
+  test.each<[entry: string, direct: string[], proxied: string[]]>([
     ['*', ['a.test', '1.2.3.4', '[::1]'], []],
     ['a.test, *', ['b.test'], []],
     ['*:80', ['a.test:80'], ['a.test:443']],
@@ -100,13 +120,13 @@ describe('NO_PROXY', () => {
     ['a.test b.test\tc.test,,d.test', ['a.test', 'b.test', 'c.test', 'd.test'], ['e.test']],
     ['', [], ['a.test', '127.0.0.1', 'localhost', '[::1]']],
     [' , ', [], ['a.test']],
-  ])('%j', (entry, past, proxied) => {
+  ])('%j lists the right hosts and no other', (entry, direct, proxied) => {
     const select = proxyFromEnv({ SOCKS_PROXY: 'socks5://s', NO_PROXY: entry });
     const at = (text: string) => {
       const [, host = '', port = '80'] = /^(\[.*\]|[^:]*)(?::(\d+))?$/.exec(text) ?? [];
       return select({ host, port: Number(port) });
     };
-    for (const text of past) expect(at(text), text).toBeUndefined();
+    for (const text of direct) expect(at(text), text).toBeUndefined();
     for (const text of proxied) expect(at(text), text).toMatchObject({ host: 's' });
   });
 
@@ -122,7 +142,7 @@ describe('NO_PROXY', () => {
     expect(select({ host: 'a.test', port: '443' as never })).toBeUndefined();
   });
 
-  test('lower case first', () => {
+  test('counts in lower case when both are set', () => {
     const select = proxyFromEnv({ SOCKS_PROXY: 'socks5://s', no_proxy: 'a.test', NO_PROXY: 'example.com' });
     expect(select(http)).toMatchObject({ host: 's' });
   });

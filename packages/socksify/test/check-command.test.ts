@@ -41,7 +41,7 @@ async function check(args: readonly string[], env: Record<string, string> = {}, 
   return ended;
 }
 
-describe('prints', () => {
+describe('socksify check prints', () => {
   test('a table without colours when no terminal reads it, and ends with status 0', async () => {
     const { stdout, stderr, status } = await check([
       proxy.url('socks5', ALICE),
@@ -116,8 +116,8 @@ describe('prints', () => {
   });
 });
 
-describe('takes the proxy', () => {
-  test('from SOCKS_PROXY, from stdin for -, and from the argument first', async () => {
+describe('socksify check takes the proxy', () => {
+  test('from the argument, from stdin for -, and from SOCKS_PROXY without an argument', async () => {
     const url = proxy.url('socks5', ALICE);
     for (const [args, env, input] of [
       [[], { SOCKS_PROXY: url }, ''],
@@ -129,7 +129,7 @@ describe('takes the proxy', () => {
   });
 });
 
-describe('refuses with status 2, and says what to write', () => {
+describe('socksify check ends with status 2, and says what to write', () => {
   test.concurrent.each([
     ['no proxy', [], 'write its URL, or set SOCKS_PROXY=socks5://host:1080'],
     ['an HTTP proxy', ['http://u:hunter2@h'], 'use socks5, socks4a, socks4 or socks5s'],
@@ -152,7 +152,7 @@ describe('refuses with status 2, and says what to write', () => {
     ['an option without its value', ['socks5://h', '--target'], '--target needs a value'],
     ['an unknown option', ['socks5://h', '--proxy=hunter2'], 'unknown option --proxy'],
     ['a value for --json', ['socks5://h', '--json=hunter2'], 'unknown option --json'],
-  ])('%s', async (_, args, words) => {
+  ])('for %s', async (_, args, words) => {
     const ended = await check(args);
     expect(ended).toMatchObject({ status: 2, stdout: '' });
     expect(ended.stderr).toMatch(/^socksify check: [^\n]+\n$/);
@@ -160,7 +160,7 @@ describe('refuses with status 2, and says what to write', () => {
   });
 });
 
-test('is loaded by the command and by checkProxy() when it is used, and by the preload never', () => {
+test('the code of a check is loaded by the command and by checkProxy() when it is used, and by the preload never', () => {
   const code = (file: string): string => readFileSync(new URL(`../dist/${file}`, import.meta.url), 'utf8');
   const imported = new Set(['index.js', 'command.js', 'register.js', 'preload.cjs']);
   for (const file of imported) {
@@ -174,7 +174,7 @@ test('is loaded by the command and by checkProxy() when it is used, and by the p
   expect([...imported].filter((file) => file.startsWith('check'))).toEqual([]);
 });
 
-describe('as a process', () => {
+describe('the process of socksify check', () => {
   test('ends at once by SIGINT, and prints nothing', async () => {
     const connected = deferred<void>();
     const silent = await startRawServer(() => connected.resolve());
@@ -199,7 +199,7 @@ describe('as a process', () => {
     },
   );
 
-  test('a program that is called check is run behind --', async () => {
+  test('is another program of the name check when that stands behind --', async () => {
     const { stderr, status } = await runProgram(process.execPath, [COMMAND, '--', 'check'], {
       env: { PATH: '/nowhere', SOCKS_PROXY: proxy.url('socks5', ALICE) },
     });

@@ -31,7 +31,7 @@ const node = process.execPath;
 const FETCH = `fetch(process.argv.at(-1)).then((r) => r.text()).then((t) => console.log(t), (e) => console.log(e.cause.code));`;
 const OK = { stdout: 'hello\n', stderr: '', status: 0, signal: null };
 
-describe('runs a program through the proxy', () => {
+describe('the command runs a program through the proxy', () => {
   test('of SOCKS_PROXY, of --proxy and of --proxy -, which leaves the rest of stdin to the program', async () => {
     const program = file('fetch.js', FETCH);
     expect(await socksify([node, program, url()], { SOCKS_PROXY: network.url })).toEqual(OK);
@@ -79,7 +79,7 @@ describe('runs a program through the proxy', () => {
     },
   );
 
-  test('by its name on the PATH, from a script with an interpreter line, and from a path with spaces', async () => {
+  test('that it finds by its name on the PATH, from a script with an interpreter line, and from a path with spaces', async () => {
     const script = file('script with space', `#!${node}\n${FETCH}`);
     const env = { SOCKS_PROXY: network.url };
     expect(await socksify([script, url()], env)).toEqual(OK);
@@ -127,13 +127,13 @@ describe('runs a program through the proxy', () => {
   });
 });
 
-describe('becomes the program', () => {
+describe('the command becomes the program', () => {
   test.each([0, 3])('with its exit status %i', async (status) => {
     const ended = await socksify([node, '-e', `process.exitCode = ${status}`], { SOCKS_PROXY: network.url });
     expect(ended.status).toBe(status);
   });
 
-  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('and %s reaches it', async (signal) => {
+  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('and passes %s on to it', async (signal) => {
     const program = `process.on('${signal}', () => { console.log('caught'); process.exit(7); }); setInterval(() => {}, 1000); console.log('ready');`;
     const child = spawn(node, [COMMAND, node, '-e', program], { env: { SOCKS_PROXY: network.url } });
     let output = '';
@@ -152,7 +152,7 @@ describe('becomes the program', () => {
     expect(ended.signal).toBe('SIGKILL');
   });
 
-  test('whose arguments, and those of the command, hold no password of the environment', async () => {
+  test('and neither it nor the program has a password of the environment in its arguments', async () => {
     const show = file(
       'ps.js',
       `const { readFileSync } = require('fs');
@@ -168,7 +168,7 @@ describe('becomes the program', () => {
   });
 });
 
-describe('refuses', () => {
+describe('the command refuses', () => {
   test.each([
     ['no proxy', [node, '-e', '1'], {}, 1, 'SOCKS_PROXY'],
     ['a wrong proxy', ['--proxy', 'http://u:hunter2@h', node, '-e', '1'], {}, 1, 'SOCKS_PROXY'],
@@ -202,14 +202,14 @@ describe('refuses', () => {
     }
   });
 
-  test('nothing else, but warns that a program that is not Node is not covered', async () => {
+  test('no program that is not Node, but warns that it is not covered', async () => {
     const ended = await socksify(['sh', '-c', 'echo ran'], { SOCKS_PROXY: network.url });
     expect(ended).toMatchObject({ status: 0, stdout: 'ran\n' });
     expect(ended.stderr).toContain('sh is not Node');
   });
 });
 
-test('prints its help and its version', async () => {
+test('the command prints its help and its version', async () => {
   expect((await socksify(['--help'])).stdout).toMatch(/^socksify \[options\] \[--\] COMMAND/);
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
     version: string;

@@ -30,7 +30,7 @@ test('without strict, sockets, DNS and UDP of the program send packets, because 
   expect(Number(packets)).toBeGreaterThanOrEqual(10);
 });
 
-test.each(['--strict', '--strict=tcp'])('with %s none does, and the proxy is used', async (strict) => {
+test.each(['--strict', '--strict=tcp'])('with %s no packet leaves, and the proxy is used', async (strict) => {
   expect(await leave(...socksify, strict)).toMatchObject({ packets: '0', proxied: 'hello', attempts: '37' });
 });
 

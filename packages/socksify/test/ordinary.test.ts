@@ -27,7 +27,7 @@ async function expectAll(source: string, names: readonly string[]): Promise<void
   expect(ended.status).toBe(0);
 }
 
-describe('is sent through the proxy', () => {
+describe('the ordinary level sends through the proxy', () => {
   test('http and https in every form of import, and with references taken early', () =>
     expectAll(
       `import http, { get, request as named } from 'node:http';
@@ -150,7 +150,7 @@ describe('is sent through the proxy', () => {
   });
 });
 
-describe('is left alone', () => {
+describe('the ordinary level leaves alone', () => {
   test('a socket of the program itself, also in the callbacks of a request', async () => {
     const before = direct();
     const ended = await run(
@@ -194,7 +194,7 @@ describe('is left alone', () => {
   });
 });
 
-describe('is refused', () => {
+describe('the ordinary level refuses', () => {
   test('a direct connection that the program made before and gives to a request', async () => {
     const ended = await run(
       network,
@@ -220,7 +220,7 @@ describe('is refused', () => {
     expect(results(ended)).toEqual({ http: 'ERR_SOCKS_BYPASS', undici: 'ERR_SOCKS_BYPASS' });
   });
 
-  test('a request to the loopback is sent to the proxy, and the error says what to list', async () => {
+  test('no request to the loopback, but the error of the proxy says what to list', async () => {
     const ended = await run(
       network,
       `import http from 'node:http';
@@ -234,7 +234,7 @@ describe('is refused', () => {
     network.proxy.log.length = 0;
   });
 
-  test('that error says of a group what was tried, and who is to blame', async () => {
+  test('no request to the loopback over a group, and the error says what was tried and who is to blame', async () => {
     const ended = await run(
       network,
       `import http from 'node:http';
@@ -250,7 +250,7 @@ describe('is refused', () => {
     network.proxy.log.length = 0;
   });
 
-  test('what is listed is direct, by NO_PROXY and by SOCKSIFY_ALLOW, and nothing else', async () => {
+  test('what would be direct, unless NO_PROXY or SOCKSIFY_ALLOW lists it', async () => {
     const source = `await attempt('loopback', async () => (await fetch('http://127.0.0.1:' + HTTP)).text());
        await attempt('name', async () => (await fetch(http1)).text());`;
     for (const env of [{ NO_PROXY: '127.0.0.1' }, { SOCKSIFY_ALLOW: '127.0.0.0/8' }]) {

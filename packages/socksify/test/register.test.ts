@@ -14,7 +14,7 @@ afterAll(() => network.close());
 
 const { write: file } = makeFolder();
 
-describe('ends the process with status 1 before the program starts', () => {
+describe('the preload ends the process with status 1 before the program starts', () => {
   const program = `console.log('started');`;
   test.each([
     ['no variable is set', {}, 'set SOCKS_PROXY'],
@@ -22,7 +22,11 @@ describe('ends the process with status 1 before the program starts', () => {
     ['only NO_PROXY is set', { NO_PROXY: '*' }, 'set SOCKS_PROXY'],
     ['SOCKS_PROXY is no URL', { SOCKS_PROXY: 'hunter2@h:1080' }, 'SOCKS_PROXY'],
     ['SOCKS_PROXY is not SOCKS', { SOCKS_PROXY: 'http://u:hunter2@h:1' }, 'SOCKS_PROXY'],
-    ['socks_proxy has a port that is none', { socks_proxy: 'socks5://u:hunter2@h:99999' }, 'socks_proxy'],
+    [
+      'socks_proxy has a port that is not valid',
+      { socks_proxy: 'socks5://u:hunter2@h:99999' },
+      'socks_proxy',
+    ],
     ['ALL_PROXY is wrong', { ALL_PROXY: 'socks9://u:hunter2@h' }, 'ALL_PROXY'],
     [
       'one of two variables is wrong',
@@ -45,14 +49,14 @@ describe('ends the process with status 1 before the program starts', () => {
     expect(ended.stderr).not.toContain('hunter2');
   });
 
-  test('as an ES module too', async () => {
+  test('when it is loaded as an ES module too', async () => {
     const args = ['--import', here('../dist/register.js'), '--eval', program];
     const ended = await execute(process.execPath, args, { SOCKS_PROXY: 'x' });
     expect(ended).toMatchObject({ status: 1, stdout: '' });
   });
 });
 
-test('refuses a protocol for which no variable names a proxy', async () => {
+test('the preload refuses a protocol for which no variable names a proxy', async () => {
   const env = { SOCKS_PROXY: undefined, https_proxy: network.url };
   const source = `await attempt('https', async () => (await fetch(https1)).text());
     await attempt('http', async () => (await fetch(http1)).text());`;
@@ -64,7 +68,7 @@ test('refuses a protocol for which no variable names a proxy', async () => {
   expect(network.direct()).toBe(before);
 });
 
-test('resolves as socksify/register, by --import and by --require', async () => {
+test('the preload resolves as socksify/register, by --import and by --require', async () => {
   const cwd = here('../../../test/programs');
   for (const flag of ['--import', '--require']) {
     const args = [
@@ -79,7 +83,7 @@ test('resolves as socksify/register, by --import and by --require', async () => 
   }
 });
 
-test('prints no warning on stderr, and with SOCKSIFY_VERBOSE a line for each tunnel', async () => {
+test('the preload prints no warning on stderr, and with SOCKSIFY_VERBOSE a line for each tunnel', async () => {
   const source = `await attempt('fetch', async () => (await fetch(http1)).text());
     await attempt('refused', async () => (await fetch('http://origin.test:4/')).text());`;
   const env = { NODE_NO_WARNINGS: undefined };
@@ -90,7 +94,7 @@ test('prints no warning on stderr, and with SOCKSIFY_VERBOSE a line for each tun
   );
 });
 
-describe('is inherited by', () => {
+describe('the preload is inherited by', () => {
   const CHILD = `fetch(process.argv.at(-1)).then((r) => r.text()).then((t) => console.log(t), (e) => console.log(String(e.cause)));`;
   const setup = (child: string): string => `
     import childProcess from 'node:child_process';

@@ -27,7 +27,7 @@ async function expectProxied(
 }
 const FETCH = `await attempt('fetch', async () => (await fetch(http1)).text());`;
 
-test('the global dispatcher of undici 6, on a Node that looks elsewhere for its own', () =>
+test('fetch is proxied after undici 6 has set a global dispatcher, which newer Nodes do not read', () =>
   expectProxied(
     `import { Agent, setGlobalDispatcher, fetch as own } from 'undici6';
      setGlobalDispatcher(new Agent());
@@ -36,7 +36,7 @@ test('the global dispatcher of undici 6, on a Node that looks elsewhere for its 
     ['own', 'fetch'],
   ));
 
-test('a dispatcher set under the symbol of another undici', () =>
+test('fetch is proxied after a program has set a dispatcher under the symbol of another undici', () =>
   expectProxied(
     `import { Agent } from 'undici7';
      globalThis[Symbol.for('undici.globalDispatcher.2')] = new Agent();
@@ -44,7 +44,7 @@ test('a dispatcher set under the symbol of another undici', () =>
     ['fetch'],
   ));
 
-test('HTTP_PROXY with a SOCKS URL, for http.get', () =>
+test('http.get is proxied by a SOCKS URL in HTTP_PROXY', () =>
   expectProxied(
     `import http from 'node:http';
      await attempt('http', () => new Promise((resolve, reject) => http.get(http1, resolve).on('error', reject)).then(read));`,
@@ -52,25 +52,25 @@ test('HTTP_PROXY with a SOCKS URL, for http.get', () =>
     { SOCKS_PROXY: undefined, HTTP_PROXY: network.url },
   ));
 
-test('ALL_PROXY, for fetch', () =>
+test('fetch is proxied by ALL_PROXY', () =>
   expectProxied(FETCH, ['fetch'], { SOCKS_PROXY: undefined, ALL_PROXY: network.url }));
 
 // undici 8 needs Node 22.
 const UNDICI_8 = `import { request } from 'undici8';
   await attempt('undici', async () => (await request(http1)).body.text());`;
-test(`${major >= 22 ? 'undici 8 imported' : 'fetch'} after NODE_USE_ENV_PROXY`, () =>
+test(`${major >= 22 ? 'an undici 8 that is imported' : 'fetch'} is proxied with NODE_USE_ENV_PROXY set`, () =>
   expectProxied(major >= 22 ? UNDICI_8 + FETCH : FETCH, major >= 22 ? ['undici', 'fetch'] : ['fetch'], {
     NODE_USE_ENV_PROXY: '1',
   }));
 
-test('fetch with an agent, which it ignores', () =>
+test('fetch is proxied when it gets an agent, which it ignores', () =>
   expectProxied(
     `import http from 'node:http';
      await attempt('fetch', async () => (await fetch(http1, { agent: new http.Agent() })).text());`,
     ['fetch'],
   ));
 
-test('a value that is no URL', async () => {
+test('a value that is no URL ends the process, and the error names the variable', async () => {
   const before = network.direct();
   for (const name of ['SOCKS_PROXY', 'ALL_PROXY', 'http_proxy', 'HTTPS_PROXY']) {
     const ended = await run(network, FETCH, { SOCKS_PROXY: undefined, [name]: 'not a proxy' });
@@ -80,7 +80,7 @@ test('a value that is no URL', async () => {
   expect(network.direct()).toBe(before);
 });
 
-test('NODE_USE_ENV_PROXY beside an HTTP proxy: refused by the preload, removed by the command', async () => {
+test('NODE_USE_ENV_PROXY beside an HTTP proxy is refused by the preload, and removed by the command', async () => {
   const env = { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://127.0.0.1:9', http_proxy: 'http://127.0.0.1:9' };
   const ended = await run(network, FETCH, env);
   expect(ended).toMatchObject({ status: 1, stdout: '' });

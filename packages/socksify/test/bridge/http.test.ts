@@ -69,7 +69,7 @@ describe('a request in absolute-form', () => {
     ['//x', '//x', 'GET'],
     ['', '*', 'OPTIONS'],
     ['/a%20b?c=http://d/', '/a%20b?c=http://d/', 'GET'],
-  ])('with the path %j goes on with %j for %s', async (path, expected, method) => {
+  ])('with the path %j is forwarded with %j for %s', async (path, expected, method) => {
     await send(`${method} http://${at()}${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
     expect(received[0]?.split('\r\n')[0]).toBe(`${method} ${expected} HTTP/1.1`);
   });
@@ -90,7 +90,7 @@ describe('a request in absolute-form', () => {
   test.each([
     ['Content-Length: 3', 'abc'],
     ['Transfer-Encoding: chunked', '3\r\nabc\r\n0\r\n\r\n'],
-  ])('with %s behind 1500 other fields goes on with all of them', async (field, content) => {
+  ])('with %s behind 1500 other fields is forwarded with all of them', async (field, content) => {
     const fields = 'A: b\r\n'.repeat(1500);
     await send(`GET http://${at()}/ HTTP/1.1\r\nHost: x\r\n${fields}${field}\r\n\r\n${content}`);
     expect(received).toEqual([
@@ -227,7 +227,7 @@ describe('a request in absolute-form', () => {
   );
 });
 
-describe('refused, without a connection to the proxy, is', () => {
+describe('the bridge refuses, without a connection to the proxy,', () => {
   const head = 'POST http://origin.test/ HTTP/1.1\r\nHost: x\r\n';
   test.each([
     ['two lengths', `${head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab`, 400],
@@ -324,7 +324,7 @@ describe('CONNECT', () => {
   });
 });
 
-describe('a failure is', () => {
+describe('an HTTP client gets', () => {
   const CASES = [
     ['REP 02, refused by a ruleset', '05 02 00 01 00000000 0000', 502, 'ERR_SOCKS_NOT_ALLOWED'],
     ['REP 04', '05 04 00 01 00000000 0000', 502, 'ERR_SOCKS_HOST_UNREACHABLE'],
@@ -333,23 +333,26 @@ describe('a failure is', () => {
     ['REP F0', '05 f0 00 01 00000000 0000', 502, 'ERR_SOCKS_UNASSIGNED_REPLY'],
     ['junk', 'ff ff ff', 502, 'ERR_SOCKS_PROTOCOL'],
   ] as const;
-  test.each(CASES)('%s: for CONNECT and for a request', async (_, reply, status, code) => {
-    const server = await startScript([
-      { read: 3 },
-      { send: '05 00' },
-      { read: 10 },
-      { send: reply },
-      { close: true },
-    ]);
-    const bridge = await startBridge({ proxy: server.url('socks5'), listen: '127.0.0.1:0' });
-    for (const line of ['CONNECT 127.0.0.1:80', 'GET http://127.0.0.1/']) {
-      const answer = await talk(bridge.port, `${line} HTTP/1.1\r\nHost: x\r\n\r\n`);
-      expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
-      expect(answer).toContain(`\r\nProxy-Status: socksify; error=${code}\r\n`);
-    }
-    await bridge.close();
-    await server.close();
-  });
+  test.each(CASES)(
+    'the status and the code for %s, with CONNECT and with a request',
+    async (_, reply, status, code) => {
+      const server = await startScript([
+        { read: 3 },
+        { send: '05 00' },
+        { read: 10 },
+        { send: reply },
+        { close: true },
+      ]);
+      const bridge = await startBridge({ proxy: server.url('socks5'), listen: '127.0.0.1:0' });
+      for (const line of ['CONNECT 127.0.0.1:80', 'GET http://127.0.0.1/']) {
+        const answer = await talk(bridge.port, `${line} HTTP/1.1\r\nHost: x\r\n\r\n`);
+        expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+        expect(answer).toContain(`\r\nProxy-Status: socksify; error=${code}\r\n`);
+      }
+      await bridge.close();
+      await server.close();
+    },
+  );
 
   test.each([undefined, 'hunter2', new Error('hunter2')])(
     '502 when a selector throws %j, which is not in the answer',
@@ -371,7 +374,7 @@ describe('a failure is', () => {
     },
   );
 
-  test('502 when there is no proxy, without the password', async () => {
+  test('502 when no proxy listens, and no password in the answer', async () => {
     const proxy = `socks5://alice:hunter2@127.0.0.1:${await freePort()}`;
     const bridge = await startBridge({ proxy, listen: '127.0.0.1:0' });
     const answer = await talk(bridge.port, 'CONNECT origin.test:80 HTTP/1.1\r\nHost: x\r\n\r\n');

@@ -61,7 +61,7 @@ async function tunnel(port = open.bridge.port, destination = echo): Promise<RawC
   return client;
 }
 
-describe('a client of', () => {
+describe('a client', () => {
   test.each([
     ['SOCKS5 with a name', `05 01 00 05 01 00 ${NAME}`, '', 12, 'origin.test'],
     ['SOCKS5 with IPv4', '05 02 00 02 05 01 00 01 7f000001', '', 12, '127.0.0.1'],
@@ -86,7 +86,7 @@ describe('a client of', () => {
     ['SOCKS4 with 0.0.0.0', '00000000 00', '0.0.0.0'],
     ['SOCKS4A', `00000001 00 ${ORIGIN} 00`, 'origin.test'],
     ['SOCKS4A with another marker', `000000ff 626f6200 ${ORIGIN} 00`, 'origin.test'],
-  ])('%s gets its tunnel', async (_, tail, host) => {
+  ])('of %s gets its tunnel', async (_, tail, host) => {
     const client = await dialRaw(open.bridge.port);
     client.send(`04 01 ${echo.hex} ${tail} 68656c6c6f`);
     expect(await client.receive(8)).toBe('005a000000000000');
@@ -95,7 +95,7 @@ describe('a client of', () => {
     expect(open.upstream.log).toMatchObject([{ host, port: echo.port, version: 5 }]);
   });
 
-  test('SOCKS5 that sends every byte in a segment of its own gets its tunnel', async () => {
+  test('of SOCKS5 that sends every byte in a segment of its own gets its tunnel', async () => {
     const client = await dialRaw(open.bridge.port);
     for (const byte of bytes(`05 01 00 05 01 00 ${NAME} ${echo.hex} 61`)) {
       await new Promise((resolve) => client.stream.write(Buffer.of(byte), resolve));
@@ -121,7 +121,7 @@ describe('a client of', () => {
     ['SOCKS4 BIND', '04 02 0050 7f000001 00', '005b000000000000'],
     ['a SOCKS4 USERID of 256 bytes', `04 01 0050 7f000001 ${'61'.repeat(256)}`, '005b000000000000'],
     ['an empty SOCKS4A name', '04 01 0050 00000001 00 00', '005b000000000000'],
-  ])('%s is refused, and the connection closed', async (_, request, answer) => {
+  ])('that sends %s is refused, and the connection is closed', async (_, request, answer) => {
     const client = await dialRaw(open.bridge.port);
     client.send(request);
     expect(await client.rest()).toBe(answer.replaceAll(' ', ''));
@@ -193,7 +193,7 @@ describe('the refusal of a proxy', () => {
     await upstream.close();
   });
 
-  test('is not needed for IPv6 over SOCKS4: that is REP 08 at once', async () => {
+  test('is not waited for when SOCKS4 cannot carry IPv6: the client gets REP 08 at once', async () => {
     const server = await startScript([{ stall: true }]);
     const bridge = await bridgeTo(server.url('socks4a'));
     const request = '05 01 00 05 01 00 04 00000000000000000000000000000001 0050';
@@ -203,7 +203,7 @@ describe('the refusal of a proxy', () => {
     await server.close();
   });
 
-  test('that is not there is REP 01', async () => {
+  test('is REP 01 when nothing listens there', async () => {
     const bridge = await bridgeTo(`socks5://127.0.0.1:${await freePort()}`);
     expect(await ask(CONNECT, 12, bridge.port)).toBe('050005010001000000000000');
     await bridge.close();
