@@ -44,8 +44,8 @@ export function watchNative(
  * name with its long pattern for IPv6.
  */
 function nativeTcp(connect: typeof net.Socket.prototype.connect): object {
-  const { TCP } = (bindingOf('tcp_wrap') ?? {}) as { TCP?: { prototype: object } };
-  if (TCP) return TCP.prototype;
+  const shown = fieldOf(fieldOf(bindingOf('tcp_wrap'), 'TCP'), 'prototype');
+  if (isObject(shown)) return shown;
   const socket = new net.Socket();
   Reflect.apply(connect, socket, [{ host: 'native.invalid', port: 9, lookup: () => {} }]);
   const prototype = prototypeOfHandle(fieldOf(socket, '_handle'));
