@@ -1,14 +1,24 @@
 // What socksify costs: CPU of a start with the preload over plain Node; a kept-alive request over that of the agent
-// without it, through the same proxy; a listed connection under strict; a gigabyte under tcp over a tunnel of core, in a
-// plain process and in one with the preload, whose larger heap makes the collector of V8 work differently. Each number is
-// the median of pairs that ran side by side, with its quartiles; the noise is a control against itself.
-// Run: pnpm run build && node test/bench/install.js
+// without it, through the same proxy; a listed connection under strict; a gigabyte under tcp over a tunnel of core.
+//
+// The rows of a comparison take turns, in an order that moves by one in each round. A number is the median over the rounds
+// of the row against the control in the same round, with its quartiles; the noise is a second control against the first.
+//
+// The gigabyte is also compared in processes with other heaps. Node allocates 64 KB outside of the heap for each read, and
+// V8 collects these by cheap scavenges while its young generation is at its first size, else by collections of the whole
+// heap. An almost empty process is cheaper for this reason alone: a program that keeps a megabyte and a half of objects
+// pays the same with and without socksify.
+//
+// Run: pnpm run build && node test/bench/install.js [--rounds 25]
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
+const { values: options } = parseArgs({ options: { rounds: { type: 'string', default: '25' } } });
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const REGISTER = here('../../packages/socksify/dist/preload.cjs');
 const CORE = new URL('../../packages/core/dist/index.js', import.meta.url).href;
@@ -37,33 +47,36 @@ function cpu(source, preload, env = {}) {
   return Number(output.trim().split('\n').at(-1));
 }
 
-/** Compares `one` with `control`, and `control` with itself. */
-function compare(what, rounds, { one, control, by, digits, unit }) {
-  const measured = Array.from({ length: rounds }, (_, i) => {
-    const rows = [one, control, control];
-    if (i % 2) rows.reverse();
-    const found = rows.map((row) => row());
-    if (i % 2) found.reverse();
-    return found;
+/** Compares each row with the control of the same round. */
+function compare(what, { rows, control, by, digits, unit }) {
+  const all = { ...rows, noise: control, control };
+  const names = Object.keys(all);
+  const rounds = Array.from({ length: Number(options.rounds) }, (_, i) => {
+    const order = names.map((_name, at) => names[(at + i) % names.length]);
+    return Object.fromEntries(order.map((name) => [name, all[name]()]));
   });
-  const value = spread(
-    measured.map(([a, b]) => by(a, b)),
-    digits,
-  );
-  const noise = spread(
-    measured.map(([, b, c]) => by(c, b)),
-    digits,
-  );
-  console.log(`${what}: ${value}${unit}; noise ${noise}`);
+  console.log(`\n${what}`);
+  for (const name of names.slice(0, -1)) {
+    const found = spread(
+      rounds.map((round) => by(round[name], round.control)),
+      digits,
+    );
+    console.log(`  ${name}: ${found}${unit}`);
+  }
 }
 const ratio = { by: (a, b) => a / b, digits: 3, unit: '' };
+const load = () => console.log(`load of the machine: ${loadavg()[0].toFixed(1)}`);
+load();
 
-compare('start', 21, {
-  one: () => cpu('', true) / 1000,
+compare('a start, ms of CPU more than plain Node', {
+  rows: {
+    ordinary: () => cpu('', true) / 1000,
+    tcp: () => cpu('', true, { SOCKSIFY_STRICT: 'tcp' }) / 1000,
+  },
   control: () => cpu('', false) / 1000,
   by: (a, b) => a - b,
   digits: 1,
-  unit: ' ms CPU more',
+  unit: ' ms',
 });
 
 const REQUESTS = (agent) => `
@@ -79,8 +92,8 @@ const REQUESTS = (agent) => `
 const OURS = 'const agent = new http.Agent({ keepAlive: true });';
 const AGENTS = `import { SocksAgent } from '${AGENT}';
   const agent = new SocksAgent(process.env.SOCKS_PROXY, { keepAlive: true });`;
-compare('kept-alive request, of the agent', 9, {
-  one: () => cpu(REQUESTS(OURS), true),
+compare('a kept-alive request, of one with the agent and without the preload', {
+  rows: { ordinary: () => cpu(REQUESTS(OURS), true) },
   control: () => cpu(REQUESTS(AGENTS), false),
   ...ratio,
 });
@@ -94,12 +107,12 @@ const CONNECTIONS = `
   globalThis.since = process.cpuUsage();
   globalThis.count = 3000;
   for (let i = 0; i < 3000; i++) await dial();`;
-compare('allowed connection under strict', 9, {
-  one: () => cpu(CONNECTIONS, true, { SOCKSIFY_STRICT: '1', NO_PROXY: '127.0.0.1' }),
+compare('an allowed connection under strict, µs of CPU more than in plain Node', {
+  rows: { strict: () => cpu(CONNECTIONS, true, { SOCKSIFY_STRICT: '1', NO_PROXY: '127.0.0.1' }) },
   control: () => cpu(CONNECTIONS, false),
   by: (a, b) => a - b,
   digits: 1,
-  unit: ' µs CPU more',
+  unit: ' µs',
 });
 
 const READ = `
@@ -113,15 +126,22 @@ const TUNNELLED = `import net from 'node:net';
   await new Promise((resolve) => socket.on('connect', resolve));${READ}`;
 const CORES = `import { connect } from '${CORE}';
   const { socket } = await connect(process.env.SOCKS_PROXY, { host: '127.0.0.1', port: process.env.BULK });${READ}`;
+// Objects that stay, as every program has them: of one and a half megabytes, and of ten times as much.
+const keep = (count) => `globalThis.kept = Array.from({ length: ${count} }, (_, i) => ({ i, list: [i] }));`;
 const tcp = { SOCKSIFY_STRICT: 'tcp' };
-compare('1 GiB under tcp, of a tunnel of core', 9, {
-  one: () => cpu(TUNNELLED, true, tcp),
+compare('1 GiB, of a tunnel of core in an empty process without the preload', {
+  rows: {
+    'under tcp': () => cpu(TUNNELLED, true, tcp),
+    'tunnel of core, with the preload': () => cpu(CORES, true, tcp),
+    'tunnel of core, without the preload, 1.5 MB of objects': () => cpu(keep(12_000) + CORES, false),
+  },
   control: () => cpu(CORES, false),
   ...ratio,
 });
-compare('1 GiB under tcp, of a tunnel of core in a process with the preload', 9, {
-  one: () => cpu(TUNNELLED, true, tcp),
-  control: () => cpu(CORES, true, tcp),
+compare('1 GiB with 15 MB of objects, of a tunnel of core without the preload with as many', {
+  rows: { 'under tcp': () => cpu(keep(120_000) + TUNNELLED, true, tcp) },
+  control: () => cpu(keep(120_000) + CORES, false),
   ...ratio,
 });
+load();
 servers.kill();
