@@ -4,7 +4,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { domainToASCII } from 'node:url';
 import { check, invalid } from './errors.ts';
-import { describe, isObject } from './given.ts';
+import { describe } from './given.ts';
 
 /** Where a tunnel leads. */
 export interface Destination {
@@ -54,9 +54,7 @@ export function parseHost(host: unknown): string | undefined {
 }
 
 /** @throws SocksError that says what is wrong. It does not repeat the value, which may be a URL with a password. */
-export function checkHost(host: unknown, what: 'PROXY' | 'DESTINATION'): string {
-  const parsed = parseHost(host);
-  if (parsed !== undefined) return parsed;
+export function refuseHost(host: unknown, what: 'PROXY' | 'DESTINATION'): never {
   check(typeof host === 'string', what, `the host must be a string, not ${describe(host)}`);
   const [character] = FORBIDDEN.exec(host) ?? [];
   throw invalid(
@@ -81,10 +79,10 @@ export function checkPort(port: unknown, what: 'PROXY' | 'DESTINATION'): number 
 
 /** @throws SocksError `ERR_SOCKS_INVALID_DESTINATION` */
 export function parseDestination(destination: DestinationLike): Destination {
-  if (!isObject(destination)) {
+  if (typeof destination !== 'object' || destination === null) {
     throw invalid('DESTINATION', `a destination is an object { host, port }, not ${describe(destination)}`);
   }
-  const host = checkHost(destination.host, 'DESTINATION');
+  const host = parseHost(destination.host) ?? refuseHost(destination.host, 'DESTINATION');
   const port = checkPort(destination.port, 'DESTINATION');
   const { protocol } = destination;
   // Frozen, because a selector gets it and must not change what has been checked.

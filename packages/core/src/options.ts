@@ -3,7 +3,7 @@
 import type { LookupFunction, TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { invalidOption } from './errors.ts';
-import { describe, isFunction, isObject, withoutUndefined } from './given.ts';
+import { describe, withoutUndefined } from './given.ts';
 import { checkAuth } from './protocol/method.ts';
 import type { AuthPolicy } from './protocol/method.ts';
 import { isChecked } from './proxy.ts';
@@ -65,41 +65,67 @@ export const DEFAULT_TIMEOUT = 30_000;
 const MAX_TIMEOUT = 2 ** 31 - 1;
 const FAMILIES: ReadonlySet<unknown> = new Set([undefined, 0, 4, 6, 'IPv4', 'IPv6']);
 
+interface Check {
+  readonly name: string;
+  readonly meaning: string;
+  readonly types: readonly string[];
+  readonly methods?: readonly string[];
+  readonly isValid?: (value: never) => boolean;
+}
+type Fields = Readonly<Record<string, unknown>>;
+
 /** What each option has to be, in words and as a test. */
-const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: unknown) => boolean]>> = {
-  timeout: [
-    `0 to ${MAX_TIMEOUT} milliseconds`,
-    (ms) => typeof ms === 'number' && ms >= 0 && ms <= MAX_TIMEOUT,
-  ],
-  lookup: ['a function such as dns.lookup', isFunction],
-  tcp: [
-    'an object of options of net.connect, with family 0, 4 or 6, and without encoding and onread',
+const CHECKS: readonly Check[] = [
+  {
+    name: 'timeout',
+    meaning: `0 to ${MAX_TIMEOUT} milliseconds`,
+    types: ['number'],
+    isValid: (ms: number) => ms >= 0 && ms <= MAX_TIMEOUT,
+  },
+  { name: 'lookup', meaning: 'a function such as dns.lookup', types: ['function'] },
+  {
+    name: 'tcp',
+    meaning: 'an object of options of net.connect, with family 0, 4 or 6, and without encoding and onread',
+    types: ['object'],
     // The socket has to give bytes, and to give them to the handshake.
-    (tcp) => isObject(tcp) && FAMILIES.has(tcp['family']) && !tcp['encoding'] && !tcp['onread'],
-  ],
-  pipeline: ['true or false', (value) => typeof value === 'boolean'],
-  signal: ['an AbortSignal', (signal) => hasMethods(signal, ['addEventListener', 'removeEventListener'])],
-  socket: [
-    'a Duplex of bytes (without setEncoding() or objectMode) that is connected to the proxy',
-    (socket) =>
-      hasMethods(socket, ['read', 'on', 'destroy', 'write']) &&
-      !socket['readableEncoding'] &&
-      !socket['readableObjectMode'],
-  ],
-  chain: [
-    'what select() gave',
-    (chain) =>
+    isValid: ({ family, encoding, onread }: Fields) => FAMILIES.has(family) && !encoding && !onread,
+  },
+  { name: 'pipeline', meaning: 'true or false', types: ['boolean'] },
+  {
+    name: 'signal',
+    meaning: 'an AbortSignal',
+    types: ['object'],
+    methods: ['addEventListener', 'removeEventListener'],
+  },
+  {
+    name: 'socket',
+    meaning: 'a Duplex of bytes (without setEncoding() or objectMode) that is connected to the proxy',
+    types: ['object'],
+    methods: ['read', 'on', 'destroy', 'write'],
+    isValid: (socket: Duplex) => !socket.readableEncoding && !socket.readableObjectMode,
+  },
+  {
+    name: 'chain',
+    meaning: 'what select() gave',
+    types: ['string', 'object'],
+    isValid: (chain: unknown) =>
       chain === 'direct' ||
       chain instanceof Alternatives ||
       (Array.isArray(chain) && chain.length > 0 && chain.every(isChecked)),
-  ],
-  tls: [
-    'an object of options of tls.connect, or a function that returns one',
-    (tls) => isFunction(tls) || isObject(tls),
-  ],
-  prepare: ['a function', isFunction],
-  standby: ['0 to 1000 connections', (n) => Number.isInteger(n) && Number(n) >= 0 && Number(n) <= 1000],
-};
+  },
+  {
+    name: 'tls',
+    meaning: 'an object of options of tls.connect, or a function that returns one',
+    types: ['object', 'function'],
+  },
+  { name: 'prepare', meaning: 'a function', types: ['function'] },
+  {
+    name: 'standby',
+    meaning: '0 to 1000 connections',
+    types: ['number'],
+    isValid: (n: number) => Number.isInteger(n) && n >= 0 && n <= 1000,
+  },
+];
 
 /**
  * Checks the options, and returns a copy of those that were given.
@@ -107,20 +133,18 @@ const CHECKS: Readonly<Record<string, readonly [meaning: string, (value: unknown
  * @throws TypeError `ERR_INVALID_ARG_VALUE`
  */
 export function checkOptions<T extends ConnectOptions>(options: T): T {
-  if (!isObject(options) || Array.isArray(options))
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
     throw invalidOption(`options are an object, not ${describe(options)}`);
   const given = withoutUndefined<T>(options);
-  for (const [name, value] of Object.entries(given)) {
-    const { 0: meaning, 1: isValid } = CHECKS[name] ?? [];
-    if (isValid?.(value) === false) throw invalidOption(`${name} is ${meaning}, not ${describe(value)}`);
+  for (const { name, meaning, types, methods = [], isValid } of CHECKS) {
+    const value: unknown = Reflect.get(given, name);
+    if (value === undefined) continue;
+    let isRight = value !== null && types.includes(typeof value);
+    for (const method of methods) isRight &&= typeof Reflect.get(value as object, method) === 'function';
+    if (!isRight || isValid?.(value as never) === false)
+      throw invalidOption(`${name} is ${meaning}, not ${describe(value)}`);
   }
   if (given.auth !== undefined) checkAuth(given.auth);
   if (given.tcp !== undefined) given.tcp = withoutUndefined(given.tcp);
   return given;
-}
-
-function hasMethods(value: unknown, names: readonly string[]): value is Readonly<Record<string, unknown>> {
-  if (!isObject(value)) return false;
-  for (const name of names) if (typeof value[name] !== 'function') return false;
-  return true;
 }

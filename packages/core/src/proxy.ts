@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer';
 import { isIPv6 } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { URL as NodeURL } from 'node:url';
-import { checkHost, checkPort, printAddress } from './destination.ts';
+import { checkPort, parseHost, printAddress, refuseHost } from './destination.ts';
 import { check, invalid } from './errors.ts';
 import { describe, isObject, withoutUndefined } from './given.ts';
 import { hide, reveal } from './hidden.ts';
@@ -141,7 +141,7 @@ export function toProxy(value: ProxyLike): SocksProxy {
   const proxy = Object.freeze(
     withoutUndefined<SocksProxy>({
       version,
-      host: path === undefined ? (literal ?? checkHost(host, 'PROXY')) : 'localhost',
+      host: path === undefined ? (literal ?? parseHost(host) ?? refuseHost(host, 'PROXY')) : 'localhost',
       port: checkPort(port, 'PROXY'),
       path,
       credentials: credentials === undefined ? undefined : toCredentials(version, credentials),

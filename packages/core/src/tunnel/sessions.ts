@@ -34,14 +34,11 @@ export class SessionCache {
     const drop = (): void => void this.#sessions.delete(key);
     socket.once('error', drop).once('close', drop);
     socket.once('secureConnect', () => socket.off('error', drop).off('close', drop));
-    socket.on('session', (session) => this.#set(key, session));
-  }
-
-  #set(key: string, session: Buffer): void {
-    this.#sessions.delete(key);
-    this.#sessions.set(key, session);
-    if (this.#sessions.size <= this.#max) return;
-    const [oldest] = this.#sessions.keys();
-    if (oldest !== undefined) this.#sessions.delete(oldest);
+    socket.on('session', (session) => {
+      this.#sessions.delete(key);
+      this.#sessions.set(key, session);
+      const [oldest = key] = this.#sessions.keys();
+      if (this.#sessions.size > this.#max) this.#sessions.delete(oldest);
+    });
   }
 }
