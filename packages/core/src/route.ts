@@ -53,14 +53,13 @@ export class LazyContext {
   }
 }
 
-/** The selection for this destination: a promise only if the selector gives one. */
+/** What the selector selects for this destination: a promise only if the selector gives one. */
 export function selectChain(
-  route: CheckedRoute,
+  selector: ProxySelector,
   destination: Destination,
   context: LazyContext,
 ): Selection | Promise<Selection> {
-  if (typeof route !== 'function') return route;
-  const choice = route(destination, context);
+  const choice = selector(destination, context);
   // oxlint-disable-next-line promise/prefer-await-to-then -- await would delay the answer of a synchronous selector
   return isPromise(choice) ? Promise.resolve(choice).then(toSelection) : toSelection(choice);
 }

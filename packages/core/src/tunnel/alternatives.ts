@@ -14,8 +14,8 @@ import type { Action } from '../group/race.ts';
 import type { ConnectOptions } from '../options.ts';
 import type { SocksProxy } from '../proxy.ts';
 import { Attempt } from './attempt.ts';
-import { negotiateChain, requestTunnel } from './chain.ts';
-import type { Negotiated } from './chain.ts';
+import { negotiateChain, requestTunnel } from './one-chain.ts';
+import type { Negotiated } from './one-chain.ts';
 import type { Opened } from './hops.ts';
 import { Progress, SILENCE_HINTS } from './progress.ts';
 import type { Standby } from './standby.ts';
@@ -239,7 +239,7 @@ class Opening {
       this.#race.granted();
       trial.outcome = 'tunnel';
       this.#attempt.progress = attempt.progress;
-      opened.connection.belongTo(this.#attempt);
+      this.#attempt.own(opened.connection);
       this.#resolve({ ...opened, chain: member.chain });
     } catch (error) {
       this.#failed(index, trial, error);

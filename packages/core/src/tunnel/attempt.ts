@@ -4,12 +4,20 @@ import { clearTimeout, setImmediate, setTimeout } from 'node:timers';
 import { DEFAULT_TIMEOUT } from '../options.ts';
 import type { ConnectOptions } from '../options.ts';
 import type { LazyContext } from '../route.ts';
-import { onAbort } from './abort.ts';
 import { Connection } from './connection.ts';
 import { Progress, SILENCE_HINTS } from './progress.ts';
 
 /** Milliseconds. A timer that fires later than this shows that the process was busy. */
 const BUSY = 20;
+
+/**
+ * The attempts that each signal can end. They share one listener: with one for each attempt, Node would warn of a leak at
+ * the eleventh.
+ */
+const attemptsOf = new WeakMap<
+  AbortSignal,
+  { readonly attempts: Set<Attempt>; readonly listener: () => void }
+>();
 
 export class Attempt {
   readonly options: ConnectOptions;
@@ -21,8 +29,8 @@ export class Attempt {
   deadline: number = Infinity;
   /** The connection to the first proxy, if the caller handed one in. */
   existing: Connection | undefined;
+  /** What has to end with the attempt. */
   readonly #stops = new Set<(reason: unknown) => void>();
-  #forgetSignal: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #reason: { readonly value: unknown } | undefined;
   #over = false;
@@ -39,12 +47,24 @@ export class Attempt {
   begin(attempts?: Set<Attempt>): this {
     this.#attempts = attempts?.add(this);
     const { signal, socket, timeout = DEFAULT_TIMEOUT } = this.options;
-    if (socket) this.existing = new Connection(socket).belongTo(this);
+    if (socket) this.existing = this.own(new Connection(socket));
     if (signal?.aborted) this.stop(signal.reason);
-    else if (signal) this.#forgetSignal = onAbort(signal, () => this.stop(signal.reason));
+    else if (signal) {
+      const shared = attemptsOf.get(signal);
+      if (shared) shared.attempts.add(this);
+      else {
+        const all = new Set<Attempt>([this]);
+        const listener = (): void => {
+          for (const attempt of all) attempt.stop(signal.reason);
+        };
+        signal.addEventListener('abort', listener);
+        attemptsOf.set(signal, { attempts: all, listener });
+      }
+    }
     if (timeout > 0) {
       this.deadline = performance.now() + timeout;
-      this.#startTimer(timeout, timeout);
+      this.#timer = setTimeout(() => this.#timeIsUp(timeout), timeout);
+      if (this.background) this.#timer.unref();
     }
     return this;
   }
@@ -64,11 +84,13 @@ export class Attempt {
     for (const stop of this.#stops) stop(this.#reason.value);
   }
 
-  /** Calls back when the attempt stops, at once if it has stopped; returns a function that removes the callback. */
-  onStop(callback: (reason: unknown) => void): () => void {
-    if (this.#reason) callback(this.#reason.value);
-    else this.#stops.add(callback);
-    return () => this.#stops.delete(callback);
+  /** Makes the connection part of this attempt alone: it is destroyed when the attempt stops. */
+  own(connection: Connection): Connection {
+    if (connection.owner) connection.owner.#stops.delete(connection.destroy);
+    connection.owner = this;
+    if (this.#reason) connection.destroy(this.#reason.value);
+    else this.#stops.add(connection.destroy);
+    return connection;
   }
 
   /**
@@ -78,10 +100,13 @@ export class Attempt {
    */
   race<T>(promise: PromiseLike<T>, context?: LazyContext): Promise<T> {
     return new Promise((resolve, reject) => {
-      const forget = this.onStop((reason) => {
+      const stop = (reason: unknown): void => {
         context?.abort(reason);
         reject(reason);
-      });
+      };
+      const forget = (): void => void this.#stops.delete(stop);
+      if (this.#reason) stop(this.#reason.value);
+      else this.#stops.add(stop);
       // First, because the caller may stop the attempt as soon as it has the result.
       // oxlint-disable-next-line promise/prefer-await-to-then -- two outcomes, one promise
       promise.then(forget, forget);
@@ -93,7 +118,8 @@ export class Attempt {
   part(progress: Progress = this.progress, options: ConnectOptions = this.options): Attempt {
     const part = new Attempt(options, progress, this.background);
     part.existing = this.existing;
-    this.onStop((reason) => part.stop(reason));
+    if (this.#reason) part.stop(this.#reason.value);
+    this.#stops.add((reason) => part.stop(reason));
     return part;
   }
 
@@ -102,26 +128,28 @@ export class Attempt {
     this.#over = true;
     this.#attempts?.delete(this);
     clearTimeout(this.#timer);
-    this.#forgetSignal?.();
+    const { signal } = this.options;
+    const shared = signal && attemptsOf.get(signal);
+    if (!shared?.attempts.delete(this) || shared.attempts.size > 0) return;
+    signal?.removeEventListener('abort', shared.listener);
+    attemptsOf.delete(signal as AbortSignal);
   }
 
   /** @param spare how many milliseconds a busy process gets back at most */
-  #startTimer(milliseconds: number, spare: number): void {
-    const due = performance.now() + milliseconds;
-    this.#timer = setTimeout(() => {
-      const late = performance.now() - due;
-      // Node runs timers before it looks at sockets. When the process was too busy to look at its sockets in time, the
-      // attempt gets the lost time back, once. Node always looks at the sockets once more before the attempt ends.
-      if (late > BUSY && spare > 0) this.#startTimer(Math.min(late, spare), 0);
-      else setImmediate(() => this.#timeIsUp());
-    }, milliseconds);
-    if (this.background) this.#timer.unref();
-  }
-
-  #timeIsUp(): void {
-    if (this.#over) return;
-    const { options, progress } = this;
-    const detail = `${options.timeout ?? DEFAULT_TIMEOUT} ms`;
-    this.stop(progress.error('ERR_SOCKS_TIMEOUT', { detail, hint: SILENCE_HINTS[progress.phase] }));
+  #timeIsUp(spare: number): void {
+    const late = performance.now() - this.deadline;
+    // Node runs timers before it looks at sockets. When the process was too busy to look at its sockets in time, the
+    // attempt gets the lost time back, once. Node always looks at the sockets once more before the attempt ends.
+    if (late > BUSY && spare > 0) {
+      this.#timer = setTimeout(() => this.#timeIsUp(0), Math.min(late, spare));
+      if (this.background) this.#timer.unref();
+      return;
+    }
+    setImmediate(() => {
+      if (this.#over) return;
+      const { options, progress } = this;
+      const detail = `${options.timeout ?? DEFAULT_TIMEOUT} ms`;
+      this.stop(progress.error('ERR_SOCKS_TIMEOUT', { detail, hint: SILENCE_HINTS[progress.phase] }));
+    });
   }
 }

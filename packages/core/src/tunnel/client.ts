@@ -11,13 +11,12 @@ import { checkOptions } from '../options.ts';
 import type { ConnectOptions, SocksOptions } from '../options.ts';
 import { hopError } from '../protocol/step.ts';
 import type { Bound } from '../protocol/step.ts';
-import { checkRoute, LazyContext, selectChain } from '../route.ts';
+import { selectChain, checkRoute, LazyContext } from '../route.ts';
 import type { CheckedRoute, ProxyRoute, Selection } from '../route.ts';
 import { openAlternative } from './alternatives.ts';
-import type { Trial } from './alternatives.ts';
+import type { Secure, Trial } from './alternatives.ts';
 import { Attempt } from './attempt.ts';
-import { negotiateChain, requestTunnel } from './chain.ts';
-import type { Connection } from './connection.ts';
+import { negotiateChain, requestTunnel } from './one-chain.ts';
 import { dial } from './dial.ts';
 import type { Opened } from './hops.ts';
 import { Progress } from './progress.ts';
@@ -110,6 +109,7 @@ export class SocksClient {
     { signal }: { signal?: AbortSignal } = {},
   ): Selection | Promise<Selection> {
     const parsed = parseDestination(destination);
+    if (typeof this.#route !== 'function') return this.#route;
     const context = new LazyContext();
     const selection = selectChain(this.#route, parsed, context);
     return selection instanceof Promise ? this.#waitFor(selection, context, parsed, signal) : selection;
@@ -121,9 +121,8 @@ export class SocksClient {
     destination: Destination,
     signal?: AbortSignal,
   ): Promise<Selection> {
-    const attempt = new Attempt({ ...this.#options, signal }, new Progress(destination)).begin(
-      this.#attempts,
-    );
+    const options = { ...this.#options, signal };
+    const attempt = new Attempt(options, new Progress(destination)).begin(this.#attempts);
     try {
       return await attempt.race(selection, context);
     } finally {
@@ -133,81 +132,88 @@ export class SocksClient {
 
   /** As the function `connect`. Options that are given here replace those of the client. */
   async connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Tunnel> {
+    let attempt: Attempt | undefined;
+    let parsed: Destination | undefined;
+    let chain: Chain | undefined;
+    const trials: Trial[] = [];
     try {
       const given = checkOptions(options);
-      const parsed = parseDestination(destination);
+      parsed = parseDestination(destination);
       if (this.#closed) throw hopError({ destination: parsed }, 'ERR_SOCKS_CLOSED', { phase: 'input' });
-      const { lookup, auth, socket, tcp } = given;
+      const { lookup, auth, socket, tcp = {} } = given;
       const settings = { ...this.#options, ...given };
-      if (tcp) settings.tcp = { ...this.#options.tcp, ...tcp };
+      if (given.tcp) settings.tcp = { ...this.#options.tcp, ...tcp };
       // Standby connections were dialled and authenticated with the options of the client.
-      const ordinary = !lookup && !auth && !socket && Object.keys(tcp ?? {}).length === 0;
-      return await this.#open(parsed, settings, ordinary ? this.#standby : undefined);
-    } catch (error) {
-      destroySocket(options);
-      throw error;
-    }
-  }
+      const ordinary = !lookup && !auth && !socket && Object.keys(tcp).length === 0;
+      const standby = ordinary ? this.#standby : undefined;
 
-  async #open(destination: Destination, options: ConnectOptions, standby?: Standby): Promise<Tunnel> {
-    const attempt = new Attempt(options, new Progress(destination)).begin(this.#attempts);
-    const trials: Trial[] = [];
-    let chain: Chain | undefined;
-    try {
-      const { tls } = options;
+      attempt = new Attempt(settings, new Progress(parsed)).begin(this.#attempts);
+      const { progress } = attempt;
+      // Options that Node refuses are found before anything is dialled.
+      const { tls, prepare } = settings;
       const fixedTls = typeof tls === 'object' ? withSecureContext(tls) : undefined;
-      // A selector is not called for an attempt that is over.
-      attempt.throwIfStopped();
-      const context = new LazyContext();
-      const selected = options.chain ?? selectChain(this.#route, destination, context);
-      const selection = selected instanceof Promise ? await attempt.race(selected, context) : selected;
+      let selection = given.chain ?? this.#route;
+      if (typeof selection === 'function') {
+        // A selector is not called for an attempt that is over.
+        attempt.throwIfStopped();
+        const context = new LazyContext();
+        const selected = selectChain(selection, parsed, context);
+        selection = selected instanceof Promise ? await attempt.race(selected, context) : selected;
+      }
       attempt.throwIfStopped();
       chain = selection instanceof Alternatives ? firstChain(selection) : selection;
-      // Options that Node refuses are found before anything is dialled.
-      const firstTls = typeof tls === 'function' ? withSecureContext(tls(chain)) : fixedTls;
-      const expected = chain;
-      const secureTunnel = async ({ connection }: Opened, of: Chain, progress: Progress): Promise<void> => {
-        const secureOptions =
-          typeof tls === 'function' && of !== expected ? withSecureContext(tls(of)) : firstTls;
-        if (secureOptions === undefined) return;
-        progress.enter('destination-tls');
-        await secure(connection, destination, secureOptions);
-      };
-      attempt.progress.enter('dial');
-      trace('start', chain, destination, attempt.progress);
+      const secureOptions = typeof tls === 'function' ? withSecureContext(tls(chain)) : fixedTls;
+      progress.enter('dial');
+      trace('start', chain, parsed, progress);
       let opened: Opened;
       if (selection instanceof Alternatives) {
-        const found = await openAlternative(selection, destination, attempt, secureTunnel, trials, {
-          attempts: this.#attempts,
-          standby,
-        });
+        const [first, to] = [chain, parsed];
+        const secureOne: Secure = async ({ connection }, of, its) => {
+          if (!secureOptions) return;
+          const isOther = typeof tls === 'function' && of !== first;
+          const itsOptions = isOther ? withSecureContext(tls(of)) : secureOptions;
+          its.enter('destination-tls');
+          await secure(connection, to, itsOptions);
+        };
+        const state = { attempts: this.#attempts, standby };
+        const found = await openAlternative(selection, parsed, attempt, secureOne, trials, state);
         chain = found.chain;
         opened = found;
       } else {
-        opened = await (selection === 'direct'
-          ? openDirectly(destination, attempt)
-          : requestTunnel(await negotiateChain(selection, destination, attempt, standby), attempt, standby));
-        if (tls) await secureTunnel(opened, selection, attempt.progress);
+        opened =
+          selection === 'direct'
+            ? await openDirectly(parsed, attempt)
+            : await requestTunnel(
+                await negotiateChain(selection, parsed, attempt, standby),
+                attempt,
+                standby,
+              );
+        if (secureOptions) {
+          progress.enter('destination-tls');
+          await secure(opened.connection, parsed, secureOptions);
+        }
       }
+
       const { connection, bound } = opened;
-      options.prepare?.(connection.stream);
-      const tunnel = { socket: release(connection, chain, attempt), bound, chain };
-      trace('end', chain, destination, attempt.progress, { bound }, trials);
-      return tunnel;
+      prepare?.(connection.stream);
+      if (!connection.release()) {
+        attempt.throwIfStopped();
+        const cause = connection.ended?.reason;
+        // The error of TLS or of a direct connection is passed on.
+        throw chain === 'direct' || tls ? cause : attempt.progress.error('ERR_SOCKS_PROXY_CLOSED', { cause });
+      }
+      trace('end', chain, parsed, attempt.progress, { bound }, trials);
+      return { socket: connection.stream, bound, chain };
     } catch (error) {
-      attempt.stop(error);
-      if (chain)
-        trace(
-          'error',
-          trials.at(-1)?.member.chain ?? chain,
-          destination,
-          attempt.progress,
-          { error },
-          trials,
-        );
+      attempt?.stop(error);
+      if (attempt && parsed && chain) {
+        const last = trials.at(-1)?.member.chain ?? chain;
+        trace('error', last, parsed, attempt.progress, { error }, trials);
+      }
+      destroySocket(options);
       throw error;
     } finally {
-      attempt.end();
+      attempt?.end();
     }
   }
 
@@ -230,20 +236,6 @@ function destroySocket(options: ConnectOptions): void {
   // A socket that is destroyed already gets the listener too: its error may still come.
   socket.on?.('error', () => {});
   if (!socket.destroyed) socket.destroy();
-}
-
-/**
- * @throws SocksError `ERR_SOCKS_PROXY_CLOSED` when the tunnel failed after the reply; with TLS or a direct connection,
- * the error itself
- */
-function release(connection: Connection, chain: Chain, attempt: Attempt): Socket {
-  try {
-    return connection.release();
-  } catch (cause) {
-    attempt.throwIfStopped();
-    if (chain === 'direct' || attempt.options.tls) throw cause;
-    throw attempt.progress.error('ERR_SOCKS_PROXY_CLOSED', { cause });
-  }
 }
 
 async function openDirectly(destination: Destination, attempt: Attempt): Promise<Opened> {

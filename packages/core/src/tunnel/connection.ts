@@ -13,21 +13,27 @@ export class StreamClosed extends Error {
 
 const ignore = (): void => {};
 
-const READ_EVENTS = ['readable', 'end'] as const;
+const NOTHING: Uint8Array = new Uint8Array();
+
+export const READ_EVENTS: readonly string[] = ['readable', 'end'];
 
 export class Connection {
   /** The outermost layer. It need not be a `net.Socket`: methods that only a `net.Socket` has are called with `?.`. */
   stream: Socket;
+  /** The attempt of which the connection is a part. */
+  owner: Attempt | undefined;
   /** Why the connection has ended, if it has. */
   ended: { readonly reason: unknown } | undefined;
+  /** Bytes that have come since the last message was sent. */
+  received = 0;
   /** The socket first, the outermost layer last. */
   readonly #layers: Socket[] = [];
   readonly #onEnd: ((reason: unknown) => void) | undefined;
-  /** Rejects the present wait. There is one at most. When it is over, a call has no effect. */
-  #interrupt: ((reason: unknown) => void) | undefined;
-  #leaveAttempt: (() => void) | undefined;
-  /** Bytes that have come since the last `write()`. */
-  received = 0;
+  /** The present wait. There is one at most. When it is over, its functions have no effect. */
+  #events: readonly string[] = [];
+  #count = 0;
+  #resolve: ((bytes: Uint8Array) => void) | undefined;
+  #reject: ((reason: unknown) => void) | undefined;
 
   /** @param onEnd called once, when the connection has failed, was closed or was destroyed */
   constructor(stream: Duplex, onEnd?: (reason: unknown) => void) {
@@ -48,35 +54,29 @@ export class Connection {
     return stream;
   }
 
-  /** Makes the connection part of this attempt alone: it is destroyed when the attempt stops. */
-  belongTo(attempt: Attempt): this {
-    this.#leaveAttempt?.();
-    this.#leaveAttempt = attempt.onStop(this.destroy);
-    return this;
-  }
-
   /** Idempotent. The present wait and all later ones reject with the first reason. */
   readonly destroy = (reason: unknown): void => {
     if (this.ended) return;
     this.ended = { reason };
     this.received += this.stream.readableLength;
     for (const layer of this.#layers.toReversed()) if (!layer.destroyed) layer.destroy();
-    this.#interrupt?.(reason);
+    this.interrupt(reason);
     this.#onEnd?.(reason);
   };
 
   readonly #onClose = (): void => this.destroy(new StreamClosed());
 
   /**
-   * Hands over the outermost layer, without the listeners of this class.
-   *
-   * @throws the reason, if the connection has ended meanwhile
+   * Removes the listeners of this class from the outermost layer, so that it can be handed over. From then on `destroy()`
+   * has no effect. False if the connection has ended.
    */
-  release(): Socket {
-    if (this.stream.destroyed) this.destroy(this.stream.errored ?? new StreamClosed());
-    if (this.ended) throw this.ended.reason;
-    this.#leaveAttempt?.();
-    return this.stream.off('error', this.destroy).off('close', this.#onClose);
+  release(): boolean {
+    const { stream } = this;
+    if (stream.destroyed) this.destroy(stream.errored ?? new StreamClosed());
+    if (this.ended) return false;
+    this.ended = { reason: new Error('the connection was handed over') };
+    stream.off('error', this.destroy).off('close', this.#onClose);
+    return true;
   }
 
   /** Sets whether the connection keeps the process alive. A standby connection does not. */
@@ -84,75 +84,67 @@ export class Connection {
     for (const layer of this.#layers) layer[yes ? 'ref' : 'unref']?.();
   }
 
-  write(bytes: Uint8Array): void {
-    this.received = 0;
-    this.stream.write(bytes);
-  }
-
   /**
-   * Reads so many bytes, without a promise if they have come already. Further bytes stay in the stream. Rejects if the
-   * connection ends first.
+   * So many bytes, if all of them have come; further bytes stay in the stream. The connection ends if the stream has ended
+   * before so many bytes.
    */
-  readExactly(count: number): Uint8Array | Promise<Uint8Array> {
-    const bytes = this.ended ? undefined : this.#read(count);
-    return bytes ?? this.until(READ_EVENTS, () => this.#read(count));
-  }
-
-  /** True as soon as there is a byte to read; false at the end of the stream. */
-  hasMore(): boolean | Promise<boolean> {
-    const look = (): boolean | undefined => {
-      if (this.stream.readableLength > 0) return true;
-      if (this.stream.readableEnded) return false;
-      this.stream.read(0); // at the end of the stream, this causes the event 'end'
-      return undefined;
-    };
-    return look() ?? this.until(READ_EVENTS, look);
-  }
-
-  /**
-   * Calls `look` at each of these events of the outermost layer, until it returns a value; without `look`, waits for the
-   * first event. Rejects with the reason of the connection if the connection ends first.
-   */
-  until<T = true>(events: readonly string[], look?: () => T | undefined): Promise<T> {
-    return new Promise((resolve, reject) => {
-      if (this.ended) return reject(this.ended.reason);
-      const { stream } = this;
-      const listener = (): void => {
-        const found = look ? look() : (true as T);
-        if (found === undefined) return;
-        for (const event of events) stream.off(event, listener);
-        resolve(found);
-      };
-      this.#interrupt = (reason) => {
-        for (const event of events) stream.off(event, listener);
-        reject(reason);
-      };
-      for (const event of events) stream.on(event, listener);
-    });
-  }
-
-  /** Settles as the promise does, or rejects with the reason of the connection if the connection ends first. */
-  race<T>(promise: PromiseLike<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      if (this.ended) return reject(this.ended.reason);
-      this.#interrupt = reject;
-      // oxlint-disable-next-line promise/prefer-await-to-then -- two outcomes, one promise
-      promise.then(resolve, reject);
-    });
-  }
-
-  /** Rejects the present wait, and leaves the connection open. */
-  interrupt(): void {
-    this.#interrupt?.(new Error('interrupted'));
-  }
-
-  #read(count: number): Uint8Array | undefined {
-    if (count === 0) return new Uint8Array();
+  read(count: number): Uint8Array | undefined {
+    if (this.ended) return undefined;
+    if (count === 0) return NOTHING;
     const bytes: Buffer | null = this.stream.read(count);
     this.received += bytes?.length ?? 0;
     if (bytes?.length === count) return bytes;
     // At the end of the stream, read() gives what is left, however little.
     if (bytes || this.stream.readableEnded) this.destroy(new StreamClosed());
     return undefined;
+  }
+
+  /** True as soon as there is a byte to read; false at the end of the stream. */
+  async hasMore(): Promise<boolean> {
+    while (this.stream.readableLength === 0) {
+      if (this.stream.readableEnded) return false;
+      this.stream.read(0); // at the end of the stream, this causes the event 'end'
+      await this.until(READ_EVENTS);
+    }
+    return true;
+  }
+
+  /**
+   * Waits for the next of these events of the outermost layer, or for the one at which `count` bytes can be read. Rejects
+   * with the reason of the connection if the connection ends first.
+   */
+  until(events: readonly string[], count = 0): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      if (this.ended) return reject(this.ended.reason);
+      this.#events = events;
+      this.#count = count;
+      this.#resolve = resolve;
+      this.#reject = reject;
+      for (const event of events) this.stream.on(event, this.#wake);
+    });
+  }
+
+  readonly #wake = (): void => {
+    const bytes = this.read(this.#count);
+    if (!bytes) return;
+    // First, because Node needs a tick to see that nobody listens for 'readable' any more.
+    for (const event of this.#events) this.stream.off(event, this.#wake);
+    this.#resolve?.(bytes);
+  };
+
+  /** Settles as the promise does, or rejects with the reason of the connection if the connection ends first. */
+  race<T>(promise: PromiseLike<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.ended) return reject(this.ended.reason);
+      this.#reject = reject;
+      // oxlint-disable-next-line promise/prefer-await-to-then -- two outcomes, one promise
+      promise.then(resolve, reject);
+    });
+  }
+
+  /** Rejects the present wait, and leaves the connection open. */
+  interrupt(reason: unknown): void {
+    for (const event of this.#events) this.stream.off(event, this.#wake);
+    this.#reject?.(reason);
   }
 }

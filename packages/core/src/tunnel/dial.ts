@@ -1,45 +1,23 @@
-// Dials a proxy, or a destination directly, over TCP or a Unix socket; then speaks TLS to the proxy if it has to.
+// Dials a proxy, or a destination directly, over TCP or a Unix socket.
 
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Destination } from '../destination.ts';
 import { invalidOption } from '../errors.ts';
-import type { SocksErrorCode } from '../errors.ts';
-import { reveal } from '../hidden.ts';
 import { codeOf } from '../given.ts';
-import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import { Connection } from './connection.ts';
 import { lookUpToDial } from './lookup.ts';
-import { secure, withSecureContext } from './secure.ts';
 
-/**
- * Dials a proxy, unless there is a connection to it already, and speaks TLS to it if it has to.
- *
- * @throws SocksError `ERR_SOCKS_PROXY_UNREACHABLE`, `ERR_SOCKS_PROXY_TLS`; the reason of the attempt, if it has stopped
- */
-export async function connectToProxy(
-  existing: Connection | undefined,
-  proxy: SocksProxy,
-  attempt: Attempt,
-): Promise<Connection> {
-  let code: SocksErrorCode = 'ERR_SOCKS_PROXY_UNREACHABLE';
-  try {
-    const connection = existing ?? dial(proxy, attempt);
-    if (!existing) await connection.until(['connect']);
-    if (proxy.tls) {
-      code = 'ERR_SOCKS_PROXY_TLS';
-      attempt.progress.enter('proxy-tls');
-      await secure(connection, proxy, withSecureContext(reveal(proxy.tls)));
-    }
-    return connection;
-  } catch (error) {
-    // The attempt may have stopped after the connection failed.
-    attempt.throwIfStopped();
-    const detail = codeOf(error);
-    if (detail === 'ERR_INVALID_ARG_VALUE') throw error;
-    throw attempt.progress.error(code, { cause: error, detail, hint: tlsHint(detail) });
-  }
+/** The error of dialling a proxy or of TLS to it, or the reason of the attempt, if it has stopped. */
+export function toProxyError(error: unknown, attempt: Attempt): unknown {
+  // The attempt may have stopped after the connection failed.
+  attempt.throwIfStopped();
+  const { progress } = attempt;
+  const detail = codeOf(error);
+  if (detail === 'ERR_INVALID_ARG_VALUE') return error;
+  const code = progress.phase === 'dial' ? 'ERR_SOCKS_PROXY_UNREACHABLE' : 'ERR_SOCKS_PROXY_TLS';
+  return progress.error(code, { cause: error, detail, hint: tlsHint(detail) });
 }
 
 /** What to write instead, by the code of Node's or OpenSSL's error. */
@@ -85,5 +63,5 @@ export function dial(
     socket.on('connectionAttempt', unref).unref();
     socket.once('connect', () => socket.off('connectionAttempt', unref));
   }
-  return new Connection(socket).belongTo(attempt);
+  return attempt.own(new Connection(socket));
 }

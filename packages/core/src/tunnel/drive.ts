@@ -3,7 +3,7 @@
 import type { SocksPhase } from '../errors.ts';
 import type { Steps } from '../protocol/step.ts';
 import type { Attempt } from './attempt.ts';
-import { StreamClosed } from './connection.ts';
+import { READ_EVENTS, StreamClosed } from './connection.ts';
 import type { Connection } from './connection.ts';
 
 const NOTHING: Uint8Array = new Uint8Array();
@@ -24,12 +24,13 @@ export async function drive<Result>(
     while (!step.done) {
       const { value } = step;
       if ('write' in value) {
-        connection.write(value.write);
+        connection.received = 0;
+        connection.stream.write(value.write);
         step = steps.next(NOTHING);
       } else if ('read' in value) {
         if (value.phase !== attempt?.progress.phase) attempt?.progress.enter(value.phase);
-        const bytes = connection.readExactly(value.read);
-        step = steps.next(bytes instanceof Promise ? await bytes : bytes);
+        const { read } = value;
+        step = steps.next(connection.read(read) ?? (await connection.until(READ_EVENTS, read)));
       } else {
         try {
           await connection.race(value.wait);

@@ -7,25 +7,20 @@ import { isName, isSocks4aMarker } from '../destination.ts';
 import { codeOf, isObject } from '../given.ts';
 import type { Hop } from '../protocol/step.ts';
 import type { Attempt } from './attempt.ts';
-
-/** True if the hop has a name that this side resolves. */
-export function needsLookup({ proxy, destination }: Hop): boolean {
-  return proxy.dns === 'local' && isName(destination.host);
-}
+import type { Candidates } from './hops.ts';
 
 /**
  * Replaces names by addresses in the hops with dns: 'local'. Each address of a name has to be tried on a new
  * connection. So the result has the hops once for each combination of addresses, in the order of the look-ups.
  */
-export async function resolveHops(
-  hops: readonly Hop[],
-  attempt: Attempt,
-): Promise<readonly (readonly Hop[])[]> {
-  let resolved: readonly (readonly Hop[])[] = [[]];
+export async function resolveHops(hops: readonly Hop[], attempt: Attempt): Promise<Candidates> {
+  let resolved: Candidates = [[]];
   for (const hop of hops) {
-    const addresses = needsLookup(hop) ? await lookUp(hop, attempt) : [hop.destination.host];
+    const { proxy, destination } = hop;
+    const isLocalName = proxy.dns === 'local' && isName(destination.host);
+    const addresses = isLocalName ? await lookUp(hop, attempt) : [destination.host];
     resolved = resolved.flatMap((before) =>
-      addresses.map((host) => before.concat({ proxy: hop.proxy, destination: { ...hop.destination, host } })),
+      addresses.map((host) => before.concat({ proxy, destination: { ...destination, host } })),
     );
   }
   return resolved;

@@ -54,7 +54,7 @@ export async function requestPipelined(
   took: number,
 ): Promise<Opened> {
   const [pipelined, lockStep] = [attempt.part(), attempt.part()];
-  connection.belongTo(pipelined);
+  pipelined.own(connection);
   const hop = at(hops, -1);
   const opening = open(pipelined5(hop), connection, pipelined);
   // A socket that was handed in cannot be replaced by a second connection.

@@ -37,7 +37,7 @@ export async function secure(
   { onSocket, ...options }: SecureOptions,
 ): Promise<void> {
   const { stream } = connection;
-  const listeners = new Set(stream.listeners('close'));
+  const listeners = stream.listenerCount('close');
   let secured: TLSSocket;
   try {
     secured = process.getBuiltinModule('node:tls').connect({
@@ -50,8 +50,8 @@ export async function secure(
     });
   } catch (error) {
     // A TLSSocket whose constructor threw still listens to the socket below, and would throw again when that closes.
-    const left = stream.listeners('close').filter((listener) => !listeners.has(listener));
-    for (const listener of left) stream.off('close', listener as () => void);
+    const added = stream.listeners('close').slice(listeners);
+    for (const listener of added) stream.off('close', listener as () => void);
     throw error;
   }
   if (!(stream instanceof Socket)) passOnRef(secured, stream);

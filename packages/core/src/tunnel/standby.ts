@@ -8,8 +8,7 @@ import type { SocksProxy } from '../proxy.ts';
 import { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
 import { Demand } from './demand.ts';
-import { negotiateHops, toHops } from './hops.ts';
-import { needsLookup, resolveHops } from './lookup.ts';
+import { negotiateHops, toCandidates } from './hops.ts';
 
 /** Milliseconds. Servers close a connection that sends no request; of those measured, the first one after 5 s. */
 const MAX_AGE = 4000;
@@ -73,8 +72,8 @@ export class Standby {
       const { connection } = found;
       if (!this.#all.has(found) || !connection) continue;
       this.#finish(found);
-      connection.belongTo(attempt).keepAlive(true);
-      connection.interrupt();
+      attempt.own(connection).keepAlive(true);
+      connection.interrupt(new Error('the standby connection was taken'));
       return connection;
     }
   }
@@ -144,9 +143,8 @@ export class Standby {
     const before = negotiation && this.#proof(one, negotiation);
     try {
       // The destination is not known yet, and negotiation does not depend on it.
-      const hops = toHops(chain, { host: '0.0.0.0', port: 0 });
-      const [resolved = hops] = hops.some(needsLookup) ? await resolveHops(hops, attempt) : [];
-      const connection = await negotiateHops(resolved, attempt, { before });
+      const [hops = []] = await toCandidates(chain, { host: '0.0.0.0', port: 0 }, attempt);
+      const connection = await negotiateHops(hops, attempt, { before });
       attempt.end();
       attempt.throwIfStopped();
       one.connection = connection;

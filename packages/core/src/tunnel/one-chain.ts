@@ -1,71 +1,61 @@
 // Opens a tunnel through one chain, in two halves. negotiateChain() is all that does not touch the destination: local
 // look-ups, dialling, TLS to proxies, greeting and authentication. requestTunnel() is the request to the last proxy.
 
-import { isOnion } from '../destination.ts';
 import type { Destination } from '../destination.ts';
-import { invalid, SocksError } from '../errors.ts';
-import { at, codeOf } from '../given.ts';
-import { checkHop, request } from '../protocol/handshake.ts';
+import { SocksError } from '../errors.ts';
+import { codeOf } from '../given.ts';
+import { request } from '../protocol/handshake.ts';
 import type { Hop } from '../protocol/step.ts';
 import type { SocksProxy } from '../proxy.ts';
 import type { Attempt } from './attempt.ts';
 import type { Connection } from './connection.ts';
 import { drive } from './drive.ts';
-import { negotiateHops, toHops } from './hops.ts';
-import type { Opened } from './hops.ts';
-import { needsLookup, resolveHops } from './lookup.ts';
+import { negotiateHops, toCandidates } from './hops.ts';
+import type { Candidates, Opened } from './hops.ts';
 import { isPipelined, requestPipelined } from './pipeline.ts';
 import type { Standby } from './standby.ts';
 
 /** A connection to the last proxy of a chain, on which the request is still to be sent. It belongs to the attempt. */
 export interface Negotiated {
   readonly chain: readonly SocksProxy[];
-  /** The hops, once for each address that a local look-up gave. The connection is for the first of them. */
-  readonly candidates: readonly (readonly Hop[])[];
+  readonly destination: Destination;
+  /** The connection is for the first of them. */
+  readonly candidates: Candidates;
   readonly connection: Connection;
-  readonly isStandby?: boolean;
+  readonly isStandby: boolean;
   /** How many milliseconds connecting took, if greeting and authentication are to be sent with the request. */
-  readonly took?: number | undefined;
+  readonly took: number | undefined;
 }
 
 /**
  * Connects to the last proxy of the chain, and negotiates with it. Nothing of this touches the destination, so that
  * several chains can be tried side by side, each with an attempt of its own.
+ *
+ * @param resolved the candidates that are left, if the names were looked up before
  */
 export async function negotiateChain(
   chain: readonly SocksProxy[],
   destination: Destination,
   attempt: Attempt,
   standby?: Standby,
+  resolved?: Candidates,
 ): Promise<Negotiated> {
-  const hops = toHops(chain, destination);
-  for (const hop of hops) checkHop(hop, attempt.options.auth ?? 'auto');
-  const isDialled = !attempt.existing && chain[0]?.path === undefined;
-  const problem = 'an onion name is never looked up: use this proxy as a later hop of a chain through tor';
-  if (isDialled && isOnion(chain[0]?.host ?? '')) throw invalid('PROXY', problem);
-  const candidates = hops.some(needsLookup) ? await resolveHops(hops, attempt) : [hops];
-  return await connectThrough(chain, candidates, attempt, standby);
-}
-
-async function connectThrough(
-  chain: readonly SocksProxy[],
-  candidates: readonly (readonly Hop[])[],
-  attempt: Attempt,
-  standby?: Standby,
-): Promise<Negotiated> {
-  const taken = standby && (await standby.take(chain, attempt));
-  if (taken) return { chain, candidates, connection: taken, isStandby: true };
-  const [hops = []] = candidates;
-  const pipelined = attempt.options.pipeline && isPipelined(chain.at(-1), attempt.options);
+  const planned = resolved ?? toCandidates(chain, destination, attempt);
+  const candidates = planned instanceof Promise ? await planned : planned;
+  const { 0: hops = [] } = candidates;
+  const ready = standby && (await standby.take(chain, attempt));
+  const pipelined = !ready && attempt.options.pipeline && isPipelined(chain.at(-1), attempt.options);
   const started = performance.now();
-  if (pipelined) {
-    const connection = await negotiateHops(hops, attempt, { negotiateLast: false });
-    return { chain, candidates, connection, took: performance.now() - started };
+  let connection = ready;
+  if (pipelined) connection = await negotiateHops(hops, attempt, { negotiateLast: false });
+  else if (!connection) {
+    // The next request may come soon, so its connection is opened as soon as the proxy is known to answer.
+    const ahead = standby && { onDialled: () => standby.fill(chain, negotiation) };
+    const negotiation: Promise<Connection> = negotiateHops(hops, attempt, ahead);
+    connection = await negotiation;
   }
-  // The next request may come soon, so its connection is opened as soon as the proxy is known to answer.
-  const ahead = standby && { onDialled: () => standby.fill(chain, negotiation) };
-  const negotiation: Promise<Connection> = negotiateHops(hops, attempt, ahead);
-  return { chain, candidates, connection: await negotiation };
+  const took = pipelined ? performance.now() - started : undefined;
+  return { chain, destination, candidates, connection, isStandby: ready !== undefined, took };
 }
 
 /**
@@ -73,13 +63,13 @@ async function connectThrough(
  * another connection.
  */
 export async function requestTunnel(
-  { chain, candidates, connection, isStandby, took }: Negotiated,
+  { chain, destination, candidates, connection, isStandby, took }: Negotiated,
   attempt: Attempt,
   standby?: Standby,
 ): Promise<Opened> {
   const { 0: hops = [] } = candidates;
-  const hop = at(hops, -1);
-  attempt.progress.enter('request', hop);
+  const hop = hops.at(-1) as Hop;
+  attempt.progress.hop = hop;
   try {
     const opened =
       took === undefined
@@ -92,11 +82,12 @@ export async function requestTunnel(
     if (attempt.stopped) throw error;
     // A proxy that refused this destination is working, so standby connections to it are of use.
     if (isFromRequest(error)) standby?.fill(chain);
-    if (isStandby && wasNotReceived(error))
-      return requestTunnel(await connectThrough(chain, candidates, attempt), attempt, standby);
+    const again = (left: Candidates, from?: Standby): Promise<Negotiated> =>
+      negotiateChain(chain, destination, attempt, from, left);
+    if (isStandby && wasNotReceived(error)) return requestTunnel(await again(candidates), attempt, standby);
     const others = candidates.slice(1);
     if (others.length === 0 || attempt.existing || !concernsAddress(error)) throw error;
-    return requestTunnel(await connectThrough(chain, others, attempt, standby), attempt, standby);
+    return requestTunnel(await again(others, standby), attempt, standby);
   }
 }
 
