@@ -8,11 +8,12 @@ import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 import { dts } from 'rolldown-plugin-dts';
 
-// Editors read the documentation from the declarations, so the code goes without. Lines stay, because Node prints the line
+// Editors read the documentation from the declarations, so the code goes without. Bundlers learn from `sideEffects` in the
+// manifest what they may drop, so it goes without annotations too. Lines stay, because Node prints the line
 // of an uncaught error; names of functions and classes stay for its trace. Names of variables are shortened.
 const NAMES = { function: true, class: true };
 const CODE = {
-  comments: { jsdoc: false, legal: false },
+  comments: { annotation: false, jsdoc: false, legal: false },
   minify: { compress: { keepNames: NAMES }, mangle: { toplevel: true, keepNames: NAMES }, codegen: false },
 };
 
