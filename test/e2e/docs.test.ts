@@ -256,6 +256,14 @@ describe('the README', () => {
     expect(script).toMatch(/^pnpm test /m);
   });
 
+  test('has no figure that docs/performance.md does not have', () => {
+    const [, figures = ''] = /<!-- figures -->([\s\S]*?)<!-- \/figures -->/.exec(read('README.md')) ?? [];
+    const numbersIn = (text: string): string[] => text.match(/\d+(?:[.,]\d+)*/g) ?? [];
+    expect(numbersIn(figures).length).toBeGreaterThan(1);
+    const known = new Set(numbersIn(read('docs/performance.md')));
+    expect(numbersIn(figures).filter((number) => !known.has(number))).toEqual([]);
+  });
+
   test('names the oldest Node that the packages take', () => {
     for (const folder of list('packages', /^[a-z]+$/)) {
       const { engines } = JSON.parse(read(join(folder, 'package.json'))) as { engines: { node: string } };
