@@ -14,14 +14,16 @@ import { SocksAgent } from '../src/index.ts';
 
 interface Ending {
   readonly options?: object;
-  readonly act: (req: ClientRequest, agent: Agent, abort: AbortController) => Promise<void> | void;
+  /** @param timedOut resolves at the `timeout` event of the request, which may come before this is called */
+  readonly act: (
+    req: ClientRequest,
+    agent: Agent,
+    abort: AbortController,
+    timedOut: Promise<unknown>,
+  ) => Promise<void> | void;
 }
 
 const mine = Object.assign(new Error('mine'), { code: 'MINE' });
-const onTimeout = async (req: ClientRequest): Promise<void> => {
-  await once(req, 'timeout');
-  req.destroy();
-};
 
 const ENDINGS: Readonly<Record<string, Ending>> = {
   'req.destroy()': { act: (req) => void req.destroy() },
@@ -30,7 +32,13 @@ const ENDINGS: Readonly<Record<string, Ending>> = {
   'a signal': { act: (_req, _agent, abort) => abort.abort() },
   'a signal with a reason': { act: (_req, _agent, abort) => abort.abort(mine) },
   'agent.destroy()': { act: (_, agent) => agent.destroy() },
-  'the option timeout': { options: { timeout: 40 }, act: onTimeout },
+  'the option timeout': {
+    options: { timeout: 40 },
+    act: async (req, _agent, _abort, timedOut) => {
+      await timedOut;
+      req.destroy();
+    },
+  },
 };
 
 async function ending(agent: Agent, under: object, { options, act }: Ending, ready: () => Promise<unknown>) {
@@ -41,9 +49,10 @@ async function ending(agent: Agent, under: object, { options, act }: Ending, rea
     events.push({ name, code, message, cause }),
   );
   req.on('timeout', () => events.push('timeout'));
+  const timedOut = new Promise((resolve) => req.once('timeout', resolve));
   req.on('abort', () => events.push('abort'));
   await ready();
-  await act(req, agent, abort);
+  await act(req, agent, abort, timedOut);
   await closed(req);
   expect(req.destroyed).toBe(true);
   return events;
