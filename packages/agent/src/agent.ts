@@ -4,28 +4,28 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { AgentOptions as HttpsAgentOptions } from 'node:https';
 import type { ClientRequest } from 'node:http';
-import { isIP } from 'node:net';
-import type { LookupFunction, Socket, TcpNetConnectOpts } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { connect as startTls } from 'node:tls';
-import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import { chainKey, SecureContexts, SessionCache, SocksClient, SocksError } from '@socksify/core';
+import type { TLSSocket } from 'node:tls';
+import { chainKey, SecureContexts, SessionCache, SocksClient } from '@socksify/core';
 import type { Chain, ClientOptions, Destination, ProxyRoute, SecureOptions, Selection } from '@socksify/core';
 import { Agent } from 'agent-base';
 import { bindConstructor } from './bound-constructor.ts';
 import { cutPort, HTTP_PORT, HTTPS_PORT, PORT_UNSET } from './default-port.ts';
 import type { PortOptions } from './default-port.ts';
-import {
-  endRequest,
-  endWithFalsyError,
-  moduleProtocol,
-  nodeAgent,
-  nodeHttpsAgent,
-  ownCheckMark,
-} from './node-http.ts';
+import { failRequest, moduleProtocol, nodeAgent, nodeHttpsAgent, ownCheckMark } from './node-http.ts';
 import type { Created, NodeAgent, NodeRequest } from './node-http.ts';
 import { checkTimeouts, Opening } from './opening.ts';
-import { PendingSocket } from './pending-socket.ts';
+import { PendingSocket, secureStream } from './pending-socket.ts';
+import {
+  DIAL_OPTIONS,
+  OPENING,
+  SELECTED,
+  toDestination,
+  unixSocket,
+  withoutUndefined,
+} from './request-options.ts';
+import type { RequestOptions } from './request-options.ts';
 
 /** Options of Node's `https.Agent`, and those of a tunnel with the deadline named `connectTimeout`. */
 export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions, 'timeout' | 'lookup'> {
@@ -40,30 +40,6 @@ export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions
   defaultPort?: number | undefined;
 }
 
-/** The options of one request, as Node hands them to its agent: those that are used here. */
-interface RequestOptions
-  extends PortOptions,
-    Partial<Omit<TcpNetConnectOpts, 'port'>>,
-    Omit<ConnectionOptions, 'port'> {
-  readonly socketPath?: string | null | undefined;
-  readonly timeout?: number | undefined;
-  readonly highWaterMark?: number | undefined;
-  [SELECTED]?: Selected;
-  [OPENING]?: Opening | Handed | undefined;
-}
-
-/** The opening of a socket for a caller that handles timeouts and TLS itself. */
-interface Handed {
-  readonly request: undefined;
-  readonly signal: AbortSignal;
-}
-
-/** What a selector chose for one request, and how many milliseconds its promise took. */
-interface Selected {
-  readonly chain: Selection;
-  readonly waited: number;
-}
-
 /**
  * What belongs to a request in Node's queue. Node opens its socket later, with the options and in the async context of
  * another request.
@@ -75,25 +51,10 @@ interface Queued {
   entered?: true;
 }
 
-const SELECTED: unique symbol = Symbol('socksify.selected');
-const OPENING: unique symbol = Symbol('socksify.opening');
-
 /** Node takes a stream that createConnection() returns, and otherwise waits for the callback. */
 const NO_STREAM = undefined as never;
 
 const DEFAULT_CONNECT_TIMEOUT = 30_000;
-
-/** Options of the dial. A request can have them, and the agent can have them for all requests. */
-const DIAL_OPTIONS = [
-  'family',
-  'localAddress',
-  'localPort',
-  'hints',
-  'highWaterMark',
-  'autoSelectFamily',
-  'autoSelectFamilyAttemptTimeout',
-  'noDelay',
-] as const;
 
 /**
  * Sends `http` and `https` requests through a SOCKS proxy.
@@ -228,7 +189,7 @@ export class SocksAgent extends Agent {
       // With an opening, the selector of the request has answered.
       if (this.#selects && !this.#openings.has(req) && this.#select(req, options)) return;
     } catch (error) {
-      fail(req, error);
+      failRequest(req, error);
       return;
     }
     const outer = this.#adding;
@@ -278,7 +239,7 @@ export class SocksAgent extends Agent {
       if (!opening.pool) opening.end();
     } catch (error) {
       opening.end();
-      failOrHangUp(req, opening, error);
+      opening.fail(error);
     }
   }
 
@@ -328,7 +289,7 @@ export class SocksAgent extends Agent {
         created(null, socket);
         return;
       }
-      if (req.destroyed) failOrHangUp(req, opening, error);
+      if (req.destroyed) opening.fail(error);
       else created(error);
       // The place in the pool is free again, so Node turns to the next request in the queue.
       agent.removeSocket(opening, place);
@@ -446,57 +407,4 @@ function newClient(proxy: ProxyRoute, options: ClientOptions): SocksClient {
     if (error instanceof Error) Error.captureStackTrace(error, SocksAgent);
     throw error;
   }
-}
-
-function toDestination({ host, port }: RequestOptions, secure: boolean): Destination {
-  const protocol = secure ? 'https:' : 'http:';
-  return {
-    host: host || 'localhost',
-    port: Number(port || port === 0 ? port : secure ? HTTPS_PORT : HTTP_PORT),
-    protocol,
-  };
-}
-
-function secureStream(
-  stream: PendingSocket,
-  { host, port }: Destination,
-  options: RequestOptions,
-): TLSSocket {
-  try {
-    // An IP address is no SNI name (RFC 6066 section 3).
-    return startTls({
-      servername: isIP(host) ? '' : host,
-      ...withoutUndefined(options),
-      port,
-      socket: stream,
-    });
-  } catch (error) {
-    stream.destroy();
-    throw error;
-  }
-}
-
-function withoutUndefined<T extends object>(options: T): T {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
-}
-
-function unixSocket(): SocksError {
-  const detail = 'a request to a Unix socket (socketPath) cannot go through a proxy';
-  return new SocksError('ERR_SOCKS_INVALID_DESTINATION', { phase: 'input', detail });
-}
-
-function fail(req: NodeRequest, error: unknown): void {
-  if (error || req.destroyed) endRequest(req, error);
-  else endWithFalsyError(req, error);
-}
-
-/** Fails the request. One that was destroyed meanwhile ends as Node ends it, with the error of its own destroy(). */
-function failOrHangUp(req: NodeRequest, { late }: Opening, error: unknown): void {
-  if (!req.destroyed) fail(req, error);
-  else endRequest(req, req.aborted && late ? hangUp() : undefined);
-}
-
-/** The error that Node gives to a request that was aborted while its socket was connecting. */
-function hangUp(): Error {
-  return Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' });
 }

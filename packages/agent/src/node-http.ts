@@ -57,6 +57,12 @@ export function endWithFalsyError(req: NodeRequest, error: unknown): void {
   });
 }
 
+/** Ends a request that has no socket with what was thrown, whatever that is. */
+export function failRequest(req: NodeRequest, error: unknown): void {
+  if (error || req.destroyed) endRequest(req, error);
+  else endWithFalsyError(req, error);
+}
+
 /** The request has reported its timeout already: its socket must not report a second one. */
 export function silenceTimeout({ timeoutCb }: NodeRequest, socket: Socket): void {
   if (timeoutCb) socket.off('timeout', timeoutCb);

@@ -4,7 +4,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
-import { silenceTimeout } from './node-http.ts';
+import { endRequest, failRequest, silenceTimeout } from './node-http.ts';
 import type { NodeRequest } from './node-http.ts';
 
 /** Milliseconds. Node replaces a longer timeout by this one, and prints a warning. */
@@ -97,6 +97,13 @@ export class Opening extends EventEmitter {
     this.#context.runInAsyncScope(() => req.emit('timeout'));
   };
 
+  /** Fails the request. One that was destroyed meanwhile ends as Node ends it, with the error of its own destroy(). */
+  fail(error: unknown): void {
+    const { request, late } = this;
+    if (!request.destroyed) failRequest(request, error);
+    else endRequest(request, request.aborted && late ? hangUp() : undefined);
+  }
+
   /** Takes the opening out of its pool, and gives the request its own methods back. */
   end(): void {
     clearTimeout(this.#timer);
@@ -110,6 +117,11 @@ export class Opening extends EventEmitter {
     if (Object.getPrototypeOf(this.request) === this.#watched)
       Object.setPrototypeOf(this.request, this.#prototype);
   }
+}
+
+/** The error that Node gives to a request that was aborted while its socket was connecting. */
+function hangUp(): Error {
+  return Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' });
 }
 
 /** Throws what Node throws when it gives a socket one of these timeouts. */

@@ -1,7 +1,13 @@
 // A stream for a tunnel that is still being opened, for callers of createConnection() that need one at once.
 
-import { Duplex } from 'node:stream';
+import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { connect } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
+import type { Destination } from '@socksify/core';
+import { withoutUndefined } from './request-options.ts';
+import type { RequestOptions } from './request-options.ts';
 
 type Done = (error?: Error | null) => void;
 
@@ -79,4 +85,24 @@ for (const name of ['setTimeout', 'setNoDelay', 'setKeepAlive', 'ref', 'unref'] 
       return this;
     },
   });
+}
+
+/** TLS over the stream, which begins at once. */
+export function secureStream(
+  stream: PendingSocket,
+  { host, port }: Destination,
+  options: RequestOptions,
+): TLSSocket {
+  try {
+    // An IP address is no SNI name (RFC 6066 section 3).
+    return connect({
+      servername: isIP(host) ? '' : host,
+      ...withoutUndefined(options),
+      port,
+      socket: stream,
+    });
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  }
 }
