@@ -75,7 +75,7 @@ function findAgent(value: unknown, depth = 0): AgentClass | undefined {
     if (own?.name === 'Agent' && typeof own.prototype.dispatch === 'function') return own;
   }
   for (const symbol of Object.getOwnPropertySymbols(value)) {
-    const found = findAgent((value as Record<symbol, unknown>)[symbol], depth + 1);
+    const found = findAgent(Reflect.get(value, symbol), depth + 1);
     if (found) return found;
   }
   return undefined;

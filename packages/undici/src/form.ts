@@ -16,7 +16,7 @@ export function isForm(body: unknown): body is Form {
   return (
     typeof body === 'object' &&
     body !== null &&
-    (body as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] === 'FormData' &&
+    Reflect.get(body, Symbol.toStringTag) === 'FormData' &&
     Symbol.iterator in body
   );
 }

@@ -34,7 +34,7 @@ export function loadNodeUndici(): void {
 }
 
 export function dispatcherIn(global: object, place: symbol): unknown {
-  return (global as Record<symbol, unknown>)[place];
+  return Reflect.get(global, place);
 }
 
 /** Sets the property. If undici has defined it, it is writable but cannot be removed. */
