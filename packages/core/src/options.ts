@@ -65,66 +65,53 @@ export const DEFAULT_TIMEOUT = 30_000;
 const MAX_TIMEOUT = 2 ** 31 - 1;
 const FAMILIES: ReadonlySet<unknown> = new Set([undefined, 0, 4, 6, 'IPv4', 'IPv6']);
 
-interface Check {
-  readonly name: string;
-  readonly meaning: string;
-  readonly types: readonly string[];
-  readonly methods?: readonly string[];
-  readonly isValid?: (value: never) => boolean;
-}
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What each option has to be, in words and as a test. */
-const CHECKS: readonly Check[] = [
-  {
-    name: 'timeout',
-    meaning: `0 to ${MAX_TIMEOUT} milliseconds`,
-    types: ['number'],
-    isValid: (ms: number) => ms >= 0 && ms <= MAX_TIMEOUT,
-  },
-  { name: 'lookup', meaning: 'a function such as dns.lookup', types: ['function'] },
-  {
-    name: 'tcp',
-    meaning: 'an object of options of net.connect, with family 0, 4 or 6, and without encoding and onread',
-    types: ['object'],
+/** What each option has to be: its types, in words, and as a test where its type does not say enough. */
+const CHECKS: readonly (readonly [
+  name: string,
+  types: string,
+  meaning: string,
+  isValid?: (value: never) => boolean,
+])[] = [
+  ['timeout', 'number', `0 to ${MAX_TIMEOUT} milliseconds`, (ms: number) => ms >= 0 && ms <= MAX_TIMEOUT],
+  ['lookup', 'function', 'a function such as dns.lookup'],
+  [
+    'tcp',
+    'object',
+    'an object of options of net.connect, with family 0, 4 or 6, and without encoding and onread',
     // The socket has to give bytes, and to give them to the handshake.
-    isValid: ({ family, encoding, onread }: Fields) => FAMILIES.has(family) && !encoding && !onread,
-  },
-  { name: 'pipeline', meaning: 'true or false', types: ['boolean'] },
-  {
-    name: 'signal',
-    meaning: 'an AbortSignal',
-    types: ['object'],
-    methods: ['addEventListener', 'removeEventListener'],
-  },
-  {
-    name: 'socket',
-    meaning: 'a Duplex of bytes (without setEncoding() or objectMode) that is connected to the proxy',
-    types: ['object'],
-    methods: ['read', 'on', 'destroy', 'write'],
-    isValid: (socket: Duplex) => !socket.readableEncoding && !socket.readableObjectMode,
-  },
-  {
-    name: 'chain',
-    meaning: 'what select() gave',
-    types: ['string', 'object'],
-    isValid: (chain: unknown) =>
+    ({ family, encoding, onread }: Fields) => FAMILIES.has(family) && !encoding && !onread,
+  ],
+  ['pipeline', 'boolean', 'true or false'],
+  [
+    'signal',
+    'object',
+    'an AbortSignal',
+    ({ addEventListener: on, removeEventListener: off }: Fields) =>
+      typeof on === 'function' && typeof off === 'function',
+  ],
+  [
+    'socket',
+    'object',
+    'a Duplex of bytes (without setEncoding() or objectMode) that is connected to the proxy',
+    (socket: Fields) =>
+      ['read', 'on', 'destroy', 'write'].every((method) => typeof socket[method] === 'function') &&
+      !socket['readableEncoding'] &&
+      !socket['readableObjectMode'],
+  ],
+  [
+    'chain',
+    'string object',
+    'what select() gave',
+    (chain: unknown) =>
       chain === 'direct' ||
       chain instanceof Alternatives ||
       (Array.isArray(chain) && chain.length > 0 && chain.every(isChecked)),
-  },
-  {
-    name: 'tls',
-    meaning: 'an object of options of tls.connect, or a function that returns one',
-    types: ['object', 'function'],
-  },
-  { name: 'prepare', meaning: 'a function', types: ['function'] },
-  {
-    name: 'standby',
-    meaning: '0 to 1000 connections',
-    types: ['number'],
-    isValid: (n: number) => Number.isInteger(n) && n >= 0 && n <= 1000,
-  },
+  ],
+  ['tls', 'object function', 'an object of options of tls.connect, or a function that returns one'],
+  ['prepare', 'function', 'a function'],
+  ['standby', 'number', '0 to 1000 connections', (n: number) => Number.isInteger(n) && n >= 0 && n <= 1000],
 ];
 
 /**
@@ -136,13 +123,11 @@ export function checkOptions<T extends ConnectOptions>(options: T): T {
   if (typeof options !== 'object' || options === null || Array.isArray(options))
     throw invalidOption(`options are an object, not ${describe(options)}`);
   const given = withoutUndefined<T>(options);
-  for (const { name, meaning, types, methods = [], isValid } of CHECKS) {
+  for (const { 0: name, 1: types, 2: meaning, 3: isValid } of CHECKS) {
     const value: unknown = Reflect.get(given, name);
     if (value === undefined) continue;
-    let isRight = value !== null && types.includes(typeof value);
-    for (const method of methods) isRight &&= typeof Reflect.get(value as object, method) === 'function';
-    if (!isRight || isValid?.(value as never) === false)
-      throw invalidOption(`${name} is ${meaning}, not ${describe(value)}`);
+    const isRight = value !== null && types.includes(typeof value) && isValid?.(value as never) !== false;
+    if (!isRight) throw invalidOption(`${name} is ${meaning}, not ${describe(value)}`);
   }
   if (given.auth !== undefined) checkAuth(given.auth);
   if (given.tcp !== undefined) given.tcp = withoutUndefined(given.tcp);
