@@ -42,6 +42,7 @@ export interface SocksOptions {
   pipeline?: boolean | undefined;
 }
 
+/** The options of {@link connect}. */
 export interface ConnectOptions extends SocksOptions {
   /** Ends the attempt: the promise rejects with `signal.reason`, the proxy's socket is destroyed. */
   signal?: AbortSignal | undefined;

@@ -52,6 +52,7 @@ export type ProxyObject = {
   | { readonly host?: string | undefined; readonly path: string }
 ) & { readonly [Field in FieldOfUrl]?: undefined };
 
+/** A proxy as an object or as a URL: see {@link parseProxy}. */
 export type ProxyLike = ProxyObject | string | URL;
 
 const SCHEMES: Readonly<Record<string, Pick<SocksProxy, 'version' | 'dns' | 'tls'>>> = {

@@ -19,6 +19,7 @@ import { watchUdp } from './udp.ts';
 import { watchUndici } from './undici-clients.ts';
 import { fieldOf, isFunction } from './unknown.ts';
 
+/** The options of {@link install}. */
 export interface InstallOptions {
   /** A proxy, a chain, or a selector. Default: what the environment names, as in `proxyFromEnv()` of `@socksify/env`. */
   proxy?: ProxyRoute | undefined;

@@ -25,6 +25,7 @@ export interface AdapterOptions extends Omit<SocksOptions, 'timeout'> {
   standby?: number;
 }
 
+/** The options of {@link socksConnector}. */
 export interface SocksConnectorOptions extends AdapterOptions {
   /** TLS to https destinations, as in `tls.connect`: `ca`, `cert`, `key`, `rejectUnauthorized`, `servername` ... */
   tls?: ConnectionOptions;
@@ -38,6 +39,7 @@ export interface SocksConnectorOptions extends AdapterOptions {
   maxCachedSessions?: number;
 }
 
+/** What {@link socksConnector} returns. */
 export interface SocksConnector extends Connector {
   /** Ends every handshake in progress with `ERR_SOCKS_CLOSED`; later ones fail with it too. */
   close(): Promise<void>;

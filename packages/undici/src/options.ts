@@ -68,6 +68,7 @@ export interface ConnectorOptions {
   maxCachedSessions?: number;
 }
 
+/** The options of {@link SocksDispatcher}. */
 export interface SocksDispatcherOptions extends AgentOptions, AdapterOptions {
   /** The Agent class to build on, of undici 5.28 to 8. Default: the one inside Node. */
   Agent?: AgentClass;

@@ -28,6 +28,7 @@ export interface AgentLike {
   upgrade: DispatcherMethod;
 }
 
+/** undici's Agent, of any version. */
 export type AgentClass = new (options?: OfUndici) => AgentLike;
 
 export type Dispatch = (options: OfUndici, handler: OfUndici) => boolean;
@@ -102,6 +103,7 @@ export interface LegacyHandler extends ProgressHandler {
   onError?(error: Error): unknown;
 }
 
+/** A handler of any undici. */
 export type Handler = ModernHandler & LegacyHandler;
 
 /** What undici hands to a connector. */
@@ -116,6 +118,7 @@ export interface ConnectorDestination {
   httpSocket?: Socket | undefined;
 }
 
+/** Called once, with a socket or an error. */
 export type ConnectorCallback = (
   ...result: [error: null, socket: Socket] | [error: Error, socket: null]
 ) => void;

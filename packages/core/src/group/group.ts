@@ -9,6 +9,7 @@ import type { ProxyLike, SocksProxy } from '../proxy.ts';
 import { Member } from './member.ts';
 import type { MemberState } from './member.ts';
 
+/** The options of {@link proxyGroup}. */
 export interface GroupOptions {
   /**
    * `given` (default): the first member that is ready serves all tunnels, and the others stand in for it. `rotate`: each

@@ -13,6 +13,7 @@ import { negotiate5, pipelined5, request5 } from './socks5.ts';
 import { hopError } from './step.ts';
 import type { Bound, Hop, Steps } from './step.ts';
 
+/** The options of {@link handshake}. */
 export interface HandshakeOptions {
   /** Default `auto`: with credentials offer 02 and 00. `required` offers 02 alone; a list offers just its methods. */
   readonly auth?: AuthPolicy;
@@ -27,13 +28,6 @@ export interface HandshakeOptions {
  * SOCKS4). Bytes behind the last read belong to the application.
  *
  * @throws SocksError at once for bad input; the generator throws one when the proxy refuses or breaks the protocol
- * @example
- * const steps = handshake(parseProxy('socks5://proxy.example'), { host: 'example.com', port: 80 });
- * for (let step = steps.next(); !step.done; ) {
- *   if ('write' in step.value) { send(step.value.write); step = steps.next(new Uint8Array()); }
- *   else if ('read' in step.value) step = steps.next(await receiveExactly(step.value.read));
- *   else { await step.value.wait; step = steps.next(new Uint8Array()); } // only your own methods yield this
- * }
  */
 export function handshake(
   proxy: ProxyLike,

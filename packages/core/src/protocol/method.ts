@@ -13,22 +13,7 @@ export interface Encapsulation {
   readonly open: () => Steps<Uint8Array>;
 }
 
-/**
- * An authentication method of SOCKS5.
- *
- * @example
- * const gssapi: AuthMethod = {
- *   id: 0x01,
- *   *authenticate() {
- *     let token = new Uint8Array();
- *     yield { wait: context.step().then((bytes) => { token = bytes; }) };
- *     yield { write: frame(0x01, token) };
- *     const reply = yield { read: 2, phase: 'authentication' };
- *     // …
- *     return { seal, open };
- *   },
- * };
- */
+/** An authentication method of SOCKS5. */
 export interface AuthMethod {
   /** The METHOD value, 0 to 254. */
   readonly id: number;

@@ -24,6 +24,7 @@ import { secure, withSecureContext } from './secure.ts';
 import { Standby } from './standby.ts';
 import { trace } from './trace.ts';
 
+/** What {@link connect} opens. */
 export interface Tunnel {
   /** Open, without a listener of this package. Bytes that came behind the reply of the proxy are still in it. */
   readonly socket: Socket;
@@ -65,6 +66,7 @@ export async function connect(
   return client.connect(destination, options);
 }
 
+/** The options of {@link SocksClient}. */
 export interface ClientOptions extends SocksOptions {
   /**
    * How many connections to keep at most, with greeting and authentication done, so that the next tunnel costs one round

@@ -6,11 +6,6 @@ import type { TLSSocket } from 'node:tls';
 /**
  * Keeps TLS sessions as `https.Agent` does: the newest one for each key, for a limited number of keys. Sessions are
  * kept apart by the key alone, so the key has to tell destinations, proxies, credentials and TLS options apart.
- *
- * @example
- * const session = sessions.get(key);
- * const onSocket = (socket) => sessions.watch(key, socket);
- * await connect(proxy, destination, { tls: { ...(session && { session }), onSocket } });
  */
 export class SessionCache {
   readonly #sessions = new Map<string, Buffer>();
@@ -21,6 +16,7 @@ export class SessionCache {
     this.#max = max;
   }
 
+  /** The newest session of this key. */
   get(key: string): Buffer | undefined {
     return this.#sessions.get(key);
   }

@@ -29,6 +29,7 @@ export interface TunnelMessage {
   readonly attempts?: readonly AttemptMessage[];
 }
 
+/** One attempt through a member of a group. */
 export interface AttemptMessage {
   /** The hops without credentials, first hop first. */
   readonly proxies: readonly string[];

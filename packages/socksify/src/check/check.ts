@@ -12,6 +12,7 @@ import { draft } from './report.ts';
 import type { Certificate, CheckReport, PhaseTime } from './report.ts';
 import { ProbeConnection } from './probe-connection.ts';
 
+/** The options of {@link checkProxy}. */
 export interface CheckOptions {
   /** The destination to connect to through the proxy. Without it, nothing beyond the proxy is contacted. */
   readonly target?: Destination | undefined;

@@ -2,6 +2,7 @@
 
 import type { PeerCertificate, TLSSocket } from 'node:tls';
 
+/** The certificate that a proxy has shown. */
 export interface Certificate {
   readonly protocol: string;
   /** True if this process trusts the certificate for the host of the proxy. */
