@@ -1,4 +1,5 @@
-// The README files and the pages of docs/: every block of code is run or type-checked.
+// The README files and the pages of docs/: every block of code is run or type-checked. The examples in doc comments are
+// type-checked.
 //
 // Blocks of js and sh are run as they stand, against a proxy and a site of doc-blocks.ts; blocks of ts are type-checked. A
 // comment in front of a block says more:
@@ -27,14 +28,41 @@ import type { Block, Outcome } from './doc-blocks.ts';
 import type { InteropServer } from './interop/server-traits.ts';
 import { SERVERS } from './interop/servers.ts';
 import { torNetwork } from './interop/servers/tor-network.ts';
-import { list, PAGES, read, ROOT } from './pages.ts';
+import { list, PAGES, read, ROOT, SOURCES } from './pages.ts';
 
 const NOTES = new Set(['not run', 'run by', 'set-up', 'prints', 'no request']);
 const BLOCKS = PAGES.flatMap(blocksOf);
 const RUN = BLOCKS.filter(isRun);
+
+/** What examples in doc comments use without a word about it: public names, and those that programs have. */
+const EXAMPLE_HEAD = `
+import { AsyncLocalStorage } from 'node:async_hooks';
+import https from 'node:https';
+import { SocksAgent } from '@socksify/agent';
+import { connect, parseProxy, proxyGroup, SocksClient } from '@socksify/core';
+import { proxyFromEnv } from '@socksify/env';
+import { setGlobalDispatcher, socksConnector, SocksDispatcher } from '@socksify/undici';
+import { checkProxy, install, startBridge } from 'socksify';
+import { Pool } from 'undici';
+const account = new AsyncLocalStorage<string>();
+const group = proxyGroup(['socks5://a.example']);
+`;
+const EXAMPLES = SOURCES.filter((path) => /^packages\/\w+\/src\/.*\.ts$/.test(path)).flatMap(examplesOf);
 const TYPED = BLOCKS.filter(
   ({ language, notes }) => /^(?:js|cjs|ts)$/.test(language) && !notes.has('run by'),
-);
+).concat(EXAMPLES);
+
+/** The examples in the doc comments of a source, each as the body of a function. */
+function examplesOf(path: string): Block[] {
+  const source = read(path);
+  return Array.from(source.matchAll(/^ +?\* @example\b((?:(?!^ *\* @|\*\/)[\s\S])*)/gm), (match) => {
+    const body = (match[1] ?? '').replaceAll(/^ *\* ?/gm, '');
+    const line = source.slice(0, match.index).split('\n').length;
+    const code = `export async function example(): Promise<void> {\n${body}\n}\n`;
+    const notes = new Map([['set-up', EXAMPLE_HEAD]]);
+    return { place: `${path}:${line}`, heading: '', language: 'ts', code, notes };
+  });
+}
 
 /** An empty project with our packages and those that the examples use. */
 const project = realpathSync(mkdtempSync(join(tmpdir(), 'socksify-docs-')));
@@ -83,6 +111,8 @@ function fillProject(): void {
   ])
     link(name, join(ROOT, 'examples/node_modules', name));
   link('@types/ws', join(ROOT, 'examples/node_modules/@types/ws'));
+  // The version that runs on every Node.
+  link('undici', join(ROOT, 'test/e2e/node_modules/undici7'));
   for (const version of ['7', '8'])
     link(`undici${version}`, join(ROOT, `test/e2e/node_modules/undici${version}`));
   writeFileSync(join(project, 'package.json'), '{ "type": "module" }');
@@ -123,7 +153,7 @@ async function checkTypes(): Promise<string> {
       (error: { stdout: string; stderr: string }) => error.stdout + error.stderr,
     );
   };
-  const withDom = TYPED.filter(({ language }) => language === 'ts');
+  const withDom = BLOCKS.filter(({ language }) => language === 'ts');
   return (await compile(['ES2023'], TYPED)) + (await compile(['ES2023', 'DOM'], withDom));
 }
 
@@ -139,6 +169,7 @@ describe('a block of code', () => {
 
   test('has types that fit, if it is of js or ts', () => {
     expect(TYPED.length).toBeGreaterThan(5);
+    expect(EXAMPLES.length).toBeGreaterThan(5);
     expect(types).toBe('');
   });
 

@@ -5,12 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ConnectionOptions, SecureContext, SecureContextOptions } from 'node:tls';
 import { withoutUndefined } from './given.ts';
 
-/**
- * Keeps the SecureContext that was made last, for pools whose connections have the same TLS options.
- *
- * @example
- * await connect(proxy, destination, { tls: { ...options, secureContext: contexts.get(options) } });
- */
+/** Keeps the SecureContext that was made last, for pools whose connections have the same TLS options. */
 export class SecureContexts {
   #context: SecureContext | undefined;
   #defaults: unknown;
