@@ -67,8 +67,7 @@ const servers = [
 let site: Site;
 let closedPort: number;
 beforeAll(async () => {
-  site = await startSite();
-  closedPort = await freePort();
+  [site, closedPort] = await Promise.all([startSite(), freePort()]);
 });
 afterAll(() => site.close());
 

@@ -64,6 +64,12 @@ const LIMITS: Readonly<Record<string, SocksAgentOptions>> = {
 };
 
 describe.each(Object.entries(LIMITS))('an agent with %s', (_, options) => {
+  /** Its look-up of the proxy never ends. */
+  const waitingAgent = (): SocksAgent => {
+    const unknown = { version: 5, host: 'proxy.test', port: 1, dns: 'remote' } as const;
+    return new SocksAgent(unknown, { ...options, lookup: () => {} });
+  };
+
   test('emits the events of requests that succeed in their own contexts', async () => {
     const agent = new SocksAgent(proxy.url('socks5'), options);
     const recorder = new Recorder();
@@ -91,10 +97,7 @@ describe.each(Object.entries(LIMITS))('an agent with %s', (_, options) => {
   });
 
   test('emits the events of requests that are destroyed from another context in their own contexts', async () => {
-    const agent = new SocksAgent(
-      { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
-      { ...options, lookup: () => {} },
-    );
+    const agent = waitingAgent();
     const recorder = new Recorder();
     const requests = ['a', 'b'].map((name) => recorder.send(name, agent));
     for (const req of requests) {
@@ -106,10 +109,7 @@ describe.each(Object.entries(LIMITS))('an agent with %s', (_, options) => {
   });
 
   test('emits timeouts in the context of their request, wherever they were set', async () => {
-    const agent = new SocksAgent(
-      { version: 5, host: 'proxy.test', port: 1, dns: 'remote' },
-      { ...options, lookup: () => {} },
-    );
+    const agent = waitingAgent();
     const recorder = new Recorder();
     const first = recorder.send('a', agent, { timeout: 20 });
     const second = recorder.send('b', agent, { timeout: 20 });

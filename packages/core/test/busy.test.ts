@@ -15,14 +15,10 @@ let server: SocksServer;
 let echo: TcpDestination;
 let port: number;
 beforeAll(async () => {
-  server = await startServer({ users: { u: 'p' } });
-  echo = await startEcho();
+  [server, echo] = await Promise.all([startServer({ users: { u: 'p' } }), startEcho()]);
   ({ port } = echo);
 });
-afterAll(async () => {
-  await server.close();
-  await echo.close();
-});
+afterAll(() => Promise.all([server.close(), echo.close()]));
 
 function block(milliseconds: number): void {
   for (const until = performance.now() + milliseconds; performance.now() < until; );

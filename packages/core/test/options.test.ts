@@ -10,6 +10,11 @@ import { GRANTED, startProxy, startScripted, SUCCESS } from './proxies.ts';
 
 const destination = { host: '127.0.0.1', port: 80 };
 
+/** Options that are there, and undefined. */
+function undefinedOf<Name extends string>(...names: readonly Name[]): Record<Name, undefined> {
+  return Object.fromEntries(names.map((name) => [name, undefined])) as Record<Name, undefined>;
+}
+
 describe('an option that is not valid', () => {
   const cases: [string, unknown][] = [
     ...['5000', -1, Number.NaN, Infinity, 2 ** 31, null, {}, true, 5n].map((value): [string, unknown] => [
@@ -144,13 +149,7 @@ describe('an option that is undefined', () => {
 
   test('of connect() was not given: signal, socket, tls, prepare and chain', async () => {
     const server = await startScripted(...SUCCESS);
-    const none = {
-      signal: undefined,
-      socket: undefined,
-      tls: undefined,
-      prepare: undefined,
-      chain: undefined,
-    };
+    const none = undefinedOf('signal', 'socket', 'tls', 'prepare', 'chain');
     (await new SocksClient(server.url('socks5')).connect(destination, none)).socket.destroy();
     (await connect(server.url('socks5'), destination, none)).socket.destroy();
     expect(server.connections).toHaveLength(2);
@@ -158,14 +157,7 @@ describe('an option that is undefined', () => {
 
   test('of the constructor leaves the default', async () => {
     const server = await startScripted(...SUCCESS);
-    const none = {
-      lookup: undefined,
-      auth: undefined,
-      timeout: undefined,
-      tcp: undefined,
-      pipeline: undefined,
-      standby: undefined,
-    };
+    const none = undefinedOf('lookup', 'auth', 'timeout', 'tcp', 'pipeline', 'standby');
     (await new SocksClient(server.url('socks5'), none).connect(destination)).socket.destroy();
     expect(server.connections).toHaveLength(1);
   });

@@ -25,13 +25,9 @@ import { atEnd, startRawProxy, startScripted, SUCCESS } from './proxies.ts';
 let site: Site;
 let server: SocksServer;
 beforeAll(async () => {
-  site = await startSite();
-  server = await startServer({ names: { 'echo.test': '127.0.0.1' } });
+  [site, server] = await Promise.all([startSite(), startServer({ names: { 'echo.test': '127.0.0.1' } })]);
 });
-afterAll(async () => {
-  await server.close();
-  await site.close();
-});
+afterAll(() => Promise.all([server.close(), site.close()]));
 
 const atSite = () => ({ host: 'echo.test', port: site.https });
 

@@ -114,6 +114,9 @@ function toProxy({ host, port, path, tls }: RunningServer, credentials: RunningS
   return { version: 5, ...where, ...(tls && { tls }), ...(credentials && { credentials }) };
 }
 
+const sentenceOf = ({ probe, code, phase, hint }: CheckReport['errors'][number]): string =>
+  `${probe}: ${code} in ${phase}: ${hint}`;
+
 const versionsOf = ({ versions }: CheckReport): unknown[] => [
   versions.socks4,
   versions.socks4a,
@@ -177,20 +180,16 @@ describe('check of a real server', () => {
         if (!server.credentials) return;
         const wrong = await checkProxy(toProxy(server, { username: 'alice', password: 'wrong' }));
         expect(wrong).toMatchObject({ usable: false, authentication: false, methods });
-        expect(wrong.errors).toContainEqual({
-          probe: 'authentication',
-          code: 'ERR_SOCKS_AUTH_FAILED',
-          phase: 'authentication',
-          hint: 'check user and password; percent-encode them in the URL',
-        });
+        const toCheck = 'check user and password; percent-encode them in the URL';
+        expect(wrong.errors.map(sentenceOf)).toContain(
+          `authentication: ERR_SOCKS_AUTH_FAILED in authentication: ${toCheck}`,
+        );
         const without = await checkProxy(toProxy(server, undefined));
         expect(without).toMatchObject({ usable: false, authentication: null, methods });
-        expect(without.errors).toContainEqual({
-          probe: 'methods',
-          code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
-          phase: 'greeting',
-          hint: 'the proxy wants credentials: write socks5://user:password@host:port',
-        });
+        const toWrite = 'the proxy wants credentials: write socks5://user:password@host:port';
+        expect(without.errors.map(sentenceOf)).toContain(
+          `methods: ERR_SOCKS_NO_ACCEPTABLE_METHOD in greeting: ${toWrite}`,
+        );
       } finally {
         await server.stop();
       }

@@ -106,6 +106,15 @@ describe.each(SERVERS.filter((server) => !mustSkip(server)))('$name', ({ start, 
     return client;
   };
 
+  /** The answer to the request, behind which the server closes. */
+  const refusalOf = async (dialect: Dialect, request: string): Promise<string> => {
+    const client = await openFor(dialect);
+    client.send(request);
+    const answer = await readReply(client, dialect);
+    expect(await client.receiveUpTo(1)).toBe('');
+    return answer;
+  };
+
   test.concurrent.each(connecting)('carries bytes to origin.test over SOCKS%s', async (dialect) => {
     const client = await openFor(dialect);
     client.send(TO_ECHO[dialect](echo.port));
@@ -126,29 +135,23 @@ describe.each(SERVERS.filter((server) => !mustSkip(server)))('$name', ({ start, 
   );
 
   test.concurrent.each(supported)('refuses a closed port over SOCKS%s', async (dialect) => {
-    const client = await openFor(dialect);
-    client.send(TO_ECHO[dialect](closed));
-    expect(await readReply(client, dialect)).toBeOneOf(eachOf(traits.refused[dialect], REPLY[dialect]));
-    expect(await client.receiveUpTo(1)).toBe('');
+    const answer = await refusalOf(dialect, TO_ECHO[dialect](closed));
+    expect(answer).toBeOneOf(eachOf(traits.refused[dialect], REPLY[dialect]));
   });
 
   test.concurrent.each(supported.filter((dialect) => dialect !== 4))(
     'refuses an unknown name over SOCKS%s',
     async (dialect) => {
-      const client = await openFor(dialect);
-      client.send(TO_NOWHERE[dialect](echo.port));
-      expect(await readReply(client, dialect)).toBeOneOf(eachOf(traits.unknownName[dialect], REPLY[dialect]));
-      expect(await client.receiveUpTo(1)).toBe('');
+      const answer = await refusalOf(dialect, TO_NOWHERE[dialect](echo.port));
+      expect(answer).toBeOneOf(eachOf(traits.unknownName[dialect], REPLY[dialect]));
     },
   );
 
   test.concurrent.each(dialects.filter((dialect) => !supports[dialect]))(
     'does not speak SOCKS%s',
     async (dialect) => {
-      const client = await openFor(dialect);
-      client.send(TO_ECHO[dialect](echo.port));
-      expect(await readReply(client, dialect)).toBe(bytesOf(traits.unsupported[dialect], REPLY[dialect]));
-      expect(await client.receiveUpTo(1)).toBe('');
+      const answer = await refusalOf(dialect, TO_ECHO[dialect](echo.port));
+      expect(answer).toBe(bytesOf(traits.unsupported[dialect], REPLY[dialect]));
     },
   );
 

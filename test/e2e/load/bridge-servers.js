@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import { startServer } from '@socksify/server';
-import { chunksOf } from './chunks.js';
+import { chunksOf, writeChunks } from './chunks.js';
 
 const listen = (server) =>
   new Promise((resolve) =>
@@ -39,19 +39,8 @@ async function destination() {
     /** Sends so many bytes. */
     async down(socket, [bytes, id]) {
       const hash = createHash('sha256');
-      for (const chunk of chunksOf(Number(bytes), Number(id))) {
-        if (socket.destroyed) return;
-        hash.update(chunk);
-        if (!socket.write(chunk)) {
-          await new Promise((resolve) => {
-            const wake = () => {
-              socket.off('drain', wake).off('close', wake);
-              resolve();
-            };
-            socket.on('drain', wake).on('close', wake);
-          });
-        }
-      }
+      const chunks = chunksOf(Number(bytes), Number(id));
+      if (!(await writeChunks(socket, chunks, (chunk) => hash.update(chunk)))) return;
       digests.set(id, hash.digest('hex'));
       socket.end();
     },

@@ -16,3 +16,29 @@ export function* chunksOf(bytes, id) {
     yield chunk;
   }
 }
+
+/**
+ * Writes the chunks as fast as their reader takes them.
+ *
+ * @param onChunk called with each chunk before it is written
+ * @returns false when the stream was closed before the last chunk
+ */
+export async function writeChunks(stream, chunks, onChunk) {
+  for (const chunk of chunks) {
+    if (stream.destroyed) return false;
+    onChunk(chunk);
+    if (!stream.write(chunk)) await drained(stream);
+  }
+  return true;
+}
+
+/** Resolves when the stream takes more, or when it is closed. */
+function drained(stream) {
+  return new Promise((resolve) => {
+    const wake = () => {
+      stream.off('drain', wake).off('close', wake);
+      resolve();
+    };
+    stream.on('drain', wake).on('close', wake);
+  });
+}

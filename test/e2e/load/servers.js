@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { startRelay, startServer } from '@socksify/server';
-import { chunksOf } from './chunks.js';
+import { chunksOf, writeChunks } from './chunks.js';
 
 const listen = (server) =>
   new Promise((resolve) =>
@@ -49,20 +49,11 @@ async function origin() {
   async function send(response, id, bytes) {
     const hash = createHash('sha256');
     response.on('error', () => {});
-    for (const chunk of chunksOf(bytes, id)) {
-      if (response.destroyed) return;
+    const onChunk = (chunk) => {
       hash.update(chunk);
       sent.set(id, (sent.get(id) ?? 0) + chunk.length);
-      if (!response.write(chunk)) {
-        await new Promise((resolve) => {
-          const wake = () => {
-            response.off('drain', wake).off('close', wake);
-            resolve();
-          };
-          response.on('drain', wake).on('close', wake);
-        });
-      }
-    }
+    };
+    if (!(await writeChunks(response, chunksOf(bytes, id), onChunk))) return;
     digests.set(id, hash.digest('hex'));
     response.end();
   }

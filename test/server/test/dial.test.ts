@@ -6,8 +6,10 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { dialRaw, portHex, startDestination } from '@socksify/support';
+import type { RawClient } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startServer } from '../src/index.ts';
+import type { SocksServer } from '../src/index.ts';
 
 const PROGRAM = `
   const server = require('node:net').createServer();
@@ -36,6 +38,13 @@ afterAll(() => {
   stopped.kill('SIGKILL');
 });
 
+/** A client whose request the server is dialling for. */
+async function requestSilent({ port }: SocksServer): Promise<RawClient> {
+  const client = await dialRaw(port);
+  client.send(`04 01 ${portHex(silent)} 7f000001 00`);
+  return client;
+}
+
 test('connectTimeout ends the attempt with REP 06 or CD 91', async () => {
   const server = await startServer({ connectTimeout: 40 });
   const client = await dialRaw(server.port);
@@ -50,8 +59,7 @@ test('connectTimeout ends the attempt with REP 06 or CD 91', async () => {
 
 test('a client that resets ends the attempt, and gets no answer', async () => {
   const server = await startServer();
-  const client = await dialRaw(server.port);
-  client.send(`04 01 ${portHex(silent)} 7f000001 00`);
+  const client = await requestSilent(server);
   await once(server, 'received');
   client.stream.resetAndDestroy();
   await server.idle();
@@ -61,8 +69,7 @@ test('a client that resets ends the attempt, and gets no answer', async () => {
 
 test('a client that has only ended its side still gets an answer', async () => {
   const server = await startServer({ connectTimeout: 40 });
-  const client = await dialRaw(server.port);
-  client.send(`04 01 ${portHex(silent)} 7f000001 00`);
+  const client = await requestSilent(server);
   client.stream.end();
   expect(await client.rest()).toBe('005b000000000000');
   await server.close();
@@ -70,8 +77,7 @@ test('a client that has only ended its side still gets an answer', async () => {
 
 test('close() ends an attempt in progress', async () => {
   const server = await startServer();
-  const client = await dialRaw(server.port);
-  client.send(`04 01 ${portHex(silent)} 7f000001 00`);
+  const client = await requestSilent(server);
   await once(server, 'received');
   await server.close();
   expect(server.log).toMatchObject([{ reply: undefined, closed: true }]);

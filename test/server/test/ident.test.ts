@@ -14,32 +14,34 @@ function read(line: string): string {
 }
 
 describe('a reply of ident', () => {
-  test.each([
-    ['the example of the RFC', '6193, 23 : USERID : UNIX : stjohns\r', ' stjohns'],
-    ['no white space', '6193,23:USERID:UNIX:stjohns\r', 'stjohns'],
-    ['white space everywhere', ' \t6193 \t, 23 :\tUSERID  :UNIX , US-ASCII\t:stjohns\r', 'stjohns'],
-    ['white space in the user id', '6193,23:USERID:OTHER: a  b \r', ' a  b '],
-    ['a colon in the user id', '6193,23:USERID:OTHER:a:b\r', 'a:b'],
-    ['octets beyond ASCII', '6193,23:USERID:OTHER:\xff\x01\r', '\xff\x01'],
-    ['a user id of 512 octets', `6193,23:USERID:UNIX:${'x'.repeat(512)}\r`, 'x'.repeat(512)],
-  ])('with %s is read', (_, line, user) => {
+  const READ: Readonly<Record<string, readonly [line: string, user: string]>> = {
+    'the example of the RFC': ['6193, 23 : USERID : UNIX : stjohns\r', ' stjohns'],
+    'no white space': ['6193,23:USERID:UNIX:stjohns\r', 'stjohns'],
+    'white space everywhere': [' \t6193 \t, 23 :\tUSERID  :UNIX , US-ASCII\t:stjohns\r', 'stjohns'],
+    'white space in the user id': ['6193,23:USERID:OTHER: a  b \r', ' a  b '],
+    'a colon in the user id': ['6193,23:USERID:OTHER:a:b\r', 'a:b'],
+    'octets beyond ASCII': ['6193,23:USERID:OTHER:\xff\x01\r', '\xff\x01'],
+    'a user id of 512 octets': [`6193,23:USERID:UNIX:${'x'.repeat(512)}\r`, 'x'.repeat(512)],
+  };
+  test.each(Object.entries(READ))('with %s is read', (_, [line, user]) => {
     expect(read(line)).toBe(user);
   });
 
-  test.each([
-    ['NO-USER', '6193, 23 : ERROR : NO-USER\r', 'NO-USER'],
-    ['HIDDEN-USER', '6193,23:ERROR:HIDDEN-USER\r', 'HIDDEN-USER'],
-    ['other ports', '6194,23:USERID:UNIX:stjohns\r', 'another connection'],
-    ['the ports turned round', '23,6193:USERID:UNIX:stjohns\r', 'another connection'],
-    ['no carriage return', '6193,23:USERID:UNIX:stjohns', 'not a reply'],
-    ['no user id', '6193,23:USERID:UNIX:\r', 'not a reply'],
-    ['no system', '6193,23:USERID::stjohns\r', 'not a reply'],
-    ['a NUL', '6193,23:USERID:UNIX:st\0johns\r', 'not a reply'],
-    ['white space in a token', '61 93,23:USERID:UNIX:stjohns\r', 'not a reply'],
-    ['another word', '6193,23:USER:UNIX:stjohns\r', 'not a reply'],
-    ['nothing', '\r', 'not a reply'],
-    ['another protocol', 'HTTP/1.1 400 Bad Request\r', 'not a reply'],
-  ])('with %s names nobody', (_, line, reason) => {
+  const REFUSED: Readonly<Record<string, readonly [line: string, reason: string]>> = {
+    'NO-USER': ['6193, 23 : ERROR : NO-USER\r', 'NO-USER'],
+    'HIDDEN-USER': ['6193,23:ERROR:HIDDEN-USER\r', 'HIDDEN-USER'],
+    'other ports': ['6194,23:USERID:UNIX:stjohns\r', 'another connection'],
+    'the ports turned round': ['23,6193:USERID:UNIX:stjohns\r', 'another connection'],
+    'no carriage return': ['6193,23:USERID:UNIX:stjohns', 'not a reply'],
+    'no user id': ['6193,23:USERID:UNIX:\r', 'not a reply'],
+    'no system': ['6193,23:USERID::stjohns\r', 'not a reply'],
+    'a NUL': ['6193,23:USERID:UNIX:st\0johns\r', 'not a reply'],
+    'white space in a token': ['61 93,23:USERID:UNIX:stjohns\r', 'not a reply'],
+    'another word': ['6193,23:USER:UNIX:stjohns\r', 'not a reply'],
+    nothing: ['\r', 'not a reply'],
+    'another protocol': ['HTTP/1.1 400 Bad Request\r', 'not a reply'],
+  };
+  test.each(Object.entries(REFUSED))('with %s names nobody', (_, [line, reason]) => {
     expect(() => read(line)).toThrow(Unidentified);
     expect(() => read(line)).toThrow(reason);
   });

@@ -1,4 +1,4 @@
-// Dante. Says exactly what went wrong; its accounts are those of the system.
+// Dante. Its replies say exactly what went wrong. Its accounts are those of the system.
 
 import { freePort } from '@socksify/support';
 import { CREDENTIALS } from '../machine.ts';
@@ -8,7 +8,7 @@ import type { Entry, ServerSetup } from '../server-process.ts';
 
 const FORBIDDEN = '127.0.0.66';
 
-// Without a second user id, as in a user namespace, "nobody" is not there to change to.
+// In a user namespace there is no second user id, so that dante cannot change to "nobody".
 function config(port: number, method: 'none' | 'username'): string {
   return `
 logoutput: stderr
@@ -41,34 +41,41 @@ async function setUp({ write, start }: ServerSetup, method: 'none' | 'username')
   return method === 'none' ? { port } : { port, credentials: CREDENTIALS };
 }
 
-const TRAITS = {
-  connects: true,
-  unknownName: { 5: 'ERR_SOCKS_HOST_UNREACHABLE' },
-  noAcceptableMethod: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
-  forbidden: { host: FORBIDDEN, outcome: 'ERR_SOCKS_NOT_ALLOWED' },
-} as const;
+function define(
+  method: 'none' | 'username',
+  supports: InteropServer['supports'],
+  traits: Pick<Traits, 'refused' | 'badPassword' | 'unsupported'>,
+): InteropServer {
+  return defineServer({
+    name: method === 'none' ? 'dante' : 'dante with a password',
+    binaries: ['danted'],
+    supports,
+    traits: {
+      ...traits,
+      connects: true,
+      unknownName: { 5: 'ERR_SOCKS_HOST_UNREACHABLE' },
+      noAcceptableMethod: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
+      forbidden: { host: FORBIDDEN, outcome: 'ERR_SOCKS_NOT_ALLOWED' },
+    },
+    setUp: (setup) => setUp(setup, method),
+  });
+}
 
-export const dante: InteropServer = defineServer({
-  name: 'dante',
-  binaries: ['danted'],
-  supports: { 4: true, '4a': false, 5: true, userpass: false },
-  traits: {
-    ...TRAITS,
+export const dante: InteropServer = define(
+  'none',
+  { 4: true, '4a': false, 5: true, userpass: false },
+  {
     refused: { 4: 'ERR_SOCKS_REJECTED', 5: 'ERR_SOCKS_CONNECTION_REFUSED' },
     unsupported: { '4a': 'ERR_SOCKS_REJECTED' },
-  } satisfies Traits,
-  setUp: (setup) => setUp(setup, 'none'),
-});
+  },
+);
 
-export const danteUserpass: InteropServer = defineServer({
-  name: 'dante with a password',
-  binaries: ['danted'],
-  supports: { 4: false, '4a': false, 5: true, userpass: true },
-  traits: {
-    ...TRAITS,
+export const danteUserpass: InteropServer = define(
+  'username',
+  { 4: false, '4a': false, 5: true, userpass: true },
+  {
     refused: { 5: 'ERR_SOCKS_CONNECTION_REFUSED' },
     badPassword: 'ERR_SOCKS_AUTH_FAILED',
     unsupported: { 4: 'ERR_SOCKS_REJECTED', '4a': 'ERR_SOCKS_REJECTED' },
-  } satisfies Traits,
-  setUp: (setup) => setUp(setup, 'username'),
-});
+  },
+);

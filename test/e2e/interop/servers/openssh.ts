@@ -1,4 +1,4 @@
-// OpenSSH: `ssh -D` before a server of its own. Never says no, only closes.
+// OpenSSH: `ssh -D` before a server of its own. Closes the connection in place of a refusal.
 
 import { join } from 'node:path';
 import { freePort } from '@socksify/support';

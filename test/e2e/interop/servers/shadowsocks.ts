@@ -1,4 +1,4 @@
-// shadowsocks-libev: ss-local, which says yes to everything, before ss-server, which dials.
+// shadowsocks-libev: ss-local, which reports success for every request, before ss-server, which dials.
 
 import { freePort } from '@socksify/support';
 import type { InteropServer } from '../server-traits.ts';
