@@ -171,7 +171,7 @@ async function expectOutcome(client: Client, proxy: SocksProxy, url: string, out
     () => undefined,
     (reason: unknown) => reason,
   );
-  // The server said yes first: what comes is the end of a connection that was open, in each client's own words.
+  // The server has reported success, so the tunnel opens and ends. Each client has an error of its own for that.
   const ended = ['ended', 'ECONNRESET', 'UND_ERR_SOCKET', 'EPIPE'];
   expect(outcomes === 'ended' ? ended : [outcomes].flat()).toContain(codeOf(error));
 }

@@ -17,7 +17,7 @@ let web: Site;
 let server: SocksServer;
 let silent: ScriptedServer;
 const echo = createServer((socket) => socket.on('error', () => {}).pipe(socket));
-/** What the programs are told, in `at`. */
+/** The addresses that each program gets, as `at`. */
 let at: Readonly<Record<string, string | number>>;
 
 beforeAll(async () => {

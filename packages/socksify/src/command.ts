@@ -213,7 +213,7 @@ function start(path: string, [name = '', ...args]: readonly string[], env: Recor
     /^(?:#!|\u007fELF|[\u00ca-\u00fe])/.test(readHead(path)) &&
     process.platform !== 'win32'
   ) {
-    process.removeAllListeners('warning'); // execve is experimental, which is no matter of the program
+    process.removeAllListeners('warning'); // that execve is experimental does not concern the program
     Reflect.apply(execve, process, [path, [name, ...args], env]);
   }
   const shell = process.platform === 'win32' && /\.(?:cmd|bat)$/i.test(path);

@@ -209,7 +209,7 @@ describe.each(PROGRAMS.filter((program) => !mustSkipProgram(program)))('$name', 
   );
 });
 
-/** All that the server has in its books, which is one client or none. The port of a CONNECT is checked here. */
+/** What the server logged: one client or none. The port of a CONNECT is checked here. */
 function noteOf({ log, refusals }: SocksServer, port: number): string {
   for (const entry of log) if (entry.command === 'connect') expect(entry.port).toBe(port);
   const entries = log.map(({ form, atyp, host, user, method, reply }) => {
@@ -220,7 +220,7 @@ function noteOf({ log, refusals }: SocksServer, port: number): string {
   return [...entries, ...refusals.map(({ answer }) => `turned away with ${answer}`)].join('; ');
 }
 
-/** The cell of the table that a row fills, if any. Of several for one cell, the one that went well stays. */
+/** The cell of the table that a row fills, if any. Of several rows for one cell, the one that succeeded counts. */
 function columnOf(scheme: Scheme, to: string, policy: string, login: string): Column | undefined {
   const remote = scheme === '4a' || scheme === '5h';
   if (policy === 'users' && login === 'alice:secret') return '5 + password';

@@ -7,7 +7,7 @@ import { HOSTS } from './machine.ts';
 
 export interface NameServer {
   readonly port: number;
-  /** Every name queried for, in lower case, in the order of the questions. */
+  /** Each name of a query, in lower case, in the order of the queries. */
   readonly queried: readonly string[];
   readonly close: () => Promise<void>;
 }
@@ -57,7 +57,7 @@ function readQuestion(query: Buffer): { name: string; type: number; end: number 
     labels.push(query.toString('latin1', at + 1, at + 1 + size));
     at += 1 + size;
   }
-  // Resolvers mix the case against forgers, and want the question back as it was.
+  // Resolvers mix the case of a name against forged answers, and need the question back unchanged.
   return { name: labels.join('.').toLowerCase(), type: query.readUInt16BE(at + 1), end: at + 5 };
 }
 

@@ -12,7 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { GROUP, HOSTS, NSSWITCH, PASSWD, SHADOW } from './machine.ts';
 import type { InteropServer, RunningServer } from './server-traits.ts';
 
-/** Milliseconds: to come up, to leave when asked, to be gone when killed. */
+/** Milliseconds to start, to end after SIGTERM, and to end after SIGKILL. */
 const DEADLINE = { start: 15_000, term: 2000, kill: 5000 } as const;
 const POLL = 10;
 
@@ -45,12 +45,12 @@ export interface ServerSetup {
 
 type Description = Omit<InteropServer, 'start'> & { readonly setUp: (setup: ServerSetup) => Promise<Entry> };
 
-/** Makes a server that can be started, again and again, of the steps that set it up. */
+/** Makes a server of the steps that set it up. It can be started several times. */
 export function defineServer({ setUp, ...description }: Description): InteropServer {
   return { ...description, start: () => launch(setUp, description) };
 }
 
-/** Is there nothing but the loopback? */
+/** True if this machine has no network but the loopback. */
 export function isIsolated(): boolean {
   const addresses = Object.values(networkInterfaces()).flat();
   return addresses.length > 0 && addresses.every((address) => address?.internal);
@@ -172,7 +172,7 @@ async function endGroup(pid: number): Promise<void> {
   throw new Error(`process group ${pid} cannot be ended`);
 }
 
-/** Returns false when nobody is left to be signalled. */
+/** Returns false when no process of the group is left. */
 export function signalGroup(pid: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(-pid, signal);

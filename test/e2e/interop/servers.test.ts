@@ -11,7 +11,7 @@ import { signalGroup } from './server-process.ts';
 
 type Bytes = { readonly [outcome in Outcome]?: string };
 
-// The first two bytes of each answer. No answer but the end of the connection is an empty one.
+// The first two bytes of each answer; empty when the server closes without an answer.
 const METHOD: Bytes = {
   ERR_SOCKS_NO_ACCEPTABLE_METHOD: '05ff',
   ERR_SOCKS_PROXY_CLOSED: '',
@@ -166,7 +166,7 @@ describe.each(SERVERS.filter((server) => !mustSkip(server)))('$name', ({ start, 
   );
 
   test.concurrent('accepts none of the methods that it does not know', async () => {
-    // 80 is for private methods: nobody's. Who demands credentials does not do without.
+    // 80 is a private method, which no server accepts. A server that demands credentials refuses 00 too.
     const offers = ['80'];
     if (server.credentials) offers.push('00');
     if (!supports.userpass) offers.push('02');
@@ -202,7 +202,7 @@ async function say(client: RawClient, hexadecimal: string, answer: string): Prom
   expect(await client.receiveUpTo(answer.length / 2)).toBe(answer);
 }
 
-/** The first two bytes of a reply. The rest of it is read too, but nothing behind test. */
+/** The first two bytes of a reply. All of the reply is read, and nothing behind it. */
 async function readReply(client: RawClient, dialect: Dialect): Promise<string> {
   const reply = await client.receiveUpTo(2);
   if (reply !== GRANTED[dialect]) await client.receiveUpTo(Infinity);

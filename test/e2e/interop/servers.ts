@@ -40,7 +40,7 @@ function missing(servers: readonly InteropServer[] = SERVERS): string[] {
 }
 
 /**
- * Does a suite have to leave this server out? Then says aloud why.
+ * True if a suite has to leave this server out. Prints the reason.
  * @throws instead under CI=true, where nothing may be left out
  */
 export function mustSkip(server: InteropServer): boolean {

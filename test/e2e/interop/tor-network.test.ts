@@ -25,7 +25,7 @@ const DIALECTS = [4, '4a', 5] as const;
 const BY_NAME = ['4a', 5] as const;
 const GREETING = '220 origin.test speaks first\r\n';
 
-// A circuit can break at any of its relays, and tor leaves it to the application to ask again.
+// A circuit can break at any of its relays. Tor leaves it to the application to repeat the request.
 describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, retry: 2 }, () => {
   let site: Site;
   let echo: TcpDestination;

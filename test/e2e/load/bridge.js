@@ -116,7 +116,7 @@ async function download(through, bytes) {
   socket.destroy();
 }
 
-/** Both directions whole, while tunnels beside them are reset by either side. */
+/** Checks that both directions stay whole while either side resets other tunnels. */
 async function bulk() {
   let resets = 0;
   const transfers = Promise.all([upload(bridge, SIZE.bytes), download(bridge, SIZE.bytes)]);
@@ -138,7 +138,7 @@ async function bulk() {
   );
 }
 
-/** CPU of the bridge by that of the relay, in turn, so that both see the same machine. */
+/** The CPU of the bridge over that of the relay, measured by turns so that both have the same machine. */
 async function cpu() {
   const ratios = [];
   const spent = { bridge: 0, relay: 0 };

@@ -18,7 +18,7 @@ const { values } = parseArgs({ options: { full: { type: 'boolean', default: fals
 const SIZE = values.full
   ? { tunnels: 4096, connects: 50_000, bytes: 1024 * MiB, deaths: 20, slow: 256 * MiB, reading: 10_000 }
   : { tunnels: 256, connects: 3_000, bytes: 64 * MiB, deaths: 3, slow: 64 * MiB, reading: 1_000 };
-/** No single wait takes as long, however slow the machine. */
+/** No single wait takes so long, even on a slow machine. */
 const DEADLINE = values.full ? 120_000 : 20_000;
 /** What the kernel and four sockets may hold of one download, and what a client may hold of it. */
 const [IN_TRANSIT, IN_THE_CLIENT] = [40 * MiB, 16 * MiB];
@@ -104,7 +104,7 @@ async function sequence(figures) {
   figures.connects = SIZE.connects;
   const grown = (await measureHeap()) - middle;
   figures.grown = mib(grown);
-  // Anything that every connect leaves behind comes to more.
+  // A leak of each connection would be more than this.
   if (grown > Math.max(MiB, 50 * SIZE.connects))
     fail(`the heap has grown by ${figures.grown} in the second half`);
   await Promise.all([client.close(), agent.close(), dispatcher.close()]);
@@ -241,7 +241,7 @@ async function scenario(name, run) {
   } catch (error) {
     fail(error);
   }
-  // Sockets close in their own time; a leak never does.
+  // Sockets may close a little later; what leaks never closes.
   const until = performance.now() + 5_000;
   while (countDescriptors() > fds0 && performance.now() < until) await wait(20);
   const [heap1, fds1] = [await measureHeap(), countDescriptors()];
@@ -296,7 +296,7 @@ async function readAll(stream) {
   return chunks;
 }
 
-/** What buffers take, without those that nobody has any more. */
+/** The bytes of buffers that are in use, after a garbage collection. */
 function outside() {
   globalThis.gc();
   return process.memoryUsage().external;
@@ -306,7 +306,7 @@ function mib(bytes) {
   return `${(bytes / MiB).toFixed(1)} MiB`;
 }
 
-/** A process that does what it is told by name. */
+/** A process that carries out actions by their names. */
 function helper(role) {
   const child = fork(fileURLToPath(new URL('servers.js', import.meta.url)), [role], { execArgv: [] });
   let number = 0;

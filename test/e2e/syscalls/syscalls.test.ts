@@ -128,7 +128,7 @@ function situations(): Readonly<Record<string, [Situation, Expected]>> {
       { route: local, host: 'elsewhere.test', names: { 'elsewhere.test': ['127.0.0.1'] } },
       { ...through(one), looked: ['elsewhere.test'] },
     ],
-    'dns: local, and a look-up that knows nothing': [
+    'dns: local, and a look-up without an answer': [
       { route: local, host: 'elsewhere.test', names: {} },
       { outcome: 'ERR_SOCKS_LOOKUP', destinations: [], looked: ['elsewhere.test'] },
     ],

@@ -1,11 +1,11 @@
-// Host and port: as the wire has them, ATYP in front, and as text in one spelling. No IO, no names looked up.
+// Reads and encodes ATYP, address and port, and prints each address in one spelling. No IO and no look-up.
 
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import type { Reader } from './request.ts';
 
-/** Where a client wants to go. */
+/** The destination of a request. */
 export interface Destination {
-  /** How it was written on the wire. */
+  /** The ATYP, or the form of SOCKS4. */
   readonly atyp: 'ipv4' | 'ipv6' | 'name';
   /** As sent: a name keeps its case and its trailing dot; bytes outside ASCII are read as Latin-1. */
   readonly host: string;
@@ -45,7 +45,7 @@ export function* readAddress(atyp: number): Reader<Destination | undefined> {
   return undefined;
 }
 
-/** ATYP, ADDR and PORT. What is no address is a name. */
+/** ATYP, ADDR and PORT. A host that is no address is sent as a name. */
 export function encodeAddress({ host, port }: Bound): number[] {
   const address = isIPv4(host)
     ? [ATYP.IPV4, ...octets4(host)]
@@ -55,7 +55,7 @@ export function encodeAddress({ host, port }: Bound): number[] {
   return [...address, port >> 8, port & 0xff];
 }
 
-/** The one spelling of an address: an IPv4 address in IPv6 clothes is an IPv4 address, and a zone is left out. */
+/** The one spelling of an address: an IPv4-mapped address becomes the IPv4 address, and a zone is left out. */
 export function canonical(address: string): string {
   if (!isIPv6(address)) return address;
   const octets = Uint8Array.from(octets6(address));
@@ -76,7 +76,7 @@ export function uint16([high = 0, low = 0]: Iterable<number>): number {
   return (high << 8) | low;
 }
 
-// A zone id has no place on the wire. The URL parser turns a dotted tail into groups of sixteen bits.
+// A SOCKS message cannot carry a zone id. The URL parser turns a dotted tail into groups of sixteen bits.
 function octets6(host: string): number[] {
   const plain = new URL(`http://[${host.replace(/%.*/, '')}]`).hostname.slice(1, -1);
   const [left = [], right] = plain.split('::').map((half) => (half === '' ? [] : half.split(':')));
@@ -86,7 +86,7 @@ function octets6(host: string): number[] {
     .flatMap((group) => [group >> 8, group & 0xff]);
 }
 
-// The URL parser writes an address as RFC 5952 asks.
+// The URL parser writes an address in the form of RFC 5952.
 function printIPv6(bytes: Uint8Array): string {
   const groups = Array.from({ length: 8 }, (_, i) => uint16(bytes.subarray(2 * i)).toString(16));
   return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1);

@@ -1,4 +1,4 @@
-// The datagrams of one client, there and back, for as long as its TCP connection lasts.
+// Relays the datagrams of one client in both directions, as long as its TCP connection lasts.
 
 import { createSocket } from 'node:dgram';
 import type { RemoteInfo, Socket as UdpSocket } from 'node:dgram';
@@ -7,7 +7,7 @@ import { isIPv6 } from 'node:net';
 import type { Socket } from 'node:net';
 import { canonical, isUnspecified } from './address.ts';
 import type { Bound, Destination } from './address.ts';
-import { addressReached } from './bind.ts';
+import { localAddressOf } from './bind.ts';
 import { encodeDatagram, parseDatagram } from './datagram.ts';
 import type { Entry } from './log.ts';
 
@@ -15,13 +15,13 @@ export interface AssociateOptions {
   readonly client: Socket;
   /** The request, and where its datagrams are counted. */
   readonly entry: Entry;
-  /** The addresses of a destination. @throws whatever speaks against sending a datagram there */
+  /** The addresses of a destination. @throws the reason for which no datagram may be sent to it */
   readonly reach: (destination: Destination) => Promise<readonly string[]>;
-  /** Told of every socket made. All are closed when the client's is. */
+  /** Called with each socket. All are closed with the client's. */
   readonly onSocket: (socket: UdpSocket) => void;
 }
 
-/** Opens a relay at the address at which the client reached this machine, and says where. */
+/** Opens a relay at the address to which the client connected, and returns its address. */
 export async function associate(options: AssociateOptions): Promise<Bound> {
   const association = new Association(options);
   return association.open();
@@ -32,9 +32,9 @@ const LIMIT = { PENDING: 256, CONTACTED: 1024 } as const;
 
 class Association {
   readonly #options: AssociateOptions;
-  /** Where the client's datagrams come from, and the answers go to. Port 0: not known before the first one. */
+  /** The address of the client's datagrams, and of the answers. Port 0: unknown before the first datagram. */
   readonly #home: { readonly host: string; port: number };
-  /** One socket for each family, so that an origin never reaches the relay, nor the client these. */
+  /** One socket for each family. Destinations send to these, and the client sends to the relay alone. */
   readonly #outgoing = new Map<string, UdpSocket>();
   readonly #contacted = new Set<string>();
   #relay: UdpSocket | undefined;
@@ -46,15 +46,15 @@ class Association {
     const { remoteAddress = '127.0.0.1' } = options.client;
     const host = canonical(remoteAddress);
     const { entry } = options;
-    // DST.ADDR is what the client believes its address to be. If it believes otherwise than we see, there is a
-    // translator between, and its port means nothing either.
+    // DST.ADDR is the address that the client believes to have. If the server sees another one, there is a NAT between
+    // them, and the port in the request means nothing either.
     const isHere = entry.atyp !== 'name' && (isUnspecified(entry.host) || canonical(entry.host) === host);
     this.#home = { host, port: isHere ? entry.port : 0 };
   }
 
   async open(): Promise<Bound> {
     const { client } = this.#options;
-    const host = addressReached(client);
+    const host = localAddressOf(client);
     const relay = this.#socket(host, (bytes, source) => void this.#up(bytes, source));
     this.#relay = relay;
     client.once('close', () => this.#close());
@@ -63,7 +63,7 @@ class Association {
     if (this.#closed) throw new Error('the client left');
     await once(relay, 'listening');
     relay.on('error', () => client.destroy());
-    // What comes by TCP means nothing, but for its end.
+    // Of the TCP connection only the end has a meaning.
     client.once('end', () => client.end()).resume();
     return { host, port: relay.address().port };
   }
@@ -129,7 +129,7 @@ class Association {
     return socket;
   }
 
-  // Only who was sent something may answer, from any of its ports (as TFTP does).
+  // Only an address to which something was sent may answer, from any port, as TFTP does.
   #down(data: Buffer, source: RemoteInfo): void {
     const { entry } = this.#options;
     const host = canonical(source.address);

@@ -1,5 +1,4 @@
-// A port that one peer may connect to, for a client that waits for it. It parses no SOCKS, and
-// the caller decides which peer is right.
+// Listens for the one peer that a client waits for. The caller decides which peer is right, and speaks SOCKS.
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -7,7 +6,7 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { canonical } from './address.ts';
 import type { Bound } from './address.ts';
 
-/** A peer is awaited here, and nobody else. */
+/** The port at which the peer is awaited. */
 export interface Awaiting {
   readonly bound: Bound;
   /** Resolves with the first that comes. @throws Error with code `ETIMEDOUT`; another when the client is gone */
@@ -16,21 +15,21 @@ export interface Awaiting {
 
 export interface AwaitOptions {
   readonly client: Socket;
-  /** Milliseconds until the peer has to be there. */
+  /** Milliseconds within which the peer has to connect. */
   readonly timeout: number;
-  /** Told of the listener, which closes when a peer came, when nobody did in time, and when the client goes. */
+  /** Called with the listener. It closes when the peer has connected, after the time limit, and with the client. */
   readonly onListener: (listener: Server) => void;
 }
 
-/** The address at which the client reached this machine. A client of a Unix socket is on it. */
-export function addressReached({ localAddress = '127.0.0.1' }: Socket): string {
+/** The address of this machine to which the client connected; the loopback for a client of a Unix socket. */
+export function localAddressOf({ localAddress = '127.0.0.1' }: Socket): string {
   return canonical(localAddress);
 }
 
-/** Listens at the address at which the client reached this machine, never at all of them. */
+/** Listens at the address to which the client connected, never at all addresses. */
 export async function awaitPeer({ client, timeout, onListener }: AwaitOptions): Promise<Awaiting> {
   const listener = createServer({ allowHalfOpen: true, noDelay: true });
-  listener.listen(0, addressReached(client));
+  listener.listen(0, localAddressOf(client));
   await once(listener, 'listening');
   onListener(listener);
   const { address: host, port } = listener.address() as AddressInfo;
@@ -49,8 +48,8 @@ function firstOf(listener: Server, client: Socket, timeout: number): Promise<Soc
     const fail = (error: Error): void => settle(() => reject(error));
     const onConnection = (peer: Socket): void => settle(() => resolve(peer));
     const onGone = (): void => fail(new Error('the client left'));
-    // A client that ends its side after it sent data for the peer is waited for; one that has nothing to say and
-    // ends its side has gone. Its end is seen only by reading, and reading null takes nothing.
+    // A client that sent data for the peer may have ended its side. A client that ended its side without data has
+    // left. Node reports the end only to a reader, so this reads; without data, read() returns null.
     const peek = (): void => {
       if (client.readableLength === 0) client.read();
     };

@@ -1,4 +1,4 @@
-// What each command does for a client that may use the server: under the rules, from its request to the last answer.
+// Carries out each command of a client that may use the server, under the rules, from the request to the last answer.
 
 import type { EventEmitter } from 'node:events';
 import { isIPv4 } from 'node:net';
@@ -20,11 +20,11 @@ import type { Judge, Subject } from './rules.ts';
 import type { ServerOptions } from './server.ts';
 import { dial, dismiss, splice } from './tunnel.ts';
 
-/** Who keeps account of what is opened and answered. */
+/** Gets what a command opens and answers, for the log and for closing. */
 export interface Books {
   /** A connection to or from a destination. */
   readonly onSocket: (socket: Socket) => void;
-  /** A listener or a datagram socket; it closes with the client that it is for. */
+  /** A listener or a datagram socket. It closes with its client. */
   readonly onOpening: (opening: EventEmitter) => void;
   readonly onAnswer: (entry: Entry, answer: Uint8Array) => void;
 }
@@ -43,7 +43,7 @@ export class Commands {
     this.#judge = createJudge(options.rules);
   }
 
-  /** Resolves when the last answer is sent. @throws Refusal, or what kept it from the destination */
+  /** Resolves when the last answer is sent. @throws Refusal, or the error of the connection to the destination */
   async carryOut(client: Socket, entry: Entry): Promise<void> {
     const { allow, tor } = this.#options;
     if (entry.command.startsWith('resolve') && tor !== true) {
@@ -75,7 +75,7 @@ export class Commands {
     this.#books.onAnswer(entry, answer);
   }
 
-  // Two replies: where the peer may come, and who came.
+  // Two replies: the address at which the peer is awaited, and the address of the peer.
   async #bind(client: Socket, entry: Entry): Promise<void> {
     const { bindTimeout: timeout = 120_000 } = this.#options;
     const anybody = isUnspecified(entry.host);
@@ -102,7 +102,7 @@ export class Commands {
   }
 
   async #associate(client: Socket, entry: Entry): Promise<void> {
-    // Its host and port are the client's own: the rules are about those of the datagrams.
+    // The request has the client's own host and port. The rules apply to the destinations of the datagrams.
     this.#check(entry, { command: 'associate' });
     const { allow } = this.#options;
     const bound = await associate({
@@ -118,11 +118,11 @@ export class Commands {
     this.#books.onAnswer(entry, grant(client, entry, bound));
   }
 
-  // Tor's two commands. The answer stands where BND.ADDR does, and nothing follows it.
+  // Tor's two commands. The reply has the answer as its BND.ADDR, and nothing follows.
   async #lookUp(client: Socket, entry: Entry): Promise<void> {
     const { version, command, host } = entry;
     const addresses = await this.#reach(entry);
-    // SOCKS4 has no room for IPv6, and to answer with zeros would be another address.
+    // A SOCKS4 reply cannot carry an IPv6 address, and zeros would be another address.
     const fitting = version === 4 ? addresses.filter((address) => isIPv4(address)) : addresses;
     const found = command === 'resolve-ptr' ? this.#resolver.nameOf(host) : fitting[0];
     if (found === undefined)
@@ -153,7 +153,7 @@ export class Commands {
   }
 
   #check(request: SocksRequest, subject: Omit<Subject, 'user'>): void {
-    // Where others have to show a password, a USERID is no name: it would make a rule for them one for everybody.
+    // On a server with passwords a USERID names no user: otherwise any client could claim the user of a rule.
     const { users } = this.#options;
     const claim = request.version === 4 && users !== undefined && users !== 'any';
     if (this.#judge({ ...subject, user: claim ? undefined : request.user }) === false) {

@@ -11,7 +11,7 @@ export class Incomplete extends Error {
 }
 
 /**
- * Drives `steps` to their result.
+ * Carries out `steps` until they return their result.
  * @throws whatever the steps throw; {@link Incomplete} when the stream ends or is destroyed in progress
  */
 export async function converse<Result>(stream: Duplex, steps: Steps<Result>): Promise<Result> {
@@ -33,7 +33,7 @@ function readExactly(stream: Duplex, length: number): Promise<Uint8Array> {
         if (stream.destroyed || stream.readableEnded) fail();
         return;
       }
-      // After the end of the stream, read() hands out what is left, however little.
+      // After the end of the stream, read() returns what is left, even if that is less.
       if (bytes.length < length) return fail();
       detach();
       resolve(bytes);

@@ -3,7 +3,7 @@
 import { encodeAddress, readAddress } from './address.ts';
 import type { Bound, Destination } from './address.ts';
 
-/** What a client wants sent, and where. */
+/** The data that a client sends, and their destination. */
 export interface Datagram extends Destination {
   readonly data: Uint8Array;
 }
@@ -34,7 +34,7 @@ export function parseDatagram(bytes: Uint8Array): Datagram | undefined {
   return step.value && step.value.host !== '' ? { ...step.value, data } : undefined;
 }
 
-/** The same, for what came back: the address is the one that it came from. */
+/** The datagram for the client, with the address from which the data came. */
 export function encodeDatagram(source: Bound, data: Uint8Array): Uint8Array {
   return Buffer.concat([Uint8Array.of(0x00, 0x00, 0x00, ...encodeAddress(source)), data]);
 }

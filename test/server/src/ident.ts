@@ -1,8 +1,8 @@
-// The identification protocol of RFC 1413, as the side that asks speaks it. No IO, and no opinion on the answer.
+// The client side of the identification protocol of RFC 1413: the query, and the reader of its reply. No IO.
 
 import type { Steps } from './negotiate.ts';
 
-/** The connection that is asked about, as the machine sees it that is asked: its own port first. */
+/** The connection of the query, as the queried machine sees it: its own port first. */
 export interface PortPair {
   readonly theirs: number;
   readonly ours: number;
@@ -13,7 +13,7 @@ export class Unidentified extends Error {
   override readonly name: string = 'Unidentified';
 }
 
-/** RFC 1413 section 6, note 2: who got so many characters without an end of line may give up. */
+/** RFC 1413 section 6, note 2: after so many characters without an end of line the client may give up. */
 const REPLY_MAX = 1000;
 
 /*
@@ -48,11 +48,11 @@ export function parseIdent(line: Buffer, { theirs, ours }: PortPair): Buffer {
 }
 
 /**
- * Is it the user that the client claims to be? Octet by octet. The RFC's own example has a space before the user id,
- * which its grammar makes a part of it: with and without that space are both right.
+ * True if the client claims to be this user, octet by octet. By the grammar of the RFC, the space before the user id of
+ * its own example is a part of the user id. So the claim may be with that space or without it.
  */
 export function isSameUser(identified: Buffer, claimed: string): boolean {
-  // A claim that was no UTF-8 has lost what it said.
+  // A claim that was not UTF-8 has lost its bytes.
   if (claimed.includes('\ufffd')) return false;
   const claim = Buffer.from(claimed, 'utf8').toString('latin1');
   const user = identified.toString('latin1');

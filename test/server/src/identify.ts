@@ -1,4 +1,4 @@
-// Asks a client's machine which of its users a connection belongs to. What is asked and answered is ident.ts's.
+// Queries the machine of a client for the user of a connection. ident.ts has the query and reads the answer.
 
 import type { Socket } from 'node:net';
 import { canonical } from './address.ts';
@@ -7,13 +7,13 @@ import { askIdent } from './ident.ts';
 import { dial } from './tunnel.ts';
 
 export interface IdentOptions {
-  /** The port of the client's machine that is asked. Default 113. */
+  /** The port of the client's machine to which the query is sent. Default 113. */
   readonly port?: number;
-  /** Milliseconds for the whole question. Default 10 s. */
+  /** Milliseconds for the dial, the query and the answer. Default 10 s. */
   readonly timeout?: number;
 }
 
-/** The user id that the client's machine gives. @throws whatever kept it from doing so */
+/** The user id that the client's machine gives. @throws the error for which there is none */
 export async function identify(
   client: Socket,
   { port = 113, timeout = 10_000 }: IdentOptions,
@@ -31,7 +31,7 @@ export async function identify(
   const start = performance.now();
   const machine = await dial({
     addresses: [canonical(remoteAddress)],
-    // A machine answers only about connections with the address that asks.
+    // A machine answers only about connections with the address from which the query comes.
     localAddress: canonical(localAddress),
     port,
     timeout,

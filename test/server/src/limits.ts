@@ -1,4 +1,4 @@
-// How many clients at once: over all, and of one address. Counts sockets, and closes none.
+// Counts the clients that are connected, in all and for each address. Its caller closes those beyond the limits.
 
 import type { Socket } from 'node:net';
 import { canonical } from './address.ts';

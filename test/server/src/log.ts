@@ -1,16 +1,16 @@
-// What the server remembers of its clients, and how that reads in one line. Never a password.
+// The entries of the server's log, and how one is printed in a line. No entry has a password.
 
 import { isIPv6 } from 'node:net';
 import type { Refusal, SocksRequest } from './request.ts';
 import type { Traffic } from './tunnel.ts';
 
-/** A request, from the moment it was read. The fields that are not read-only change as it goes on. */
+/** A request, from the moment it was read. The fields that are not read-only change until its client has left. */
 export interface Entry extends SocksRequest, Traffic {
   /** The client's port, if it came by TCP. */
   readonly remotePort: number | undefined;
   /** The second byte of the last answer: REP (00 is success), or CD of SOCKS4 (90 is). Undefined: not answered. */
   reply: number | undefined;
-  /** The local port towards the destination: what an origin sees as its client's, or where a peer is awaited. */
+  /** The local port of the connection to the destination, or the port at which a peer is awaited. */
   outgoingPort: number | undefined;
   /** From the client to the destination, and back; behind the handshake. */
   bytesUp: number;
@@ -21,10 +21,10 @@ export interface Entry extends SocksRequest, Traffic {
   closed: boolean;
 }
 
-/** A client that was turned away before it had made a whole request. */
+/** A client that was refused before it had made a whole request. */
 export interface RefusedClient {
   readonly reason: string;
-  /** What it was told, in hex: `05ff`, `0101`, or nothing. */
+  /** The answer that it got, in hex: `05ff`, `0101`, or nothing. */
   readonly answer: string;
   readonly remotePort: number | undefined;
 }

@@ -1,5 +1,5 @@
-// What proxies do wrong, by name, as scripts. Knows what a client that asks for an IPv4 address sends, by its length,
-// and what real servers were seen to answer; not what a client should make of it.
+// The mistakes of proxies, by name, as scripts. They know the length of each message of a client that requests an IPv4
+// address, and what real servers were seen to answer. The tests say what a client should do.
 
 import type { ScriptStep } from './script.ts';
 
@@ -52,7 +52,7 @@ export function lengthOf({ rounds }: Conversation): number {
   return rounds.reduce((sum, [reads, answer]) => sum + reads + octets(answer).length, 0);
 }
 
-/** Behaves until `n` bytes have gone to and fro, then does `last`. From 0 to {@link lengthOf}. */
+/** Behaves well until `n` bytes have been exchanged, then does `last`. From 0 to {@link lengthOf}. */
 export function stopping({ client, rounds }: Conversation, n: number, last: ScriptStep): Misbehaviour {
   const script: ScriptStep[] = [];
   let left = n;
@@ -66,7 +66,7 @@ export function stopping({ client, rounds }: Conversation, n: number, last: Scri
   return { client, script: [...script, last] };
 }
 
-/** Behaves, one byte at a time. */
+/** Behaves well, and sends one byte at a time. */
 export function slowly({ client, rounds }: Conversation): Misbehaviour {
   return { client, script: rounds.flatMap(([read, sendSlowly]): ScriptStep[] => [{ read }, { sendSlowly }]) };
 }
@@ -105,7 +105,7 @@ const FIN: ScriptStep = { close: true };
 const STATUS_400 = text('HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n');
 const STATUS_501 = text('HTTP/1.0 501 Tor is not an HTTP Proxy\r\nContent-Type: text/html\r\n\r\n<html>');
 
-/** Those that let no tunnel come about. */
+/** Those with which no tunnel opens. */
 export const MISBEHAVIOURS: Readonly<Record<string, Misbehaviour>> = {
   'accepts no method and closes': greeting('05 ff', FIN),
   'accepts no method and stays': greeting('05 ff', { stall: true }),
@@ -177,7 +177,7 @@ export const MISBEHAVIOURS: Readonly<Record<string, Misbehaviour>> = {
 const GRANTED = REQUEST[1];
 const UNBOUND = '05 00 00 01 00000000 0000';
 
-/** Those that grant a tunnel and break it before the destination has said anything. */
+/** Those that grant a tunnel and break it before a byte of the destination has come. */
 export const BROKEN_TUNNELS: Readonly<Record<string, Misbehaviour>> = {
   'grants and closes': answering(GRANTED, FIN),
   'grants and resets': answering(GRANTED, { reset: true }),
@@ -192,7 +192,7 @@ export const BROKEN_TUNNELS: Readonly<Record<string, Misbehaviour>> = {
   'v2ray, refused port': { like: 'v2ray', ...answering('05 00 00 01 00000000 0438', { delay: 20 }, FIN) },
 };
 
-/** Those that only a client meets which sends everything in one segment: `05 01 ...`, credentials, request. */
+/** Those for a client that sends greeting, credentials and request in one segment. */
 export const PIPELINED: Readonly<Record<string, Misbehaviour>> = {
   'microsocks, pipelined': {
     like: 'microsocks',

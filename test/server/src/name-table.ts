@@ -1,4 +1,4 @@
-// The proxy's own names. Nobody else knows them, so a client that reaches one has left the look-up to the proxy.
+// The names that only this server can resolve. A client that gets a tunnel to one has left the look-up to the server.
 
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
@@ -15,8 +15,8 @@ export interface Resolver {
 }
 
 /**
- * A resolver for literals, then the table; `system` asks the operating system about all other names, the default
- * is not to. A literal sent as a name (ATYP 03) is served, as all real servers do; the log shows how it came.
+ * A resolver for literals, then the table. With `system`, the operating system looks up all other names; by default
+ * nothing does. A literal sent as a name (ATYP 03) is served, as all real servers do; the log shows how it came.
  * @throws TypeError when the table holds anything but addresses
  */
 export function createResolver(names: NameTable = {}, beyond: 'none' | 'system' = 'none'): Resolver {
@@ -35,7 +35,7 @@ export function createResolver(names: NameTable = {}, beyond: 'none' | 'system' 
       if (isIP(host)) return [host];
       const addresses = table.get(normalise(host)) ?? table.get('*');
       if (addresses) return addresses;
-      // The system would stop at a NUL, and look another name up than the rules have seen.
+      // The system would stop at a NUL, so that it would look up another name than the one that the rules allowed.
       if (beyond === 'none' || !/^[\x21-\x7e]+$/.test(host)) throw notFound('no such name');
       return (await lookup(host, { all: true })).map(({ address }) => address);
     },

@@ -1,4 +1,4 @@
-// From the first byte of a connection to a request that may be carried out: who may use the server. No IO.
+// Reads from the first byte of a client to its request, and decides whether the client may use the server. No IO.
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { encodeReply, REP } from './reply.ts';
@@ -11,7 +11,7 @@ export type Step = Read | { readonly write: Uint8Array };
 /** Yields {@link Step}s, is resumed with the bytes of a `read`, throws a {@link Refusal}. */
 export type Steps<Result> = Generator<Step, Result, Uint8Array>;
 
-/** Who may use the server. Everybody, if nothing is said. */
+/** Who may use the server. Without options everybody may. */
 export interface Policy {
   /**
    * Names and passwords of RFC 1929. With them SOCKS5 clients must offer method 02, and SOCKS4 clients, who have no
@@ -20,7 +20,7 @@ export interface Policy {
   readonly users?: Readonly<Record<string, string>> | 'any' | undefined;
   /** With `users`: serve SOCKS4 and clients that offer only method 00 all the same. Default false. */
   readonly allowAnonymous?: boolean | undefined;
-  /** The USERIDs that SOCKS4 clients must show one of. A claim, not a proof. */
+  /** A SOCKS4 client has to send one of these USERIDs. A USERID proves nothing. */
   readonly userIds?: readonly string[] | undefined;
 }
 
@@ -53,7 +53,7 @@ function checkUserId(request: SocksRequest, { users, allowAnonymous, userIds }: 
   return request;
 }
 
-// Of 00 and 02 the stricter one, as tor does.
+// Of 00 and 02 it chooses 02, as tor does.
 function chooseMethod(offered: readonly number[], { users, allowAnonymous }: Policy): 0x00 | 0x02 {
   if (users && offered.includes(METHOD.USERPASS)) return METHOD.USERPASS;
   if ((!users || allowAnonymous) && offered.includes(METHOD.NONE)) return METHOD.NONE;
@@ -63,7 +63,7 @@ function chooseMethod(offered: readonly number[], { users, allowAnonymous }: Pol
   );
 }
 
-// Every user is compared, both parts, whatever the outcome so far: the time taken tells nothing.
+// Name and password of every user are compared, even after a match, so that the time says nothing about them.
 function isUser({ username, password }: Userpass, { users = {} }: Policy): boolean {
   if (users === 'any') return true;
   let found = 0;

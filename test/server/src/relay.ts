@@ -1,5 +1,5 @@
-// A TCP relay that makes a near peer distant or unreliable: it delays each direction, and loses links.
-// It parses no SOCKS; it counts bytes.
+// A TCP relay in front of a server: it delays each direction, closes or silences links, and counts bytes and answers. It
+// does not parse SOCKS.
 
 import { EventEmitter, once } from 'node:events';
 import { connect, createServer } from 'node:net';
@@ -9,7 +9,7 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 export type Loss = 'close' | 'reset' | 'silence';
 
 export interface RelayOptions {
-  /** The port on 127.0.0.1 that everything goes to. */
+  /** The port on 127.0.0.1 to which each client is connected. */
   readonly to: number;
   /** Milliseconds that bytes take in each direction, or a time for each direction. A round trip takes both. Default 0. */
   readonly delay?: number | { readonly up: number; readonly down: number };
@@ -32,7 +32,7 @@ export interface RelayEvents {
  * that waits for its answer takes one.
  * @example
  * const relay = await startRelay({ to: server.port, delay: { up: 50, down: 10 } });
- * relay.cut('silence'); // a black hole, for those who are there and those who come
+ * relay.cut('silence'); // no byte passes, on links that are open and on new ones
  * relay.restore();
  */
 export async function startRelay(options: RelayOptions): Promise<Relay> {
@@ -128,7 +128,7 @@ class Link {
       if (!this.#destroyed) tell('ended');
     };
     near.on('end', onEnd).on('error', onEnd);
-    // Whatever has become of the link, nothing stays behind when its client is gone.
+    // Nothing stays open when the client has left, whatever the state of the link.
     near.on('error', () => {}).once('close', () => this.#lost && this.#far.destroy());
     this.#far.on('error', () => {});
     this.#forward(near, this.#far, up, (chunk) => void this.#far.write(chunk));
@@ -145,7 +145,7 @@ class Link {
   lose(how: Loss): void {
     if (this.#lost) return;
     this.#lost = true;
-    // What still comes from the client is dropped, so that its end is seen.
+    // Reads and drops what the client sends, because Node reports the end only to a reader.
     this.#near.resume();
     if (how === 'silence') this.#far.pause();
     else this.#far.destroy();
@@ -160,7 +160,7 @@ class Link {
     this.#far.destroy();
   }
 
-  // Timers of one length fire in the order in which they were set: the bytes, and the end behind them, keep theirs.
+  // Timers of one length fire in the order in which they were set, so that bytes and the end keep their order.
   #forward(from: Socket, to: Socket, delay: number, pass: (chunk: Buffer) => void): void {
     const later = (action: () => void): void => {
       const act = (): void => {

@@ -1,4 +1,4 @@
-// Everything the server sends in SOCKS: the reply tables, their bytes, and which failure gets which. No IO.
+// Every reply of the server: the tables of codes, their bytes, and the code for each failure. No IO.
 
 import { isIPv4 } from 'node:net';
 import { encodeAddress, octets4 } from './address.ts';
@@ -33,7 +33,7 @@ const REP_OF_ERROR: ReadonlyMap<string, Rep> = new Map<string, Rep>([
   ['ETIMEDOUT', REP.TTL_EXPIRED],
 ]);
 
-/** What to answer when the destination could not be reached for this reason. */
+/** The REP for an error of the connection to the destination. */
 export function repOf(error: unknown): Rep {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   return REP_OF_ERROR.get(code) ?? REP.GENERAL_FAILURE;

@@ -1,23 +1,23 @@
-// Everything a client sends in SOCKS4, SOCKS4A and SOCKS5, as readers that ask for exact numbers of bytes.
-// Knows no socket and no policy: what a message says, not whether it is granted.
+// Reads every message of a SOCKS4, SOCKS4A or SOCKS5 client. Each reader yields how many bytes it needs. The callers do
+// the IO, and decide whether a request is granted.
 
 import { readAddress, uint16 } from './address.ts';
 import type { Destination } from './address.ts';
 import { encodeReply, REP } from './reply.ts';
 import type { Rep } from './reply.ts';
 
-/** A reader yields this when it wants exactly so many bytes, and is resumed with them. Never 0. */
+/** A reader yields this to get exactly so many bytes, never 0. */
 export interface Read {
   readonly read: number;
 }
 
-/** Straight-line parsing. Never asks for a byte beyond the message at hand. */
+/** Reads one message, and no byte beyond it. */
 export type Reader<Message> = Generator<Read, Message, Uint8Array>;
 
 /** The last two before `unknown` are Tor's. */
 export type Command = 'connect' | 'bind' | 'associate' | 'resolve' | 'resolve-ptr' | 'unknown';
 
-/** What a client asked for. */
+/** The request of a client. */
 export interface SocksRequest extends Destination {
   readonly version: 4 | 5;
   /** Which of the three forms of a request: `4a` is version 4 with a name. */
@@ -40,7 +40,7 @@ export interface Userpass {
   readonly password: Buffer;
 }
 
-/** The server will not go on: it sends `answer`, which may be empty, and closes. */
+/** The server refuses: it sends `answer`, which may be empty, and closes. */
 export class Refusal extends Error {
   override readonly name: string = 'Refusal';
   readonly answer: Uint8Array;
@@ -92,7 +92,7 @@ function* readRequest4(): Reader<SocksRequest> {
   return request;
 }
 
-// Nothing but its NUL says where it ends. Bounded, because a client may never send one.
+// The NUL ends the text. Its length is limited, because a client may never send the NUL.
 function* readString(what: string): Reader<Buffer> {
   const bytes: number[] = [];
   for (;;) {

@@ -1,4 +1,4 @@
-// Which destinations are open to whom, as data. Knows addresses, but resolves no name and answers no client.
+// Rules, as data, that say who may connect to which destination. The caller resolves names and answers clients.
 
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { canonical, isUnspecified } from './address.ts';
@@ -30,10 +30,10 @@ export interface Subject {
   readonly address?: string | undefined;
 }
 
-/** True: allowed, as is what no rule is about. Undefined: that depends on what is not known yet. */
+/** True: allowed, also because no rule matches. Undefined: the answer depends on a field that is not known yet. */
 export type Judge = (subject: Subject) => boolean | undefined;
 
-/** One test of a rule: undefined where the subject does not say. */
+/** One test of a rule. Undefined: the subject does not have the field yet. */
 type Criterion = (subject: Subject) => boolean | undefined;
 
 /** @throws TypeError for a rule that means nothing, or not what it seems to */
@@ -111,7 +111,7 @@ function rangeCriterion(cidr: string, rule: Rule): Criterion {
   };
 }
 
-// A connection to no address in particular reaches this machine: 0.0.0.0 must not lead round a rule on 127.0.0.0/8.
+// A connection to 0.0.0.0 or :: ends at this machine, so a rule on 127.0.0.0/8 applies to it.
 function whereItLeads(address: string): string {
   if (!isUnspecified(address)) return address;
   return isIPv6(address) ? '::1' : '127.0.0.1';

@@ -1,5 +1,5 @@
-// A server that does to every client what a script says: wrong bytes, slow bytes, silence, closes, resets.
-// Knows no SOCKS.
+// A server that runs a script for each client: wrong bytes, slow bytes, silence, closes, resets. It does not parse what
+// clients send.
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -117,7 +117,7 @@ export class ScriptedConnection {
       socket.once('end', () => settle('fin'));
       socket.on('error', () => settle('reset'));
     });
-    // A step that cannot be finished because the connection is gone ends the script in silence.
+    // A step on a connection that has closed ends the script without an error.
     this.ran = this.#run(steps).catch(() => {});
   }
 
@@ -161,7 +161,7 @@ export class ScriptedConnection {
   }
 }
 
-// A slip of the pen must not pass for a server that keeps silent.
+// A typing error in a script must not look like a server that stays silent.
 function check(steps: readonly ScriptStep[]): void {
   for (const step of steps) {
     if ('send' in step) bytes(step.send);

@@ -32,35 +32,35 @@ export interface ServerOptions extends Policy, LimitOptions {
   readonly tls?: TlsOptions;
   /** The names that this proxy knows. */
   readonly names?: NameTable;
-  /** Who is asked about names that are not in the table. Default `none`: REP 04, SOCKS4A 91. */
+  /** Who looks up the names that are not in the table. Default `none`: REP 04, CD 91. */
   readonly resolve?: 'none' | 'system';
   /**
-   * Which destinations are open to whom: the first rule that matches decides, and what none matches is allowed. A name
-   * is open if all its addresses are. Else: REP 02, SOCKS4 91; a datagram is dropped.
+   * Who may connect to which destination: the first rule that matches decides. What no rule matches is allowed. A name
+   * is allowed if all its addresses are. A refusal is REP 02, CD 91; a datagram is dropped.
    */
   readonly rules?: readonly Rule[];
   /**
-   * For what no rule can say; asked before the rules, once a request, and once for each datagram of an association.
+   * A rule as a function, called before `rules`: once for each request, and once for each datagram of an association.
    * False refuses.
    */
   readonly allow?: (request: SocksRequest) => boolean;
   /**
-   * Ask the machine of a SOCKS4 client whether the USERID is right (RFC 1413). Default: nobody is asked. CD 92 without
-   * an answer, 93 for another user.
+   * Queries the machine of a SOCKS4 client for the user (RFC 1413), who has to be the USERID. CD 92 without an answer,
+   * CD 93 for another user. Default: no query.
    */
   readonly ident?: IdentOptions;
   /** Serve Tor's commands RESOLVE and RESOLVE_PTR. Default false: REP 07, SOCKS4 91. */
   readonly tor?: boolean;
   /** Milliseconds from the connection to the whole request. Default 10 s; then the client is closed. */
   readonly handshakeTimeout?: number;
-  /** Milliseconds to reach the destination, over all its addresses. Default 120 s; then REP 06, SOCKS4 91. */
+  /** Milliseconds to connect to the destination, over all its addresses. Default 120 s; then REP 06, CD 91. */
   readonly connectTimeout?: number;
-  /** Milliseconds until the peer of a BIND has to be there. Default 120 s; then REP 06, SOCKS4 91. */
+  /** Milliseconds within which the peer of a BIND has to connect. Default 120 s; then REP 06, CD 91. */
   readonly bindTimeout?: number;
 }
 
 export interface CloseOptions {
-  /** Milliseconds that tunnels may take to come to their end. Default 0: they are broken off. */
+  /** Milliseconds in which tunnels may end by themselves. Default 0: they are closed at once. */
   readonly drain?: number;
 }
 
@@ -69,11 +69,11 @@ export interface ServerEvents {
   accepted: [];
   /** A request was read; its `reply` is still undefined unless it was refused at once. */
   received: [entry: Entry];
-  /** It was answered; a BIND is answered twice. */
+  /** A request was answered. A BIND is answered twice. */
   request: [entry: Entry];
-  /** Its client's socket is closed. */
+  /** The socket of the client of a request is closed. */
   closed: [entry: Entry];
-  /** A client was turned away before it made a request. */
+  /** A client was refused before it made a request. */
   refused: [client: RefusedClient];
 }
 
@@ -95,14 +95,14 @@ export async function startServer(options: ServerOptions = {}): Promise<SocksSer
 export class SocksServer extends EventEmitter<ServerEvents> {
   /** All requests, in the order in which they were read. */
   readonly log: Entry[] = [];
-  /** All clients turned away before they made one. */
+  /** All clients that were refused before they made a request. */
   readonly refusals: RefusedClient[] = [];
   /** The clients' sockets, as accepted: with TLS, the TCP sockets below it. */
   readonly sockets: Set<Socket> = new Set<Socket>();
   /** Clients whose request was read: not those that are still in their handshake. */
   readonly #served = new Set<Socket>();
   readonly #outgoing = new Set<Socket>();
-  /** What peers and datagrams come to. Closed with the client that they are for. */
+  /** The listeners for peers and the sockets for datagrams. Each closes with its client. */
   readonly #openings = new Set<EventEmitter>();
   readonly #options: ServerOptions;
   readonly #commands: Commands;
@@ -123,7 +123,7 @@ export class SocksServer extends EventEmitter<ServerEvents> {
     this.#admit = createAdmission(options);
     const { tls, handshakeTimeout = 10_000 } = options;
     const serve = (client: Socket): void => {
-      // Only now: a client that gives up in the middle of the TLS handshake has nothing to be half-open for.
+      // Set after the TLS handshake: a client that ends its side before is closed at once.
       client.allowHalfOpen = true;
       void this.#serve(client);
     };
@@ -164,7 +164,7 @@ export class SocksServer extends EventEmitter<ServerEvents> {
     return this.#accepted;
   }
 
-  /** Resolves once so many clients have connected; at once if so already. */
+  /** Resolves when so many clients have connected. */
   async reached(count: number): Promise<void> {
     while (this.#accepted < count) await once(this, 'accepted');
   }
@@ -179,7 +179,7 @@ export class SocksServer extends EventEmitter<ServerEvents> {
     return `${scheme}://${login}${host.includes(':') ? `[${host}]` : host}:${this.port}`;
   }
 
-  /** Resolves once no client is connected and nothing that was opened for one is left; at once if so already. */
+  /** Resolves when no client is connected and everything that was opened for clients is closed. */
   async idle(): Promise<void> {
     for (;;) {
       const [open] = [...this.sockets, ...this.#outgoing, ...this.#openings];
@@ -191,8 +191,8 @@ export class SocksServer extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Stops listening, breaks all tunnels off, resolves when every socket is closed. With `drain`, only clients without
-   * a request are closed at once; what the others asked for is broken off when that time is over. Safe to repeat.
+   * Stops listening, closes all tunnels, and resolves when every socket is closed. With `drain`, only clients without a
+   * request are closed at once, and the others when that time is over. It can be called again.
    */
   async close({ drain = 0 }: CloseOptions = {}): Promise<void> {
     const stopped = this.#listener.listening ? once(this.#listener, 'close') : undefined;
@@ -294,5 +294,5 @@ function track<Opened extends EventEmitter>(socket: Opened, set: Set<Opened>): v
   socket.on('error', ignore).once('close', () => set.delete(socket));
 }
 
-// A broken connection is told by 'close'; without a listener for 'error' it would end the process.
+// 'close' follows each 'error'. Without a listener for 'error' a broken connection would end the process.
 function ignore(): void {}

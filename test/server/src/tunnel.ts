@@ -1,4 +1,4 @@
-// The outgoing connection, and the traffic in both directions between it and the client. Knows no SOCKS.
+// Dials the destination, and joins the connection with that of the client. Its callers speak SOCKS.
 
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
@@ -14,7 +14,7 @@ export interface DialOptions {
   readonly timeout: number;
   /** The dialling stops when this socket closes. */
   readonly client: Socket;
-  /** Told of every socket made, whether or not it comes to anything. */
+  /** Called with each socket, whether it connects or not. */
   readonly onSocket: (socket: Socket) => void;
 }
 
@@ -59,15 +59,15 @@ function connected(socket: Socket): Promise<void> {
   });
 }
 
-/** Where the traffic is counted, as it arrives. */
+/** Counts the bytes of each direction as they arrive. */
 export interface Traffic {
   bytesUp: number;
   bytesDown: number;
 }
 
 /**
- * Joins the two sockets until both are done. Either side may end alone; a side that breaks off takes the other with
- * it, by a reset. Both sockets need `allowHalfOpen` and an `error` listener.
+ * Joins the two sockets until both directions have ended. Each direction ends by itself. When one side fails, the other
+ * is reset. Both sockets need `allowHalfOpen` and an `error` listener.
  */
 export function splice(client: Socket, remote: Socket, traffic: Traffic): void {
   if (client.destroyed || remote.destroyed) {
@@ -88,13 +88,13 @@ function join(from: Socket, to: Socket): void {
   });
 }
 
-// TLS and Unix sockets know no reset: there an end without close_notify, or just an end, has to do.
+// TLS and Unix sockets have no reset. There it is an end without close_notify, or just an end.
 function abort(socket: Socket): void {
   if (socket instanceof TLSSocket || socket.remoteFamily === undefined) socket.destroy();
   else socket.resetAndDestroy();
 }
 
-/** How long a client that was turned away may take to close its side. Its answer and FIN were sent at once. */
+/** How long a client that was refused may take to close its side. Its answer and the FIN were sent at once. */
 const LINGER = 500;
 
 /**

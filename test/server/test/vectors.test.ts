@@ -107,7 +107,7 @@ describe.each(vectors)('the message $name ($shows)', (vector) => {
   });
 });
 
-// What a client must send, the server must understand: the same messages from the other side. It knows no GSSAPI.
+// The server has to understand each message that a client has to send. It does not support GSSAPI.
 describe('a message that a client must send', () => {
   const sent = of('c2s').filter(({ auth, hex }) => hex !== null && auth !== 'gssapi');
 

@@ -90,7 +90,7 @@ class RunningBridge implements Bridge {
       keepAliveTimeout: IDLE_TIMEOUT,
       connectionsCheckingInterval: 1000,
     });
-    // By default Node drops the fields behind the first thousand, the length too, by which its parser goes.
+    // By default Node drops the fields behind the first thousand, but its parser still uses a length among them.
     this.#server.maxHeadersCount = 0;
     // This listener of Node parses HTTP on each connection. Here it is called only if the first byte is not of SOCKS.
     const parse = this.#server.listeners('connection');
@@ -113,7 +113,7 @@ class RunningBridge implements Bridge {
     await once(this.#server, 'listening');
     const address = this.#server.address();
     if (isObject(address)) this.#address = address;
-    // Without a listener, a connection that cannot be accepted for want of a file descriptor would end the process.
+    // Without a listener, the process would end when no file descriptor is left for a new connection.
     this.#server.on('error', ignore);
     // The name localhost can stand for any address.
     if (user || isLoopback(this.host)) return;
@@ -208,7 +208,7 @@ class RunningBridge implements Bridge {
     const requested = { host, port: command === 'resolve' ? RESOLVE_PORT : port };
     const destination = `${host.includes(':') ? `[${host}]` : host}:${requested.port}`;
     const visit = this.#begin(client, `socks${version}`, host === '' ? given : destination);
-    // Reads on, so that a reset is noticed.
+    // Node notices a reset only while it reads.
     client.read(0);
     try {
       if (command === 'resolve') {

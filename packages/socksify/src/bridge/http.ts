@@ -26,7 +26,7 @@ export interface HttpBridge {
 
 /** Serves the requests of the connections that are given to the server. */
 export function serveHttp(server: Server, bridge: HttpBridge): void {
-  // The client's FIN ends its direction only: a request whose end comes with it is answered.
+  // A client that has ended its direction still gets the answer to its request.
   Object.assign(server, { httpAllowHalfOpen: true });
   const refused = new WeakSet<Socket>();
   const lastAnswer = new WeakMap<Socket, ServerResponse>();
@@ -49,7 +49,7 @@ export function serveHttp(server: Server, bridge: HttpBridge): void {
       return;
     }
     bridge.onHead(socket);
-    // The parser reports each further chunk.
+    // The parser reports this again for each further chunk.
     if (refused.has(socket)) return;
     // After the beginning of an answer, an error would be taken for a part of that answer.
     if (!socket.writable || error.code === 'ECONNRESET') reset(socket);
@@ -119,7 +119,7 @@ async function openTunnel(req: IncomingMessage, head: Buffer, bridge: HttpBridge
     visit.end(String(refused));
     return dismiss(client, answer(refused ?? 400, MEANING[refused ?? 400] ?? ''));
   }
-  // Reads on, so that a reset is noticed.
+  // Node notices a reset only while it reads.
   client.read(0);
   try {
     const tunnel = await bridge.open(client, destination, 'https:');

@@ -9,14 +9,14 @@ export function conclude(context: Context): void {
   const { report, habits, destination } = context;
   const address = destination !== undefined && isIPv4(destination.host);
   const name = destination !== undefined && isIP(destination.host) === 0;
-  const came = report.target === true;
+  const answered = report.target === true;
   const open = report.methods?.includes(0x00) ?? true;
-  report.versions.socks4 = speaks4(habits.socks4, habits.readsSocks4, came && address, open);
-  report.versions.socks4a = speaks4(habits.socks4a, habits.readsSocks4a, came && (address || name), open);
+  report.versions.socks4 = speaks4(habits.socks4, habits.readsSocks4, answered && address, open);
+  report.versions.socks4a = speaks4(habits.socks4a, habits.readsSocks4a, answered && (address || name), open);
   // SOCKS4A is SOCKS4 with one more form of a request.
   if (report.versions.socks4a === true) report.versions.socks4 ??= true;
-  report.names = name && came ? true : resolvesNames(habits.name, habits.ipv4);
-  if (destination !== undefined && isIPv6(destination.host) && came) report.ipv6 = true;
+  report.names = name && answered ? true : resolvesNames(habits.name, habits.ipv4);
+  if (destination !== undefined && isIPv6(destination.host) && answered) report.ipv6 = true;
   if (report.early === null && destination === undefined && habits.socks4a?.bound) report.early = true;
   report.looksLike = looksLike(context);
   // A hint about what answers in place of a SOCKS proxy is better than one about its first bytes.

@@ -22,7 +22,7 @@ export interface Outcome {
   readonly ms: number;
 }
 
-/** What the probes saw of the server, for the conclusions, where no field of the report has it. */
+/** What the probes found out that no field of the report has. The conclusions need it. */
 export interface Habits {
   name?: Outcome;
   ipv4?: Outcome;
@@ -41,12 +41,12 @@ export interface Habits {
   readsSocks4a?: boolean | undefined;
   http?: 'proxy' | 'server' | 'tor';
   tls?: 'socks5' | 'http' | 'other';
-  /** Other protocols in which the server was spoken to without an answer. */
+  /** The other protocols to which the server gave no answer. */
   silent: Set<string>;
 }
 
 export interface Context {
-  /** As the caller gave it. */
+  /** The proxy that the caller gave. */
   readonly proxy: SocksProxy;
   /** What the caller wants to connect to through the proxy: the option `target`. */
   readonly destination: Destination | undefined;

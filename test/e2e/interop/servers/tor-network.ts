@@ -1,5 +1,5 @@
 // A tor network of its own on the loopback: three directory authorities, an exit, and the client that applications
-// talk to. Unlike tor.ts it has somewhere to go: the tunnels really lead through three relays.
+// talk to. Unlike in tor.ts, tunnels open: each leads through three relays.
 
 import { mkdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -70,8 +70,8 @@ ExitPolicy reject *:*
 ${VOTING}`;
 }
 
-// It reads no hosts file, so that it needs a name server. It may be the last to hear of the other relays, and would
-// turn away until then what comes through them.
+// It reads no hosts file, so it needs a name server. It may learn of the other relays last, and would refuse until then
+// what comes through them.
 function exitConfig(port: number, resolvConf: string): string {
   return `
 Address 127.0.0.1
@@ -144,7 +144,7 @@ async function introduce(
   const certificate = join(keys, 'authority_certificate');
   const identity = ['-i', join(keys, 'authority_identity_key')];
   const signing = ['-s', join(keys, 'authority_signing_key'), '-c', certificate];
-  // The passphrase is what standard input has: nothing.
+  // The passphrase is read from standard input, which is empty.
   const secret = ['--create-identity-key', '--passphrase-fd', '0', '-m', '12'];
   await run('tor-gencert', ...secret, '-a', `127.0.0.1:${ports.dir}`, ...identity, ...signing);
   const ident = /^fingerprint (\w+)$/m.exec(await readFile(certificate, 'utf8'))?.[1];
