@@ -55,6 +55,15 @@ describe('rule 2: bytes that arrive with the reply', () => {
     socket.destroy();
   });
 
+  test("come to a listener for 'readable' that is added at once", async () => {
+    // The proxy stays open, since the end of the connection would cause the event too.
+    const server = await startScripted(...early.slice(0, -1), { stall: true });
+    const { socket } = await connect(server.url('socks5'), destination);
+    await once(socket, 'readable');
+    expect(String(socket.read())).toBe(banner);
+    socket.destroy();
+  });
+
   test('wait for a late listener', async () => {
     const server = await startScripted(...early);
     const { socket } = await connect(server.url('socks5'), destination);
