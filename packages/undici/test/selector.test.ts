@@ -253,7 +253,8 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     );
     const { code, detail } = await cause(get('http://any.test/', slow));
     expect(code).toBe('ERR_SOCKS_TIMEOUT');
-    expect(Number.parseInt(detail, 10)).toBeLessThanOrEqual(700);
+    // Node's timers count whole milliseconds, so one of 300 ms can end after 299.5 ms.
+    expect(Number.parseInt(detail, 10)).toBeLessThanOrEqual(701);
     await silent.close();
     await slow.close();
   });
