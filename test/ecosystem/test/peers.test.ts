@@ -10,10 +10,12 @@ import { createServer as createHttpsServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
+import { connect } from '@socksify/core';
 import { startScript, startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { CERTIFICATE_FILE, freePort, listen, runProgram, TLS, within } from '@socksify/support';
 import type { ProgramOptions } from '@socksify/support';
+import { SocksClient } from 'socks';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import { here } from './proxied-site.ts';
@@ -342,9 +344,10 @@ describe.each(COLUMNS)('the column of %s says what its run showed', (column) => 
 test.each([
   ['socks-proxy-agent', '10.1'],
   ['fetch-socks', '1.3'],
+  ['socks', '2.8'],
   ['undici7', '7.30'],
   ['undici8', '8.13'],
-])('the release of %s is the one that the table names', (name, release) => {
+])('the release of %s is the one that the documents name', (name, release) => {
   const manifest = readFileSync(here(`../node_modules/${name}/package.json`), 'utf8');
   expect((JSON.parse(manifest) as { version: string }).version).toMatch(new RegExp(`^${release}\\.`));
 });
@@ -365,4 +368,43 @@ test('the command socksify covers what connects directly in the first column', a
   const { path } = await stage.request('fetchWithAgent', stage.url('http'), { setting });
   await stage.close();
   expect(path).toBe('yes');
+});
+
+describe('socks 2.8', () => {
+  const destination = { host: 'origin.test', port: 25 };
+
+  test('loses bytes that come with the reply for a reader with for await, and connect() keeps them', async () => {
+    const server = await startScript([
+      { read: 3 },
+      { send: '05 00' },
+      { read: 18 },
+      { send: '05 00 00 01 00000000 0000 68656c6c6f' },
+      { close: true },
+    ]);
+    const read = async (stream: AsyncIterable<Buffer>): Promise<string> => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of stream) chunks.push(chunk);
+      return Buffer.concat(chunks).toString();
+    };
+    const proxy = { host: '127.0.0.1', port: server.port, type: 5 } as const;
+    const { socket } = await SocksClient.createConnection({ proxy, command: 'connect', destination });
+    expect(await read(socket)).toBe('');
+    expect(await read((await connect(server.url('socks5'), destination)).socket)).toBe('hello');
+    await server.close();
+  });
+
+  test('ignores the timeout of a chain, and connect() does not', async () => {
+    const silent = await startScript([{ read: 3 }, { stall: true }]);
+    const proxy = { host: '127.0.0.1', port: silent.port, type: 5 } as const;
+    const proxies = [proxy, proxy];
+    const settings = { proxies, command: 'connect', timeout: 50, destination } as const;
+    const chained = SocksClient.createConnectionChain(settings).catch(({ message }: Error) => message);
+    const chain = [silent.url('socks5'), silent.url('socks5')];
+    await expect(connect(chain, destination, { timeout: 50 })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_TIMEOUT',
+    });
+    await expect(within(chained, 'the chain', 1000)).rejects.toThrow('hangs: the chain');
+    await silent.close();
+    await chained;
+  });
 });
