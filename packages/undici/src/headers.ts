@@ -47,7 +47,7 @@ export function toPairs(headers: RawHeaders | ParsedHeaders): readonly Buffer[] 
   // In either form the names are at the even places, and several values of a name are in one array.
   const list = isRaw(headers) ? headers : Object.entries(headers).flat(1);
   const pairs: Buffer[] = [];
-  for (let i = 0; i + 1 < list.length; i += 2) {
+  for (let i = 0; i < list.length; i += 2) {
     const [name] = [list[i]].flat();
     for (const value of [list[i + 1]].flat()) {
       if (name !== undefined && value !== undefined) pairs.push(toBuffer(name), toBuffer(value));
@@ -73,8 +73,9 @@ export function toObject(headers: RawHeaders | ParsedHeaders): ParsedHeaders {
 
 function byName(pairs: readonly Buffer[]): Map<string, Buffer[]> {
   const values = new Map<string, Buffer[]>();
-  for (let i = 0; i + 1 < pairs.length; i += 2) {
-    const { [i]: key, [i + 1]: value } = pairs;
+  for (let i = 0; i < pairs.length; i += 2) {
+    const key = pairs[i];
+    const value = pairs[i + 1];
     if (key === undefined || value === undefined) break;
     const name = key.toString('latin1').toLowerCase();
     const before = values.get(name);

@@ -1,5 +1,6 @@
 // socksConnector, for Agents, Pools and Clients that a program builds itself.
 
+import type { Socket } from 'node:net';
 import { startScript } from '@socksify/server';
 import type { ScriptStep } from '@socksify/server';
 import { CERTIFICATE, rejection } from '@socksify/support';
@@ -187,4 +188,26 @@ test.each([
   expect(() => new SocksDispatcher('socks5://127.0.0.1', { Agent } as never)).toThrowError(
     expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' }),
   );
+});
+
+/** What a connector gives for a destination of undici. */
+const given = (connect: ReturnType<typeof socksConnector>, destination: object): Promise<unknown[]> =>
+  new Promise((resolve) => {
+    connect({ protocol: 'http:', hostname: 'any.test', port: '80', ...destination }, (...result) =>
+      resolve(result),
+    );
+  });
+
+test('a connector refuses an open connection of undici, because it opens its own', async () => {
+  const [error] = await given(socksConnector(on.proxy.url), { httpSocket: {} });
+  expect(error).toMatchObject({ message: expect.stringContaining('httpSocket') });
+});
+
+test('a connector dials the proxy from the local address that undici names', async () => {
+  const [error, socket] = await given(socksConnector(on.proxy.url), {
+    port: on.http.port,
+    localAddress: '127.0.0.9',
+  });
+  expect([error, (socket as Socket).localAddress]).toEqual([null, '127.0.0.9']);
+  (socket as Socket).destroy();
 });

@@ -2,6 +2,7 @@
 // The Agent is a recorder: the test calls the handler that the dispatcher gave to it, and no socket is opened.
 
 import { Duplex } from 'node:stream';
+import { turns } from '@socksify/support';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import { record } from './recorded-agent.ts';
@@ -200,8 +201,10 @@ describe('a legacy consumer on a legacy Agent', () => {
       },
     });
     expect(() => handler.onUpgrade(101, [], SOCKET)).toThrow(REASON);
-    handler.onError(REASON);
+    // undici 5 calls no callback then.
     expect(calls.slice(1)).toEqual([['onError', REASON]]);
+    handler.onError(REASON);
+    expect(calls.slice(2)).toEqual([]);
   });
 
   test('that aborts when it gets the socket of an upgrade gets the error of the Agent once', () => {
@@ -508,6 +511,18 @@ describe('a legacy consumer on a modern Agent', () => {
     },
   );
 
+  test('gets the raw headers and trailers as they came, whatever the Agent has made of them', () => {
+    const handler = start();
+    const agent = controllerOf({ rawHeaders: ['a', 'b'], rawTrailers: ['c', 'd'] });
+    handler.onRequestStart(agent);
+    handler.onResponseStart(agent, 200, { x: 'y' }, 'OK');
+    handler.onResponseEnd(agent, { x: 'y' });
+    expect([calls[1]?.[2], calls[2]?.[1]].map(text)).toEqual([
+      ['a', 'b'],
+      ['c', 'd'],
+    ]);
+  });
+
   test('aborts the Agent with its reason, and gets the error', () => {
     const handler = start();
     handler.onRequestStart(controllerOf());
@@ -560,6 +575,111 @@ describe.each(['legacy', 'modern'] as const)('a consumer on a %s Agent', (genera
   );
 });
 
+describe.each(['legacy', 'modern'] as const)('a request on a %s Agent', (generation) => {
+  const connected = (handler: any): void =>
+    generation === 'legacy' ? handler.onConnect(() => {}) : handler.onRequestStart(controllerOf());
+  const answered = (handler: any, status: number): void =>
+    generation === 'legacy'
+      ? void handler.onHeaders(status, [], () => {}, '')
+      : handler.onResponseStart(controllerOf(), status, {}, '');
+  const ended = (handler: any): void =>
+    generation === 'legacy' ? handler.onComplete(null) : handler.onResponseEnd(controllerOf(), {});
+  const upgraded = (handler: any): void =>
+    generation === 'legacy'
+      ? handler.onUpgrade(101, [], SOCKET)
+      : handler.onRequestUpgrade(controllerOf(), 101, {}, SOCKET);
+  const consumerOf = generation === 'legacy' ? legacyConsumer : modernConsumer;
+
+  /** A dispatcher with so many requests, all in one pool. */
+  function requests(count: number, over?: object) {
+    const agent = record(generation);
+    const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1', { Agent: agent.Agent });
+    agent.calls.length = 0;
+    for (let i = 0; i < count; i++) dispatcher.dispatch(REQUEST, consumerOf(over));
+    const handlers = agent.calls.map(([, handler]) => handler);
+    return { dispatcher, handlers, connect: agent.built.at(-1).connect };
+  }
+
+  /** The error with which a handshake ends that the Agent begins now. */
+  const handshake = (connect: any): Promise<Error> =>
+    new Promise((resolve) => {
+      connect({ protocol: 'http:', hostname: 'any.test', host: 'any.test', port: '80' }, resolve);
+    });
+
+  test.each([103, 199])('may need another connection after the headers of %i', async (status) => {
+    const { handlers, connect } = requests(1);
+    connected(handlers[0]);
+    answered(handlers[0], status);
+    expect(await handshake(connect)).toMatchObject({ code: 'ERR_SOCKS_PROXY_UNREACHABLE' });
+  });
+
+  test('needs no other connection after the headers of 200', async () => {
+    const { handlers, connect } = requests(1);
+    connected(handlers[0]);
+    answered(handlers[0], 200);
+    expect(await handshake(connect)).toMatchObject({ name: 'AbortError' });
+  });
+
+  test('needs no other connection after an upgrade', async () => {
+    const { handlers, connect } = requests(1);
+    connected(handlers[0]);
+    upgraded(handlers[0]);
+    expect(await handshake(connect)).toMatchObject({ name: 'AbortError' });
+  });
+
+  test.each([
+    ['the trailers', ended],
+    ['the socket of an upgrade', upgraded],
+  ])('is waited for by close() until it has %s', async (_, end) => {
+    const { dispatcher, handlers } = requests(2);
+    let closed = false;
+    const closing = dispatcher.close().then(() => (closed = true));
+    for (const handler of handlers) connected(handler);
+    end(handlers[0]);
+    await turns(5);
+    expect(closed).toBe(false);
+    end(handlers[1]);
+    await closing;
+  });
+
+  test.each([
+    ['trailers', ended],
+    ['the socket of an upgrade', upgraded],
+  ])('that is over before its consumer returns from %s is over once', async (_, end) => {
+    const state: { handler?: any } = {};
+    const fail = (): void => {
+      if (generation === 'legacy') state.handler.onError(REASON);
+      else state.handler.onResponseError(null, REASON);
+    };
+    const over = { onComplete: fail, onResponseEnd: fail, onUpgrade: fail, onRequestUpgrade: fail };
+    const { dispatcher, handlers } = requests(2, over);
+    let closed = false;
+    const closing = dispatcher.close().then(() => (closed = true));
+    for (const handler of handlers) connected(handler);
+    state.handler = handlers[0];
+    end(handlers[0]);
+    await turns(5);
+    expect(closed).toBe(false);
+    state.handler = handlers[1];
+    end(handlers[1]);
+    await closing;
+  });
+
+  test('with options that are no object is in no pool, and the Agent can call every callback', () => {
+    const agent = record(generation);
+    const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1', { Agent: agent.Agent });
+    for (const end of [ended, upgraded]) {
+      agent.calls.length = 0;
+      dispatcher.dispatch('no options' as never, consumerOf());
+      const [options, handler] = agent.calls[0] ?? [];
+      expect(options).toBe('no options');
+      connected(handler);
+      answered(handler, 200);
+      end(handler);
+    }
+  });
+});
+
 test('what is no handler is given to the Agent, which refuses it', () => {
   const agent = record('modern');
   const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1', { Agent: agent.Agent });
@@ -568,6 +688,14 @@ test('what is no handler is given to the Agent, which refuses it', () => {
     dispatcher.dispatch(REQUEST, handler as never);
     expect(agent.calls).toEqual([[REQUEST, handler]]);
   }
+});
+
+test('an interceptor that is no function, or returns none, is refused at once', () => {
+  const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1', { Agent: record('modern').Agent });
+  expect(() => dispatcher.compose('retry' as never)).toThrow('an interceptor must be a function');
+  expect(() => dispatcher.compose([() => undefined])).toThrow(
+    'an interceptor must return a dispatch function',
+  );
 });
 
 describe('an interceptor of any undici', () => {
@@ -611,7 +739,9 @@ describe('an interceptor of any undici', () => {
     handler.onConnect((reason: Error) => note('abort', reason), 'context');
     const own = calls[0]?.[1] as any;
     expect(calls).toEqual([['onRequestStart', own, 'context']]);
-    expect(handler.onHeaders(200, [Buffer.from('A'), Buffer.from('b')], () => {}, 'OK')).toBe(true);
+    expect(handler.onHeaders(200, [Buffer.from('A'), Buffer.from('b')], () => note('resume'), 'OK')).toBe(
+      true,
+    );
     own.abort(REASON);
     own.abort(REASON);
     expect(own).toMatchObject({ aborted: true, reason: REASON });
@@ -619,6 +749,11 @@ describe('an interceptor of any undici', () => {
       ['onResponseStart', own, 200, { a: 'b' }, 'OK'],
       ['abort', REASON],
     ]);
+    own.resume();
+    expect(names).not.toContain('resume');
+    own.pause();
+    own.resume();
+    expect(names.at(-1)).toBe('resume');
     own.pause();
     // The request is sent once more.
     handler.onConnect(() => {});
@@ -627,6 +762,7 @@ describe('an interceptor of any undici', () => {
 
   test('need not call onConnect before the request fails', () => {
     const handler = between(modernConsumer());
+    expect(handler).toMatchObject({ aborted: false, paused: false });
     handler.abort(REASON);
     handler.onError(REASON);
     expect(names).toEqual(['onResponseError']);
@@ -644,12 +780,33 @@ describe('an interceptor of any undici', () => {
     expect(upgraded.rawHeaders).toEqual([]);
   });
 
+  test('finds every callback on its handler, whatever the consumer has', () => {
+    const handler = between({ onRequestStart() {} });
+    const controller = controllerOf();
+    handler.onRequestUpgrade(controller, 101, {}, SOCKET);
+    handler.onResponseStart(controller, 200, {}, 'OK');
+    handler.onResponseData(controller, Buffer.from('x'));
+    handler.onResponseEnd(controller, {});
+    handler.onResponseError(controller, REASON);
+    handler.onConnect(() => {});
+    handler.onUpgrade(101, [], SOCKET);
+    handler.onHeaders(200, [], () => {}, 'OK');
+    handler.onData(Buffer.from('x'));
+    handler.onComplete([]);
+    handler.onError(REASON);
+    expect(calls).toEqual([]);
+  });
+
   test('that changes nothing leaves the raw headers as they came', () => {
     const handler = between(modernConsumer());
-    const raw = [Buffer.from('A'), Buffer.from('b')];
-    const controller = controllerOf({ rawHeaders: raw });
-    handler.onResponseStart(controller, 200, { a: 'b' }, 'OK');
-    expect(controller.rawHeaders).toBe(raw);
+    for (const raw of [
+      [Buffer.from('A'), Buffer.from('b')],
+      ['A', 'b'],
+    ]) {
+      const controller = controllerOf({ rawHeaders: raw });
+      handler.onResponseStart(controller, 200, { a: 'b' }, 'OK');
+      expect(controller.rawHeaders).toBe(raw);
+    }
     const other = controllerOf();
     handler.onResponseStart(other, 200, { a: 'b' }, 'OK');
     expect(other.rawHeaders).toBeNull();

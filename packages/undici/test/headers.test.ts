@@ -31,6 +31,7 @@ describe('pairs', () => {
   });
 
   test('have Latin-1 texts as Latin-1, and others as UTF-8', () => {
+    expect(toPairs(['z', '\u00e9\u00e9'])[1]).toEqual(Buffer.from('e9e9', 'hex'));
     expect(toPairs(['a', '\u00e9', 'b', '\u20ac', 'c', '\u00e9\u20ac'])).toEqual([
       Buffer.from('a'),
       Buffer.from('e9', 'hex'),
@@ -39,6 +40,11 @@ describe('pairs', () => {
       Buffer.from('c'),
       Buffer.from('c3a9e282ac', 'hex'),
     ]);
+  });
+
+  test('have the Buffers that they were given', () => {
+    const value = Buffer.from('b');
+    expect(toPairs(['a', value])[1]).toBe(value);
   });
 
   test('are a list, and the headers of HTTP/2 are none', () => {
@@ -108,6 +114,7 @@ describe('the options of a request', () => {
       'text',
       ['content-length', '5, 5'],
       { a: 'b', 'content-length': 5 },
+      { 'content-length': ['5', '5'], 'x-of-14-letter': '5, 5' },
     ]) {
       const given = { ...options, headers };
       expect(cleanOptions(given)).toBe(given);
@@ -135,6 +142,17 @@ describe('the options of a request', () => {
       const headers = { accept: '*/*', 'content-lengthy': '5, 5', [name]: given, 'x-content-len': '5, 5' };
       expect(cleanOptions({ ...options, headers }).headers).toEqual({ ...headers, [name]: sent });
     }
+  });
+});
+
+describe('a form as the body of a request', () => {
+  const options = { path: '/', method: 'POST', body: new FormData() };
+
+  test('is written with a content-type, and with no dispatcher in the options', () => {
+    const clean = cleanOptions({ ...options, headers: { a: 'b' }, dispatcher: {} });
+    expect(clean).toMatchObject({ path: '/', method: 'POST', dispatcher: undefined });
+    expect(clean.body).not.toBe(options.body);
+    expect(JSON.stringify(clean.headers)).toMatch(/"a".*"b".*multipart\/form-data; boundary=/);
   });
 });
 

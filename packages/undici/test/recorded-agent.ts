@@ -6,13 +6,19 @@ export interface RecordedAgent {
   readonly Agent: AgentClass;
   /** What `dispatch` was given. */
   readonly calls: [options: any, handler: any][];
+  /** The options of each Agent: first that of the dispatcher, then that of each pool. */
+  readonly built: any[];
 }
 
 /** An Agent that keeps what it is given. Like undici's, it refuses once it is destroyed. */
 export function record(generation: 'legacy' | 'modern'): RecordedAgent {
   const calls: RecordedAgent['calls'] = [];
+  const built: any[] = [];
   class Agent {
     destroyed = false;
+    constructor(options: any) {
+      built.push(options);
+    }
     dispatch(options: any, handler: any): boolean {
       if (this.destroyed)
         handler[generation === 'legacy' ? 'onError' : 'onResponseError'](new Error('destroyed'));
@@ -30,5 +36,5 @@ export function record(generation: 'legacy' | 'modern'): RecordedAgent {
     webSocketOptions = { maxPayloadSize: 1 };
     eventSourceOptions = { maxEventSize: 2 };
   }
-  return { Agent: Agent as unknown as AgentClass, calls };
+  return { Agent: Agent as unknown as AgentClass, calls, built };
 }
