@@ -398,6 +398,48 @@ describe('a reset after the hand-over', () => {
   );
 });
 
+test('the options of a tunnel are those of the socket below it', async () => {
+  const proxy = await granting(() => {});
+  const raw = dialTcp(Number(new URL(proxy.url).port), '127.0.0.1');
+  const { socket } = await openTunnel(proxy, {}, { socket: raw });
+  const calls: unknown[] = [];
+  for (const name of ['setNoDelay', 'setKeepAlive', 'setTimeout', 'ref', 'unref'] as const) {
+    const original = raw[name] as (...given: unknown[]) => Socket;
+    Object.assign(raw, {
+      [name]: (...given: unknown[]) => {
+        calls.push([name, ...given]);
+        return original.apply(raw, given);
+      },
+    });
+  }
+  expect(socket.setNoDelay(true).setKeepAlive(true, 1000).unref().ref()).toBe(socket);
+  const idle = new Promise<void>((resolve) => void socket.setTimeout(1, resolve));
+  expect(calls).toEqual([
+    ['setNoDelay', true],
+    ['setKeepAlive', true, 1000],
+    ['unref'],
+    ['ref'],
+    ['setTimeout', 1],
+  ]);
+  await idle;
+  expect(socket.setTimeout(0)).toBe(socket);
+  socket.destroy();
+});
+
+test('the options of a tunnel over a stream that has none change nothing', async () => {
+  const proxy = await granting(() => {});
+  const raw = dialTcp(Number(new URL(proxy.url).port), '127.0.0.1');
+  const bare = new Duplex({
+    read: () => void raw.resume(),
+    write: (chunk, _, done) => raw.write(chunk as Buffer, done),
+  });
+  raw.pause().on('data', (chunk) => bare.push(chunk));
+  const { socket } = await openTunnel(proxy, {}, { socket: bare });
+  expect(socket.setNoDelay().setKeepAlive().setTimeout(1).unref().ref()).toBe(socket);
+  socket.destroy();
+  raw.destroy();
+});
+
 describe('a process', () => {
   const program = `
     const [, url, layer, last] = process.argv;

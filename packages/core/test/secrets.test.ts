@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { Console } from 'node:console';
 import { PassThrough } from 'node:stream';
+import { createSecureContext } from 'node:tls';
 import { inspect } from 'node:util';
 import type { InspectOptions } from 'node:util';
 import { deserialize, serialize } from 'node:v8';
@@ -343,6 +344,19 @@ describe('the password and TLS keys of a checked proxy', () => {
       expect(chainKey([make('1')])).toBe(chainKey([make('1')]));
       expect(chainKey([make('1')])).not.toBe(chainKey([make('2')]));
     }
+  });
+
+  test('distinguish the keys of chains by what a function or an object of a class is, and data by its value', () => {
+    const keyOf = (tls: object) => chainKey([toProxy({ version: 5, host: 'a', tls })]);
+    const [one, other] = [() => undefined, () => undefined];
+    expect(keyOf({ checkServerIdentity: one })).toBe(keyOf({ checkServerIdentity: one }));
+    expect(keyOf({ checkServerIdentity: one })).not.toBe(keyOf({ checkServerIdentity: other }));
+    const context = createSecureContext();
+    expect(keyOf({ secureContext: context })).toBe(keyOf({ secureContext: context }));
+    expect(keyOf({ secureContext: context })).not.toBe(keyOf({ secureContext: createSecureContext() }));
+    expect(keyOf({ ALPNProtocols: ['a'] })).toBe(keyOf({ ALPNProtocols: ['a'] }));
+    expect(keyOf({ ALPNProtocols: ['a'] })).not.toBe(keyOf({ ALPNProtocols: ['b'] }));
+    expect(keyOf({ servername: null })).not.toBe(keyOf({ servername: 'null' }));
   });
 
   test('are used in a connection, from a spread too', async () => {

@@ -3,7 +3,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
-import { rejection, runProgram } from '@socksify/support';
+import { freePort, rejection, runProgram } from '@socksify/support';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { connect } from '../src/index.ts';
 import type { TunnelMessage } from '../src/index.ts';
@@ -88,5 +88,22 @@ test('NODE_DEBUG=socksify prints the same, and no password', async () => {
   expect(stderr).toContain(`start ${route} dial`);
   expect(stderr).toContain(`end ${route} request`);
   expect(stderr).toMatch(/error .* > unknown\.test:80 request .*ERR_SOCKS_HOST_UNREACHABLE/s);
+  expect(stderr).not.toContain('secret');
+});
+
+test('NODE_DEBUG=socksify prints what became of each proxy of a group', async () => {
+  const core = new URL('../dist/index.js', import.meta.url).href;
+  const program = `import { connect, proxyGroup } from ${JSON.stringify(core)};
+    const [proxy, dead, port] = process.argv.slice(1);
+    const group = proxyGroup([dead, proxy]);
+    (await connect(group, { host: 'origin.test', port: Number(port) })).socket.destroy();`;
+  const dead = `socks5://127.0.0.1:${await freePort()}`;
+  const { stderr } = await runProgram(
+    process.execPath,
+    ['--input-type=module', '-e', program, url(), dead, String(destination.port)],
+    { env: { ...process.env, NODE_DEBUG: 'socksify' } },
+  );
+  expect(stderr).toMatch(new RegExp(`tried ${dead}: error \\{.*\\} .*ECONNREFUSED`));
+  expect(stderr).toMatch(new RegExp(`tried socks5://127\\.0\\.0\\.1:${server.port}: tunnel \\{"dial":`));
   expect(stderr).not.toContain('secret');
 });
