@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { freePort } from '@socksify/support';
@@ -150,6 +150,38 @@ describe('the command becomes the program', () => {
       SOCKS_PROXY: network.url,
     });
     expect(ended.signal).toBe('SIGKILL');
+  });
+
+  describe('or starts it as a child, on a Node that cannot become another program', () => {
+    const without = file('without-execve.cjs', 'delete process.execve;');
+    const child = (...args: readonly string[]): Promise<Ended> =>
+      execute(node, ['--require', without, COMMAND, ...args], { SOCKS_PROXY: network.url });
+
+    test('with its output and its exit status', async () => {
+      expect(await child(node, file('fetch.js', FETCH), url())).toEqual(OK);
+      expect((await child(node, '-e', 'process.exitCode = 3')).status).toBe(3);
+    });
+
+    test('and dies by the signal by which it dies', async () => {
+      expect((await child(node, '-e', `process.kill(process.pid, 'SIGKILL')`)).signal).toBe('SIGKILL');
+    });
+
+    test('and ends with 126 if the system cannot start it', async () => {
+      const script = file('no such interpreter', '#!/nowhere/node\n');
+      expect(await child(script)).toMatchObject({
+        status: 126,
+        stderr: expect.stringMatching(/^socksify: spawn .* ENOENT$/m),
+      });
+    });
+  });
+
+  test('or ends with 126 if it is not executable', async () => {
+    const program = file('not executable', FETCH);
+    chmodSync(program, 0o644);
+    expect(await socksify([program], { SOCKS_PROXY: network.url })).toMatchObject({
+      status: 126,
+      stderr: expect.stringContaining(`${program}: not executable`),
+    });
   });
 
   test('and neither it nor the program has a password of the environment in its arguments', async () => {

@@ -107,6 +107,10 @@ const OTHERS = `
   await attempt('udp send of a part', () => callback((done) => dgram.createSocket('udp4').send(Buffer.from('xx'), 0, 1, 53, '192.0.2.1', done)));
   await attempt('udp send to a name', () => callback((done) => dgram.createSocket('udp4').send('x', 53, 'leak.test', done)));
   await attempt('udp connect', () => callback((done) => dgram.createSocket('udp4').connect(53, '192.0.2.1', done)));
+  await attempt('udp send to no address', () => callback((done) => dgram.createSocket('udp4').send('x', 53, done)));
+  await attempt('udp send to no address, IPv6', () => callback((done) => dgram.createSocket('udp6').send('x', 53, done)));
+  await attempt('udp connect to no address', () => callback((done) => dgram.createSocket('udp4').connect(53, done)));
+  await attempt('udp, without a callback', () => callback((done) => dgram.createSocket('udp4').on('error', done).connect(53, '192.0.2.1')));
   await attempt('udp multicast', async () => dgram.createSocket('udp4').addMembership('239.1.1.1'));
   await attempt('udp, native', async () => {
     const socket = dgram.createSocket('udp4');
@@ -148,7 +152,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
     expect(new Set(Object.values(found))).toEqual(
       new Set(strict === 'tcp' ? ['answered', BYPASS] : [BYPASS]),
     );
-    expect(Object.keys(found)).toHaveLength(36);
+    expect(Object.keys(found)).toHaveLength(40);
     expect(stderr).toBeUndefined();
   });
 
@@ -198,6 +202,12 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
          const socket = dgram.createSocket('udp4');
          socket.send('x', 9, '127.0.0.1', (error) => (socket.close(), error ? reject(error) : resolve('sent')));
        }));
+       await attempt('udp, connected', () => new Promise((resolve, reject) => {
+         const socket = dgram.createSocket('udp4');
+         socket.connect(9, '127.0.0.1', () => {
+           socket.send('x', (error) => (socket.close(), error ? reject(error) : resolve('sent')));
+         });
+       }));
        await attempt('own lookup', () => read(net.connect({
          port: 9, host: 'listed.test', lookup: (name, options, callback) => callback(null, '192.0.2.1', 4),
        })));
@@ -209,6 +219,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
       net: 'hello',
       localhost: 'hello',
       udp: 'sent',
+      'udp, connected': 'sent',
       'own lookup': BYPASS,
       'options that change': 'hello',
     });
