@@ -12,7 +12,11 @@ export default mergeConfig(suite, {
       'test/{bench,ecosystem,recipes,runtimes}/**',
       'test/e2e/{docs,packed}.test.ts',
       'test/e2e/{lives,load}/**',
+      // It starts many programs at once and limits their time, and a program that strips types takes longer to start.
+      'test/e2e/exits.test.ts',
     ],
+    // These evaluate the text of a built file, or load it twice.
+    testNamePattern: /^(?!.*(?:context of node:vm|in a vm context|another copy of this package made))/,
     setupFiles: ['test/coverage/setup.ts'],
     server: { deps: { external: [/\/packages\/[^/]+\/(?:src|dist)\//] } },
     testTimeout: 60_000,

@@ -11,8 +11,10 @@ export const PARTS: Record<string, { readonly files: string[]; readonly tests: s
     tests: ['packages/core/test/{handshake,vectors,gssapi,errors}.test.ts'],
   },
   handlers: {
-    files: ['packages/undici/src/{handlers,exchange,headers,dispatch-options}.ts'],
-    tests: ['packages/undici/test/{handlers,callbacks,form,dispatcher,exchange}.test.ts'],
+    files: [
+      'packages/undici/src/{handlers,exchange,legacy-exchange,modern-exchange,headers,dispatch-options}.ts',
+    ],
+    tests: ['packages/undici/test/{exchange,headers}.test.ts'],
   },
   tunnel: {
     files: ['packages/core/src/tunnel/*.ts'],
