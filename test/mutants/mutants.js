@@ -64,7 +64,7 @@ function textAt(lines, { start, end }) {
 
 function short(text) {
   const line = text.replaceAll(/\s+/g, ' ');
-  return line.length > 90 ? `${line.slice(0, 89)}…` : line;
+  return line.length > 120 ? `${line.slice(0, 119)}…` : line;
 }
 
 function percent({ noticed, all }) {

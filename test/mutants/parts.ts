@@ -17,9 +17,18 @@ export const PARTS: Record<string, { readonly files: string[]; readonly tests: s
     tests: ['packages/undici/test/{exchange,headers}.test.ts'],
   },
   tunnel: {
-    files: ['packages/core/src/tunnel/*.ts'],
+    files: [
+      'packages/core/src/tunnel/{abort,attempt,chain,connection,demand,dial,drive,hops,lookup,progress,secure,sessions,trace}.ts',
+    ],
     tests: [
-      'packages/core/test/{connect,lookup,standby,sessions,route,ownership,gssapi,encapsulation,trace,alternatives}.test.ts',
+      'packages/core/test/{coincidence,connect,demand,gssapi,lookup,route,secure-contexts,sessions,trace}.test.ts',
+    ],
+  },
+  // Their tests take seconds, so that this part takes hours.
+  attempts: {
+    files: ['packages/core/src/tunnel/{alternatives,client,encapsulated,pipeline,standby}.ts'],
+    tests: [
+      'packages/core/test/{alternatives,connect,demand,encapsulation,gssapi,group,pipeline,race,route,standby}.test.ts',
     ],
   },
 };

@@ -16,6 +16,8 @@ export default defineConfig({
   test: {
     root: here('../..'),
     include: [...(part?.tests ?? [])],
+    // Vite makes one module of what these load twice.
+    testNamePattern: /^(?!.*another copy of this package)/,
     execArgv: ['--unhandled-rejections=strict'],
     setupFiles: ['test/uncaught/setup.ts'],
     maxConcurrency: 24,
