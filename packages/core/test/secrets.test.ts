@@ -356,6 +356,8 @@ describe('the password and TLS keys of a checked proxy', () => {
     expect(keyOf({ secureContext: context })).not.toBe(keyOf({ secureContext: createSecureContext() }));
     expect(keyOf({ ALPNProtocols: ['a'] })).toBe(keyOf({ ALPNProtocols: ['a'] }));
     expect(keyOf({ ALPNProtocols: ['a'] })).not.toBe(keyOf({ ALPNProtocols: ['b'] }));
+    expect(keyOf({ secureOptions: 1n })).toBe(keyOf({ secureOptions: 1n }));
+    expect(keyOf({ secureOptions: 1n })).not.toBe(keyOf({ secureOptions: 1 }));
     expect(keyOf({ servername: null })).not.toBe(keyOf({ servername: 'null' }));
   });
 

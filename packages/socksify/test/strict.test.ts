@@ -134,6 +134,7 @@ const OTHERS = `
   });
   await attempt('the channel of a resolver', async () => new dns.Resolver()._handle.queryA({}, 'leak.test'));
   await attempt('a server at a name', () => callback((done) => net.createServer().on('error', done).listen(0, 'leak.test', done)));
+  await attempt('a path alone', () => callback((done) => new net.Socket().on('error', done).connect('/tmp/socksify-none.sock')));
   await attempt('a Unix socket', () => callback((done) => net.connect('/tmp/socksify-none.sock').on('error', done)));
   process.exit();
 `;
@@ -152,7 +153,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
     expect(new Set(Object.values(found))).toEqual(
       new Set(strict === 'tcp' ? ['answered', BYPASS] : [BYPASS]),
     );
-    expect(Object.keys(found)).toHaveLength(40);
+    expect(Object.keys(found)).toHaveLength(41);
     expect(stderr).toBeUndefined();
   });
 
@@ -208,6 +209,11 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
            socket.send('x', (error) => (socket.close(), error ? reject(error) : resolve('sent')));
          });
        }));
+       const dial = (...given) => read(new net.Socket().connect(...given).end(HEAD));
+       await attempt('port and host', () => dial(HTTP, '127.0.0.1'));
+       await attempt('port as a text, without a host', () => dial(String(HTTP)));
+       await attempt('options without a host', () => dial({ port: HTTP }));
+       await attempt('host as a list', () => dial({ port: HTTP, host: ['127.0.0.1'] }));
        await attempt('own lookup', () => read(net.connect({
          port: 9, host: 'listed.test', lookup: (name, options, callback) => callback(null, '192.0.2.1', 4),
        })));
@@ -220,10 +226,14 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
       localhost: 'hello',
       udp: 'sent',
       'udp, connected': 'sent',
+      'port and host': 'hello',
+      'port as a text, without a host': 'hello',
+      'options without a host': 'hello',
+      'host as a list': 'hello',
       'own lookup': BYPASS,
       'options that change': 'hello',
     });
-    expect(network.direct() - before).toBe(3);
+    expect(network.direct() - before).toBe(7);
   });
 
   test('connects where the options led when it read them, whatever they are and become', async () => {

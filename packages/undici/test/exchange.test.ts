@@ -680,6 +680,30 @@ describe.each(['legacy', 'modern'] as const)('a request on a %s Agent', (generat
   });
 });
 
+test('a request that is aborted while its selector is at work is never sent', async () => {
+  const agent = record('legacy');
+  let answer: (proxy: string) => void = () => {};
+  const selector = () => new Promise<string>((resolve) => (answer = resolve));
+  const dispatcher = new SocksDispatcher(selector, { Agent: agent.Agent });
+  agent.calls.length = 0;
+  dispatcher.dispatch(REQUEST, legacyConsumer());
+  abortOf(calls[0])(REASON);
+  answer('socks5://127.0.0.1:1');
+  await turns(5);
+  expect(calls.slice(1)).toEqual([['onError', REASON]]);
+  expect(agent.calls).toEqual([]);
+});
+
+test('an origin as a URL and as a text is one pool', () => {
+  const agent = record('modern');
+  const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1', { Agent: agent.Agent });
+  dispatcher.dispatch({ ...REQUEST, origin: new URL('http://any.test/path') }, modernConsumer());
+  dispatcher.dispatch(REQUEST, modernConsumer());
+  expect(agent.built).toHaveLength(3);
+  dispatcher.dispatch({ ...REQUEST, origin: 'http://other.test' }, modernConsumer());
+  expect(agent.built).toHaveLength(4);
+});
+
 test('what is no handler is given to the Agent, which refuses it', () => {
   const agent = record('modern');
   const dispatcher = new SocksDispatcher('socks5://127.0.0.1:1', { Agent: agent.Agent });

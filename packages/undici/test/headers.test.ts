@@ -154,6 +154,13 @@ describe('a form as the body of a request', () => {
     expect(clean.body).not.toBe(options.body);
     expect(JSON.stringify(clean.headers)).toMatch(/"a".*"b".*multipart\/form-data; boundary=/);
   });
+
+  test('keeps a content-length of the caller, and adds one otherwise', () => {
+    const lengths = (headers: unknown) =>
+      JSON.stringify(cleanOptions({ ...options, headers }).headers).match(/content-length/gi);
+    expect(lengths({ a: 'b' })).toHaveLength(1);
+    expect(lengths({ 'content-length': '44' })).toHaveLength(1);
+  });
 });
 
 describe('the destination of an origin', () => {

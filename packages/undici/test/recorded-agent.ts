@@ -6,7 +6,7 @@ export interface RecordedAgent {
   readonly Agent: AgentClass;
   /** What `dispatch` was given. */
   readonly calls: [options: any, handler: any][];
-  /** The options of each Agent: first that of the dispatcher, then that of each pool. */
+  /** The options of each Agent that was made, that of the latest pool last. */
   readonly built: any[];
 }
 
