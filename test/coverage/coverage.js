@@ -122,13 +122,28 @@ function parse(text) {
   }
 }
 
+/**
+ * True for `value ?? ''` and the like, with an empty text, list or object, 0 or -1: the type checker asks for that behind
+ * each index, and nothing leads there. Such a pair of branches counts neither as taken nor as missing.
+ */
+function isForTypes(node, type) {
+  if (type !== 'branch' || node.type !== 'LogicalExpression' || node.operator !== '??') return false;
+  const { right } = node;
+  if (right.type === 'ArrayExpression') return right.elements.length === 0;
+  if (right.type === 'ObjectExpression') return right.properties.length === 0;
+  if (right.type === 'UnaryExpression') return right.operator === '-' && right.argument.value === 1;
+  return right.type === 'Literal' && (right.value === '' || right.value === 0);
+}
+
 async function ofFile(path, scripts) {
   const code = codeOf(path);
   const whole = { startOffset: 0, endOffset: code.length, count: 0 };
   const never = { functionName: '', isBlockCoverage: true, ranges: [whole] };
   const { functions = [never] } = scripts.get(path) ?? {};
   const url = pathToFileURL(path).href;
-  const [file] = Object.values(await convert({ code, ast: parseAst(code), coverage: { url, functions } }));
+  const counts = { url, functions };
+  const data = await convert({ code, ast: parseAst(code), coverage: counts, ignoreNode: isForTypes });
+  const [file] = Object.values(data);
   return file && coverage.createFileCoverage(file);
 }
 
