@@ -1,14 +1,12 @@
-// The process that a benchmark does not measure: web servers, a SOCKS server, plain relays, and a relay that delays.
+// The process that a benchmark does not measure: web servers, a SOCKS server and plain relays.
 // Sends their ports to its parent.
 
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { connect, createServer as createRelay } from 'node:net';
 import { TLS } from '@socksify/support';
-import { startRelay, startServer } from '@socksify/server';
+import { startServer } from '@socksify/server';
 
-/** Milliseconds that the delaying relay adds in each direction. */
-const DELAY = 40;
 /** How many names the proxy knows. */
 const NAMES = 100_000;
 const CHUNK = Buffer.alloc(64 * 1024, 'socks');
@@ -54,15 +52,12 @@ const https = await listen(createTlsServer({ ...TLS, keepAliveTimeout: 0 }, answ
 // Each name is an origin of its own, and only the proxy knows them.
 const names = Object.fromEntries(Array.from({ length: NAMES }, (_, i) => [`site-${i}.test`, '127.0.0.1']));
 const socks = await startServer({ names });
-const delayed = await startRelay({ to: socks.port, delay: DELAY });
-const delayedHttp = await startRelay({ to: http, delay: DELAY });
+const guarded = await startServer({ users: { user: 'password' } });
 process.send({
   http,
   https,
   socks: socks.port,
-  delayed: delayed.port,
-  delayedHttp: delayedHttp.port,
-  delay: DELAY,
+  guarded: guarded.port,
   names: NAMES,
   relayHttp: await listen(relayTo(http)),
   relayHttps: await listen(relayTo(https)),

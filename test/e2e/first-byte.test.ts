@@ -1,12 +1,12 @@
 // With standby connections, the first byte comes after as many round trips as without a proxy: on real servers behind a
 // relay that delays each direction, for the second request of a program and in bursts.
 
-import { startSite } from '@socksify/support';
+import { countTrips, startSite, tripsByAgent } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { startRelay, startServer } from '@socksify/server';
 import type { Relay } from '@socksify/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { countTrips, DELAY, EXPECTED, PROGRAMS, withoutProxy } from './first-byte.ts';
+import { DELAY, EXPECTED, PROGRAMS } from './first-byte.ts';
 import { mustSkip, SERVERS } from './interop/servers.ts';
 import type { InteropServer, RunningServer } from './interop/servers.ts';
 
@@ -56,7 +56,7 @@ describe.each(['http', 'https'] as const)('%s without a proxy', (protocol) => {
   test(`takes ${EXPECTED[protocol].second} round trips to the first byte`, async () => {
     const relay = await startRelay({ to: site[protocol], delay: DELAY });
     const url = `${protocol}://127.0.0.1:${relay.port}/`;
-    expect(await countTrips(withoutProxy(protocol), relay, url)).toEqual(EXPECTED[protocol]);
+    expect(await countTrips(tripsByAgent(protocol, false), relay, url)).toEqual(EXPECTED[protocol]);
     await relay.close();
   });
 });

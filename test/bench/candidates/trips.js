@@ -1,63 +1,47 @@
-// Round trips up to the first byte of the answer, behind a relay that delays each direction, with standby connections
-// that are open already. A direct connection takes two: the dial, and the request with its answer.
+// Round trips up to the first byte of an answer with standby connections to a proxy with a password, counted by a relay that delays each direction:
+// the largest number among the second request of a program, requests at once, and requests one after the other.
 
-import http from 'node:http';
-import { setTimeout as wait } from 'node:timers/promises';
+import { CERTIFICATE as ca, countTrips, tripsByAgent, tripsByDispatcher } from '@socksify/support';
+import { startRelay } from '@socksify/server';
 import { SocksAgent } from '@socksify/agent';
-import { SocksClient } from '@socksify/core';
 import { SocksDispatcher } from '@socksify/undici';
 
-const STANDBY = 4;
-const ROUND_TRIPS_TO_FILL = 8;
+/** Milliseconds in each direction. */
+const DELAY = 20;
+const standby = 8;
 
-const candidates = {
-  agent({ delayed, delay, http: port }) {
-    return first(delay, new SocksAgent(route(delayed), { standby: STANDBY }), port);
-  },
-  'dispatcher, fetch'({ delayed, delay, http: port }) {
-    const dispatcher = new SocksDispatcher(route(delayed), { standby: STANDBY });
-    const url = `http://127.0.0.1:${port}/`;
-    return trips(delay, async () => {
-      const response = await fetch(url, { dispatcher, headers: { connection: 'close' } });
-      return () => response.text();
-    });
-  },
-  core({ delayed, delay, http: port }) {
-    const client = new SocksClient(route(delayed), { standby: STANDBY });
-    return trips(delay, async () => {
-      const { socket } = await client.connect({ host: '127.0.0.1', port });
-      socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
-      await new Promise((resolve, reject) => socket.once('data', resolve).on('error', reject));
-      return () => socket.destroy();
-    });
-  },
-};
+const candidates = {};
+for (const protocol of ['http', 'https']) {
+  candidates[`${protocol}: plain`] = (ports) =>
+    trips(ports[protocol], (relay) => ({
+      program: tripsByAgent(protocol, false),
+      url: `${protocol}://127.0.0.1:${relay}/`,
+    }));
+  const url = (ports) => `${protocol}://127.0.0.1:${ports[protocol]}/`;
+  candidates[`${protocol}: agent`] = (ports) =>
+    trips(ports.guarded, (relay) => ({
+      program: tripsByAgent(
+        protocol,
+        new SocksAgent(`socks5://user:password@127.0.0.1:${relay}`, { standby, ca }),
+      ),
+      url: url(ports),
+    }));
+  candidates[`${protocol}: dispatcher, fetch`] = (ports) =>
+    trips(ports.guarded, (relay) => ({
+      program: tripsByDispatcher(
+        protocol,
+        new SocksDispatcher(`socks5://user:password@127.0.0.1:${relay}`, { standby, connect: { ca } }),
+      ),
+      url: url(ports),
+    }));
+}
 export default candidates;
 
-function route(port) {
-  return `socks5://127.0.0.1:${port}`;
-}
-
-function first(delay, agent, port) {
-  return trips(delay, async () => {
-    const options = { agent, host: '127.0.0.1', port };
-    const response = await new Promise((resolve, reject) => http.get(options, resolve).on('error', reject));
-    return () => response.resume();
-  });
-}
-
-/** A first run opens the standby connections, which are kept for some seconds only; the figure is that of the second. */
-function trips(delay, start) {
-  const run = async () => {
-    const started = performance.now();
-    const finish = await start();
-    const took = performance.now() - started;
-    await finish();
-    return took / (2 * delay);
-  };
+async function trips(port, start) {
+  const relay = await startRelay({ to: port, delay: DELAY });
   return async () => {
-    await run();
-    await wait(2 * delay * ROUND_TRIPS_TO_FILL);
-    return run();
+    const { program, url } = start(relay.port);
+    const { second, burst, series } = await countTrips(program, relay, url);
+    return Math.max(second, ...burst, ...series);
   };
 }

@@ -4,6 +4,8 @@
 export { CERTIFICATE, CERTIFICATE_FILE, TLS } from './certificate.ts';
 export { startDestination, startEcho } from './destination.ts';
 export type { TcpDestination } from './destination.ts';
+export { countTrips, tripsByAgent, tripsByDispatcher } from './first-byte.ts';
+export type { Trips, TripsProgram } from './first-byte.ts';
 export { bytes } from './hex.ts';
 export { freePort, listen, portHex } from './port.ts';
 export { IN_ORDER, outputOf, runProgram } from './program.ts';
