@@ -1,28 +1,38 @@
 // Measures every figure of `figures.js`, each row against its control in one interleaved run: every candidate has a
-// process of its own, and each round runs one batch of each, in random order. Quotients are taken within a round, so
-// that a busy machine slows both sides. A second process of each control shows what the noise comes to.
+// process of its own, and each round runs one batch of each, in random order. Rows and controls are compared within a
+// round, so that a busy machine slows both sides. A second process of each control shows what the noise comes to.
 //
-//     node test/bench/bench.js [--only NAME]... [--rounds 25] [--json FILE] [--check]
+//     node test/bench/bench.js [--only NAME]... [--rounds 25] [--json FILE] [--check] [--small] [--profile]
 //
-// With `--check` the status is 1 when a goal is missed by more than the noise.
+// With `--check` the status is 1 when a row is above its limit by more than the noise; without a limit of its own, its
+// limit is its goal. `--small` takes about a minute: counts, memory and a few quotients. `--profile` says of each row
+// that misses its goal where its time goes.
 
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { FIGURES } from './figures.js';
 import { shuffled, summarize } from './statistics.js';
 
+/** How a row is compared with its control. */
+const COMPARISONS = {
+  quotient: (value, control) => value / control,
+  difference: (value, control) => value - control,
+};
 /** Milliseconds after which a batch must have ended, however busy the machine is. */
 const HANG = 120_000;
 
 const { values } = parseArgs({
   options: {
     only: { type: 'string', multiple: true, default: FIGURES.map(({ name }) => name) },
-    rounds: { type: 'string', default: '25' },
+    rounds: { type: 'string' },
     json: { type: 'string' },
     check: { type: 'boolean', default: false },
+    small: { type: 'boolean', default: false },
+    profile: { type: 'boolean', default: false },
   },
 });
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -32,26 +42,46 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
+const began = performance.now();
 const servers = fork(here('servers.js'));
 const [ports] = await once(servers, 'message');
 const results = [];
 for (const figure of FIGURES.filter(({ name }) => values.only.includes(name))) {
-  results.push(await measure(figure));
+  if (!values.small) results.push(await measure(figure));
+  else if (figure.small) results.push(await measure({ ...figure, ...figure.small }));
 }
 servers.disconnect();
+const seconds = Math.round((performance.now() - began) / 1000);
+console.log(`\n${seconds} s`);
 
 if (values.json !== undefined) {
   const { node, undici } = process.versions;
-  writeFileSync(
-    values.json,
-    `${JSON.stringify({ node, undici, rounds: Number(values.rounds), results }, null, 2)}\n`,
-  );
+  const [{ model }, { length }] = [cpus()[0], cpus()];
+  const run = { node, undici, cpu: model, cores: length, date: new Date().toISOString(), seconds, results };
+  writeFileSync(values.json, `${JSON.stringify(run, null, 2)}\n`);
 }
-const missed = results.flatMap(({ rows }) => rows.filter((row) => row.missed));
-if (values.check && missed.length > 0) process.exitCode = 1;
+const over = results.flatMap(({ title, rows }) =>
+  rows
+    .filter((row) => row.over)
+    .map(({ row, median, limit }) => `OVER ITS LIMIT: ${title}: ${row}: ${median} > ${limit}`),
+);
+for (const line of over) console.error(line);
+if (values.check && over.length > 0) process.exitCode = 1;
 
-async function measure({ name, title, file, size, warm, absolute = false, digits = 3, rows }) {
-  const controls = absolute ? [] : new Set(rows.map(({ control }) => control));
+async function measure({
+  name,
+  title,
+  by = 'quotient',
+  file,
+  size,
+  warm,
+  rounds,
+  digits = 3,
+  execArgv,
+  rows,
+}) {
+  const compare = COMPARISONS[by];
+  const controls = compare ? new Set(rows.map(({ control }) => control)) : [];
   const candidates = [
     ...rows.map(({ row }) => ({ key: row, row })),
     ...[...controls].flatMap((row) => [
@@ -60,42 +90,63 @@ async function measure({ name, title, file, size, warm, absolute = false, digits
     ]),
   ];
   const running = new Map();
-  for (const { key, row } of candidates) running.set(key, await start(file, row));
+  for (const { key, row } of candidates) running.set(key, await start(file, row, execArgv));
   const samples = new Map(candidates.map(({ key }) => [key, []]));
-  for (const batch of running.values()) await batch(warm);
-  const rounds = Number(values.rounds);
-  for (let round = 1; round <= rounds; round++) {
-    progress(`${name}: round ${round} of ${rounds}`);
+  for (const batch of running.values()) if (warm > 0) await batch(warm);
+  const count = Number(values.rounds ?? rounds);
+  for (let round = 1; round <= count; round++) {
+    progress(`${name}: round ${round} of ${count}`);
     for (const key of shuffled([...running.keys()])) samples.get(key).push(await running.get(key)(size));
   }
-  for (const batch of running.values()) batch.stop();
   progress('');
 
-  const quotients = (row, control) => samples.get(row).map((value, i) => value / samples.get(control)[i]);
-  const summaries = rows.map(({ row, control, goal }) => {
-    const figure = summarize(absolute ? samples.get(row) : quotients(row, control));
-    const noise = absolute
-      ? undefined
-      : Math.abs(summarize(quotients(`${control} again`, control)).median - 1);
-    const over = goal !== undefined && figure.median - 2 * figure.error - (noise ?? 0) > goal;
-    return { row, control, goal, noise, missed: over, ...figure };
+  const compared = (row, control) =>
+    samples.get(row).map((value, i) => compare(value, samples.get(control)[i]));
+  const summaries = rows.map(({ row, control, goal, limit = goal }) => {
+    const figure = summarize(compare ? compared(row, control) : samples.get(row));
+    const noise = compare && noiseOf(compared(`${control} again`, control), compare(1, 1));
+    const least = figure.median - 2 * figure.error - (noise ?? 0);
+    return {
+      row,
+      ...(control !== undefined && { control }),
+      ...(goal !== undefined && { goal, missed: least > goal }),
+      ...(limit !== undefined && { limit, over: least > limit }),
+      ...(noise !== undefined && { noise }),
+      ...figure,
+    };
   });
   console.log(`\n${title}\n`);
   for (const summary of summaries) print(summary, digits);
-  return { name, title, rows: summaries };
+
+  const profiles = {};
+  if (values.profile && by === 'quotient' && file !== 'memory') {
+    for (const { row, control } of summaries.filter(({ missed }) => missed)) {
+      for (const key of [row, control]) profiles[key] ??= await running.get(key)({ profile: 4 * size });
+    }
+  }
+  for (const batch of running.values()) batch.stop();
+  return { name, title, by, digits, rounds: count, rows: summaries, profiles };
 }
 
-function print({ row, low, median, high, noise, goal, missed: over }, digits) {
+/** How far a control can be from itself: what its median is off by, and twice the error of the median. */
+function noiseOf(found, none) {
+  const { median, error } = summarize(found);
+  return Math.abs(median - none) + 2 * error;
+}
+
+function print({ row, low, median, high, noise, goal, limit, missed, over: isOver }, digits) {
   const [a, b, c] = [low, median, high].map((value) => value.toFixed(digits));
-  const floor = noise === undefined ? '' : `, noise ${noise.toFixed(digits)}`;
-  const verdict = goal === undefined ? '' : `, goal ${goal}${over ? ': MISSED' : ''}`;
-  console.log(`  ${row.padEnd(36)} ${b} (${a} to ${c})${floor}${verdict}`);
+  const parts = [`  ${row.padEnd(40)} ${b} (${a} to ${c})`];
+  if (noise !== undefined) parts.push(`noise ${noise.toFixed(digits)}`);
+  if (goal !== undefined) parts.push(`goal ${goal}${missed ? ': missed' : ''}`);
+  if (limit !== undefined && limit !== goal) parts.push(`limit ${limit}`);
+  console.log(`${parts.join(', ')}${isOver ? ': OVER' : ''}`);
 }
 
 /** Starts a candidate in a process of its own. */
-async function start(file, row) {
-  const execArgv = ['--expose-gc', '--no-warnings'];
-  const child = fork(here('candidate.js'), [file, row, JSON.stringify(ports)], { execArgv });
+async function start(file, row, execArgv = []) {
+  const flags = ['--expose-gc', '--no-warnings', ...execArgv];
+  const child = fork(here('candidate.js'), [file, row, JSON.stringify(ports)], { execArgv: flags });
   const ended = once(child, 'exit').then(([status]) => {
     throw new Error(`${row} ended with ${status}`);
   });

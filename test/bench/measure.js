@@ -1,4 +1,7 @@
-// How a candidate is measured: by CPU of its process, by memory, or by the clock.
+// How a candidate is measured: by CPU of its process, by memory, or by what it makes the process do.
+
+import { createHook } from 'node:async_hooks';
+import { PerformanceObserver } from 'node:perf_hooks';
 
 /** Microseconds of CPU for each run of `operation`, of which `parallel` are in progress at a time. */
 export function cpu(operation, parallel = 1) {
@@ -50,4 +53,43 @@ async function bytes() {
   }
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
+}
+
+/** Promises that each run of `operation` makes, those of this file among them. */
+export const promises = (operation) => resources(operation, 'PROMISE');
+/** Calls of process.nextTick(), from Node too. */
+export const ticks = (operation) => resources(operation, 'TickObject');
+
+function resources(operation, counted) {
+  let count = 0;
+  const hook = createHook({
+    init(_id, type) {
+      if (type === counted) count += 1;
+    },
+  });
+  return async (size) => {
+    count = 0;
+    hook.enable();
+    await repeat(operation, size, 1);
+    hook.disable();
+    return count / size;
+  };
+}
+
+/** KiB of the heap that each run of `operation` allocates. The process needs a young generation that holds all of it. */
+export function allocated(operation) {
+  return async (size) => {
+    globalThis.gc();
+    let collections = 0;
+    const observer = new PerformanceObserver((list) => (collections += list.getEntries().length));
+    observer.observe({ entryTypes: ['gc'] });
+    const before = process.memoryUsage().heapUsed;
+    await repeat(operation, size, 1);
+    const after = process.memoryUsage().heapUsed;
+    // The entries come a turn later.
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    observer.disconnect();
+    if (collections > 0) throw new Error(`${collections} garbage collections came in between`);
+    return (after - before) / size / 1024;
+  };
 }
