@@ -303,3 +303,19 @@ describe('the README', () => {
     expect(read('README.md')).toContain('Node 20.19');
   });
 });
+
+describe('a release', () => {
+  const manifests = list('packages', /^[a-z]+$/).map(
+    (folder) => JSON.parse(read(join(folder, 'package.json'))) as { name: string; version: string },
+  );
+
+  test('has the same version for all packages, which CHANGELOG.md names first', () => {
+    const [, newest] = /^## (\d+\.\d+\.\d+)/m.exec(read('CHANGELOG.md')) ?? [];
+    for (const { name, version } of manifests) expect(version, name).toBe(newest);
+  });
+
+  test('gives all packages their next version together', () => {
+    const { fixed } = JSON.parse(read('.changeset/config.json')) as { fixed: string[][] };
+    expect(fixed.map((names) => names.toSorted())).toEqual([manifests.map(({ name }) => name).toSorted()]);
+  });
+});
