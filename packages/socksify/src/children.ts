@@ -73,14 +73,14 @@ function splitPair(pair: string): [string, string] {
 /** Adds the preload to an `env` or `execArgv` of a worker's own. A worker without them inherits it. */
 function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof worker.Worker {
   return new Proxy(Worker, {
-    construct(target, [file, options = {}]: [unknown, WorkerOptions?], newTarget) {
+    construct(original, [file, options = {}]: [unknown, WorkerOptions?], newTarget) {
       const { env, execArgv } = options;
       const merged = {
         ...options,
         ...(typeof env === 'object' && { env: merge(env) }),
         ...(execArgv && !execArgv.includes(PRELOAD) && { execArgv: ['--require', PRELOAD, ...execArgv] }),
       };
-      const made: object = Reflect.construct(target, [file, merged], newTarget);
+      const made: object = Reflect.construct(original, [file, merged], newTarget);
       return made;
     },
   });

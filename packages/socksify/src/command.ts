@@ -2,20 +2,11 @@
 // The command: reads its arguments, prepares the environment, and becomes the program.
 
 import { spawn } from 'node:child_process';
-import {
-  accessSync,
-  closeSync,
-  constants as files,
-  openSync,
-  readFileSync,
-  readSync,
-  realpathSync,
-  statSync,
-} from 'node:fs';
+import { readFileSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
-import { basename, delimiter, join, sep } from 'node:path';
 import { stopPassingOn } from './children.ts';
 import { routeFromEnvironment } from './environment.ts';
+import { checkProgram, locate, readHead, UsageError } from './program-file.ts';
 import { preloaded, settingsOf } from './settings.ts';
 import { fieldOf, isFunction, messageOf } from './unknown.ts';
 
@@ -38,16 +29,6 @@ proxy.
 
 A password in --proxy can be read in the list of processes: set SOCKS_PROXY, or write --proxy -.
 `;
-
-/** What is wrong with the arguments or the environment. */
-class UsageError extends Error {
-  readonly exitCode: number;
-
-  constructor(message: string, exitCode = 1) {
-    super(message);
-    this.exitCode = exitCode;
-  }
-}
 
 type Run = (args: readonly string[], env: NodeJS.ProcessEnv, readLine: () => string) => Promise<void>;
 
@@ -145,63 +126,6 @@ function readLine(): string {
     bytes.push(byte);
   }
   return Buffer.from(bytes).toString().trim();
-}
-
-/** The file that a shell would run. */
-function locate(name: string, path: string): string {
-  const candidates =
-    name.includes('/') || name.includes(sep) ? [name] : path.split(delimiter).map((each) => join(each, name));
-  const extensions = process.platform === 'win32' ? ['', '.exe', '.cmd', '.bat'] : [''];
-  const found = candidates
-    .flatMap((each) => extensions.map((extension) => each + extension))
-    .filter((each) => statSync(each, { throwIfNoEntry: false })?.isFile());
-  const [first] = found;
-  if (first === undefined) throw new UsageError(`${name}: command not found`, 127);
-  const executable = found.find(isExecutable);
-  if (executable === undefined) throw new UsageError(`${name}: not executable`, 126);
-  return executable;
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, files.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Bun and Deno ignore the preload. A program that is not Node is not covered, but what it starts can be. */
-function checkProgram(name: string, path: string): void {
-  const real = realpathSync(path);
-  const head = readHead(real);
-  const interpreter = head.startsWith('#!') ? (head.split('\n', 1)[0] ?? '') : '';
-  const names = [name, real].map((each) => basename(each).replace(/\.(?:exe|cmd|bat)$/i, ''));
-  const other =
-    names.find((each) => /^(?:bun|bunx|deno)$/i.test(each)) ?? /\b(?:bunx?|deno)\b/.exec(interpreter)?.[0];
-  if (other !== undefined) {
-    throw new UsageError(
-      `${other} ignores what socksify sets, and would bypass the proxy: run the program with Node`,
-    );
-  }
-  // A shim of a package manager is a shell script that runs node.
-  const isNode = names.some((each) => /^node(?:js)?\d*$/.test(each)) || /\bnode\b/.test(interpreter || '');
-  const isShim = interpreter !== '' && /\bnode\b/.test(head);
-  if (!isNode && !isShim) {
-    process.stderr.write(
-      `socksify: warning: ${name} is not Node: it is not covered, only the Node programs that it starts\n`,
-    );
-  }
-}
-
-function readHead(path: string): string {
-  const buffer = Buffer.alloc(4096);
-  const file = openSync(path, 'r');
-  try {
-    return buffer.toString('latin1', 0, readSync(file, buffer));
-  } finally {
-    closeSync(file);
-  }
 }
 
 function start(path: string, [name = '', ...args]: readonly string[], env: Record<string, string>): void {

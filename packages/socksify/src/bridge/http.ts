@@ -135,21 +135,21 @@ async function openTunnel(req: IncomingMessage, head: Buffer, bridge: HttpBridge
 async function forward(req: IncomingMessage, res: ServerResponse, bridge: HttpBridge): Promise<void> {
   const client = req.socket;
   const { method = 'GET' } = req;
-  const target = parseRequestTarget(method, req.url ?? '');
-  const visit = bridge.begin(client, 'http', target && `${target.host}:${target.port}`);
+  const requested = parseRequestTarget(method, req.url ?? '');
+  const visit = bridge.begin(client, 'http', requested && `${requested.host}:${requested.port}`);
   res.on('error', () => {}).once('close', () => visit.end());
   req.on('error', () => {});
-  const refused = refuse(req, bridge) ?? (target === undefined ? 400 : undefined);
-  if (refused !== undefined || target === undefined) {
+  const refused = refuse(req, bridge) ?? (requested === undefined ? 400 : undefined);
+  if (refused !== undefined || requested === undefined) {
     visit.result = String(refused);
     return respond(res, refused ?? 400, MEANING[refused ?? 400] ?? '');
   }
   try {
-    const tunnel = await bridge.open(client, target, 'http:');
+    const tunnel = await bridge.open(client, requested, 'http:');
     visit.count(tunnel);
     visit.result = 'open';
     if (res.destroyed) return reset(tunnel);
-    await exchange(req, res, target, tunnel);
+    await exchange(req, res, requested, tunnel);
   } catch (error) {
     visit.result = codeOf(error);
     // Half an answer must not be taken for the whole.
