@@ -126,9 +126,9 @@ describe('the ordinary level sends through the proxy', () => {
 
   test('WebSocket and EventSource, where Node has them', async () => {
     const source = `
-      const events = (target, name) => new Promise((resolve, reject) => {
-        target['on' + name] = () => resolve('hello');
-        target.onerror = (event) => resolve(event.type);
+      const events = (source, name) => new Promise((resolve, reject) => {
+        source['on' + name] = () => resolve('hello');
+        source.onerror = (event) => resolve(event.type);
       });
       if (typeof WebSocket === 'function') await attempt('WebSocket', async () => {
         const socket = new WebSocket(http1.replace('http', 'ws'));

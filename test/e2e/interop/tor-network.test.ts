@@ -144,18 +144,15 @@ describe.skipIf(mustSkip(torNetwork))('a tor network', { timeout: TIMEOUT.test, 
     });
   });
 
-  test.each(BY_NAME)(
-    'an origin that speaks first is heard from its first byte over SOCKS%s',
-    async (dialect) => {
-      const { port } = greeter;
-      for (let i = 0; i < 10; i += 1) {
-        const socket = await tunnel(port, proxy(dialect));
-        let text = '';
-        for await (const chunk of socket) text += String(chunk);
-        expect(text).toBe(GREETING);
-      }
-    },
-  );
+  test.each(BY_NAME)('no byte of a destination that speaks first is lost over SOCKS%s', async (dialect) => {
+    const { port } = greeter;
+    for (let i = 0; i < 10; i += 1) {
+      const socket = await tunnel(port, proxy(dialect));
+      let text = '';
+      for await (const chunk of socket) text += String(chunk);
+      expect(text).toBe(GREETING);
+    }
+  });
 
   test.each([
     ['password', 5, { username: 'alice', password: 'one' }, { username: 'alice', password: 'two' }],

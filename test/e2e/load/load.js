@@ -24,9 +24,9 @@ const DEADLINE = values.full ? 120_000 : 20_000;
 const [IN_TRANSIT, IN_THE_CLIENT] = [40 * MiB, 16 * MiB];
 
 const total = { lost: 0, hangs: 0, leaked: 0, failures: 0 };
-const processes = { proxy: helper('proxy'), origin: helper('origin') };
+const processes = { proxy: helper('proxy'), site: helper('site') };
 const { socks, lossy } = await processes.proxy('ready');
-const ports = await processes.origin('ready');
+const ports = await processes.site('ready');
 const proxy = `socks5://127.0.0.1:${socks}`;
 const url = (path) => `http://127.0.0.1:${ports.web}${path}`;
 
@@ -61,7 +61,7 @@ async function held(figures) {
   });
   await within('messages', Promise.all(echoed));
   await client.close();
-  // The origin answers none before all are there.
+  // The site answers no request before all have arrived.
   for (const make of ADAPTERS.slice(1)) {
     const adapter = make(proxy);
     const asked = inBatches(
@@ -150,7 +150,7 @@ async function bulk(figures) {
       `download by ${adapter.name}`,
       consume(download, (chunk) => void down.update(chunk)),
     );
-    verify(down.digest('hex') === (await processes.origin('digest', id)), SIZE.bytes, figures);
+    verify(down.digest('hex') === (await processes.site('digest', id)), SIZE.bytes, figures);
     await adapter.close();
   }
   over.abort();
@@ -215,14 +215,14 @@ async function slow(figures) {
         read += chunk.length;
         if (performance.now() > until) return;
         await wait(20);
-        most = Math.max(most, (await processes.origin('sent', id)) - read);
+        most = Math.max(most, (await processes.site('sent', id)) - read);
         // Not while the others read on at full speed: the collector is behind them.
         if (performance.now() < until) figures.held = Math.max(figures.held, outside() - before);
       }),
     );
     if (most > IN_TRANSIT) fail(`${adapter.name}: ${mib(most)} in transit to a slow reader`);
     furthest = Math.max(furthest, most);
-    verify(hash.digest('hex') === (await processes.origin('digest', id)), SIZE.slow, figures);
+    verify(hash.digest('hex') === (await processes.site('digest', id)), SIZE.slow, figures);
     await adapter.close();
   });
   await Promise.all(readers);

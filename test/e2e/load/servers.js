@@ -1,5 +1,5 @@
 // What the load needs besides the client, each in a process of its own: `proxy`, the SOCKS server with a relay that loses
-// links, and `origin`. Messages start their work, and request their figures.
+// links, and `site`. Messages start their work, and request their figures.
 
 import { createHash } from 'node:crypto';
 import { createServer as createHttpServer } from 'node:http';
@@ -33,7 +33,7 @@ async function proxy() {
   };
 }
 
-async function origin() {
+async function site() {
   const digests = new Map();
   const sent = new Map();
   /** Requests that wait until as many as they say are there. */
@@ -59,7 +59,7 @@ async function origin() {
   }
 
   const web = createHttpServer({ keepAliveTimeout: 0, requestTimeout: 0 }, (request, response) => {
-    const url = new URL(request.url, 'http://origin');
+    const url = new URL(request.url, 'http://site.test');
     const number = (name) => Number(url.searchParams.get(name));
     if (url.pathname === '/download') {
       response.setHeader('content-length', number('bytes'));
@@ -88,7 +88,7 @@ async function origin() {
   };
 }
 
-const actions = await { proxy, origin }[process.argv[2]]();
+const actions = await { proxy, site }[process.argv[2]]();
 process.on('message', async ({ number, action, argument }) => {
   process.send({ number, result: await actions[action](argument) });
 });
