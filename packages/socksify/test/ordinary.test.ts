@@ -155,7 +155,8 @@ describe('the ordinary level leaves alone', () => {
     const before = direct();
     const ended = await run(
       network,
-      `import http from 'node:http';
+      `import { AsyncResource } from 'node:async_hooks';
+       import http from 'node:http';
        import net from 'node:net';
        const dial = () => new Promise((resolve, reject) => {
          const socket = net.connect(Number(HTTP), '127.0.0.1', () => resolve('open') || socket.destroy());
@@ -183,13 +184,26 @@ describe('the ordinary level leaves alone', () => {
          const result = await dial();
          await (await response).text();
          return result;
-       });`,
+       });
+       const outside = new AsyncResource('outside');
+       await attempt('net after a request that got its socket in another context', () => new Promise((resolve, reject) => {
+         const agent = {
+           addRequest(request, { host, port }) {
+             new Promise((closed) => request.on('close', closed)).then(dial).then(resolve, reject);
+             const socket = new net.Socket();
+             outside.runInAsyncScope(() => request.onSocket(socket));
+             socket.connect(port, host);
+           },
+         };
+         http.get(http1, { agent }, (response) => response.resume()).on('error', reject);
+       }));`,
     );
+    const elsewhere = 'net after a request that got its socket in another context';
     const names = ['net', 'net in a response', 'net at the end of a response', 'net right after a request'];
     expect(results(ended)).toEqual(
-      Object.fromEntries([...names, 'net right after fetch'].map((name) => [name, 'open'])),
+      Object.fromEntries([...names, 'net right after fetch', elsewhere].map((name) => [name, 'open'])),
     );
-    expect(direct() - before).toBe(5);
+    expect(direct() - before).toBe(6);
     expect(network.proxy.log.length).toBeGreaterThan(0);
   });
 });
