@@ -21,7 +21,7 @@ export const PARTS: Record<string, { readonly files: string[]; readonly tests: s
       'packages/core/src/tunnel/{abort,attempt,chain,connection,demand,dial,drive,hops,lookup,progress,secure,sessions,trace}.ts',
     ],
     tests: [
-      'packages/core/test/{coincidence,connect,demand,gssapi,lookup,route,secure-contexts,sessions,trace}.test.ts',
+      'packages/core/test/{coincidence,connect,demand,encapsulation,gssapi,lookup,options,route,secure-contexts,sessions,trace,vectors}.test.ts',
     ],
   },
   // Their tests take seconds, so that this part takes hours.

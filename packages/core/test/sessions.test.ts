@@ -43,6 +43,22 @@ describe('a session', () => {
     expect(socket.listenerCount('error')).toBe(1);
   });
 
+  test('makes room for a new one if it is the oldest, and becomes the newest when its key gets another', () => {
+    const sessions = new SessionCache(2);
+    const receive = (key: string, session = SESSION): void => {
+      const socket = new EventEmitter();
+      sessions.watch(key, socket as TLSSocket);
+      socket.emit('secureConnect');
+      socket.emit('session', session);
+    };
+    const newer = Buffer.from('a newer session');
+    receive('one');
+    receive('two');
+    receive('one', newer);
+    receive('three');
+    expect(['one', 'two', 'three'].map((key) => sessions.get(key))).toEqual([newer, undefined, SESSION]);
+  });
+
   test('is not kept by a cache of size 0', () => {
     const sessions = new SessionCache(0);
     const socket = new EventEmitter();
