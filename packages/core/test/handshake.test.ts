@@ -364,6 +364,18 @@ describe('a method of the caller', () => {
     expect(error).toMatchObject({ code: 'ERR_SOCKS_AUTH_FAILED', phase: 'authentication', cause });
   });
 
+  test('is called as a method of its object and without arguments, because the hop holds credentials', () => {
+    const calls: unknown[] = [];
+    const own: AuthMethod = {
+      id: 0x80,
+      *authenticate(this: AuthMethod, ...args: readonly unknown[]) {
+        calls.push([this, args]);
+      },
+    };
+    converse({ options: { auth: [own] }, answers: '05 80' });
+    expect(calls).toEqual([[own, []]]);
+  });
+
   test('that throws a SocksError is passed on unchanged', () => {
     const thrown = new SocksError('ERR_SOCKS_PROTOCOL', { phase: 'authentication' });
     expect(

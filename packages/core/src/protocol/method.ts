@@ -52,7 +52,9 @@ const ALL = [...WITH_CREDENTIALS, ...WITHOUT_CREDENTIALS];
 
 /** Offers 02 only with credentials, because some servers choose 02 whenever it is offered. */
 export function offeredMethods({ proxy }: Hop, auth: AuthPolicy): readonly OfferedMethod[] {
-  if (typeof auth === 'object') return auth;
+  // A method of the caller is called without the hop, which holds credentials.
+  if (typeof auth === 'object')
+    return auth.map((method) => ({ id: method.id, authenticate: () => method.authenticate() }));
   if (!proxy.credentials) return WITHOUT_CREDENTIALS;
   return auth === 'required' ? WITH_CREDENTIALS : ALL;
 }
