@@ -100,7 +100,7 @@ export const FIGURES = [
     file: 'transfers',
     size: 64,
     warm: 64,
-    rounds: 25,
+    rounds: 15,
     rows: ['http', 'https'].flatMap((scheme) =>
       ['down', 'up'].flatMap((direction) =>
         [
