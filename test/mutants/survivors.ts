@@ -26,7 +26,7 @@ export const SURVIVORS: Record<string, Record<string, readonly string[]>> = {
   'packages/env/src/no-proxy.ts': {
     'undefined is as false as false': ['() => false => () => undefined'],
     'a range that is not valid leaves the list empty, which lists nothing': [
-      '{ return NOTHING; // the first end is no address or the larger one, or the ends are of two… => {}',
+      '{ return NOTHING; // the first end is no address or the larger one, or the ends are of two families } => {}',
     ],
     'both sides of each comparison would be in upper case': ['host.toLowerCase() => host.toUpperCase()'],
   },

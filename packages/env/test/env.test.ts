@@ -266,7 +266,7 @@ describe('a list with commas', () => {
     expect(String(error)).not.toContain('secret');
   });
 
-  test.each(['socks5://a,', 'socks5://a,b', 'socks5://localhost/run/x.sock,'])(
+  test.each(['socks5://a,', 'socks5://abc,b', 'socks5://user:word@abc,b', 'socks5://localhost/run/x.sock,'])(
     'says what an entry looks like when a comma has no URL behind it: %s',
     (value) => {
       expect(() => proxyFromEnv({ SOCKS_PROXY: value })(http)).toThrowError(
