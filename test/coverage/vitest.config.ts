@@ -16,7 +16,7 @@ export default mergeConfig(suite, {
       'test/e2e/exits.test.ts',
     ],
     // These evaluate the text of a built file, or load it twice.
-    testNamePattern: /^(?!.*(?:context of node:vm|in a vm context|another copy of this package made))/,
+    testNamePattern: /^(?!.*(?:context of node:vm|in a vm context|another copy of this package))/,
     setupFiles: ['test/coverage/setup.ts'],
     server: { deps: { external: [/\/packages\/[^/]+\/(?:src|dist)\//] } },
     testTimeout: 60_000,

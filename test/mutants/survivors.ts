@@ -19,6 +19,9 @@ export const SURVIVORS: Record<string, Record<string, readonly string[]>> = {
     ],
   },
   'packages/env/src/env.ts': {
+    'no URL has // before its scheme': [
+      '/^[^/]*\\/\\/(?:[^/?#]*@)?(?![^/?#]*@)[^/?#]*,/ => /[^/]*\\/\\/(?:[^/?#]*@)?(?![^/?#]*@)[^/?#]*,/',
+    ],
     'parseProxy() and proxyGroup() throw nothing else for a text': [
       '!(error instanceof SocksError) => false',
     ],
