@@ -1,5 +1,5 @@
-// Every link of a page leads to a file and heading that exist, and so does every page and test that a page or a comment
-// names. Addresses of other sites are not looked up.
+// Every link of a page leads to a file and heading that exist. Every page and test that a page or a comment names exists,
+// and so does every case that a page runs. Addresses of other sites are not looked up.
 
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -48,6 +48,16 @@ test('the pages and tests that comments name exist', () => {
     return Array.from(named, ([name]) => name)
       .filter((name) => !isNamedRightly(name, path))
       .map((name) => `${path}: ${name}`);
+  });
+  expect(dead).toEqual([]);
+});
+
+test('the cases that pages run by name exist', () => {
+  const dead = PAGES.flatMap((path) => {
+    const named = read(path).matchAll(/([\w./-]+\.test\.ts) -t '([^']+)'/g);
+    return Array.from(named, ([, file = '', name = '']) => ({ file, name }))
+      .filter(({ file, name }) => !isThere(file) || !read(file).includes(name))
+      .map(({ file, name }) => `${path}: ${file}: ${name}`);
   });
   expect(dead).toEqual([]);
 });
