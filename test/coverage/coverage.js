@@ -123,8 +123,8 @@ function parse(text) {
 }
 
 /**
- * True for `value ?? ''` and the like, with an empty text, list or object, 0 or -1: the type checker asks for that behind
- * each index, and nothing leads there. Such a pair of branches counts neither as taken nor as missing.
+ * True for `value ?? ''` and the like, with an empty text, list or object, 0 or -1: the type checker wants that behind
+ * each index, and it never runs. Such a pair of branches counts neither as taken nor as missing.
  */
 function isForTypes(node, type) {
   if (type !== 'branch' || node.type !== 'LogicalExpression' || node.operator !== '??') return false;

@@ -49,7 +49,7 @@ async function show(title, request) {
   const answer = await request();
   const [entry, ...others] = proxy.log.splice(0);
   if (others.length > 0 || entry?.atyp !== 'name')
-    throw new Error('the proxy was not asked once, for the name');
+    throw new Error('the proxy got no request, several requests, or one without the name');
   console.log(`  the proxy saw   ${printEntry(entry)}  (${ON_THE_WIRE[entry.form]})`);
   console.log(`  what came back  ${answer}`);
 }

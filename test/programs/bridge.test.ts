@@ -1,4 +1,4 @@
-// Programs and packages that nobody here wrote, before a bridge. The proxy behind it wants a password and alone knows the
+// Programs and packages of others as clients of a bridge. The proxy behind it wants a password and alone knows the
 // names; its log shows that it carried the traffic, by name.
 
 import { spawn } from 'node:child_process';
@@ -105,7 +105,7 @@ afterAll(async () => {
 beforeEach(() => {
   upstream.log.length = 0;
 });
-/** Names that Chromium asks for by itself are unknown to the proxy. */
+/** Names that Chromium requests by itself are unknown to the proxy. */
 afterEach(() => {
   const carried = upstream.log.filter(({ reply }) => reply === 0);
   expect(carried.length).toBeGreaterThan(0);

@@ -1,5 +1,5 @@
-// Programs and packages that nobody here wrote, unchanged, started by the command. The proxy wants a password and alone
-// knows the site's name; the site can be reached directly too, and counts who does.
+// Programs and packages of others, unchanged, started by the command. The proxy wants a password and alone
+// knows the site's name; the site also accepts direct connections, and counts them.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';

@@ -1,5 +1,5 @@
-// npm, pnpm and yarn against a registry of their own, whose name the proxy alone knows. The registry can be reached
-// directly too, and counts who does.
+// npm, pnpm and yarn against a registry of their own, whose name the proxy alone knows. The registry also accepts
+// direct connections, and counts them.
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';

@@ -1,6 +1,6 @@
 // Preloaded into the programs: lets a direct connection come to the site, where it is counted, and writes down each name
-// that the program looks up itself. Without it, a direct connection would fail at the look-up, and nobody would see where
-// it went. What the program gets an answer for, or a refusal by socksify, is no look-up that leaves the machine.
+// that the program looks up itself. Without this file, a direct connection would fail at the look-up, and no test would see
+// it. A look-up that succeeds, or that socksify refuses, is not written down: it has not left the machine.
 
 const { appendFileSync } = require('node:fs');
 const dns = require('node:dns');

@@ -3,7 +3,7 @@
 //
 // Inherent differences, and so not recorded:
 // - A request gets its socket when the tunnel is open: the socket's own `lookup`, `connect` and `secureConnect` are over
-// by then, `checkServerIdentity` has been asked, and the site has a connection. A request whose socket cannot be
+// by then, `checkServerIdentity` has been called, and the site has a connection. A request whose socket cannot be
 // opened fails without a `socket` event.
 // - A TLS alert of the server is `ERR_SSL_*` here and `write EPROTO` there, since Node has the request waiting then.
 // - `abort` and `close` of a request that is aborted in the turn in which it was made come in another order.

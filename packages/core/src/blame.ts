@@ -1,4 +1,4 @@
-// Who is to blame for an error: the proxy, the destination, or nobody that can be named. It decides whether another
+// Who is to blame for an error: the proxy, the destination, one of the two, or neither. It decides whether another
 // proxy may succeed.
 
 import type { SocksErrorCode, SocksPhase } from './errors.ts';

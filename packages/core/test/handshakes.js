@@ -1,6 +1,6 @@
 // Makes very many tunnels with the built package and prints, as JSON, what is left of them. Run by leaks.test.ts with
-// --expose-gc, with the number of handshakes and `granted` or `refused`; for real sockets also with the URL of a proxy
-// that knows the name a.test, and the port to ask it for.
+// --expose-gc, with the number of handshakes and `granted` or `refused`. For real sockets it also gets the URL of a proxy
+// that knows the name a.test, and the port of the destination.
 
 import { getEventListeners } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';

@@ -68,7 +68,7 @@ describe.each(NONSENSE)('a look-up that answers %s', (_, lookup) => {
     });
   });
 
-  test('means that the destination of a direct connection cannot be reached', async () => {
+  test('means that the destination of a direct connection cannot be connected to', async () => {
     const attempt = connect(() => undefined, DESTINATION, { lookup, timeout: 2000 });
     expect(await codeOf(attempt)).toBe('ENOTFOUND');
   });

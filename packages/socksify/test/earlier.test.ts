@@ -22,7 +22,7 @@ const PRELUDE = `
   import net from 'node:net';
   import { once } from 'node:events';
   import { install } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url))};
-  // The site by its address: it can be reached directly, and through the proxy.
+  // The site by its address: a program can connect to it directly, and through the proxy.
   const url = 'http://127.0.0.1:' + HTTP, secure = 'https://127.0.0.1:' + HTTPS;
   const to = { host: '127.0.0.1', port: Number(HTTP) };
   const send = (options = {}, module = http) => new Promise((resolve, reject) =>

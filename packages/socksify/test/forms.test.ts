@@ -28,7 +28,7 @@ const PRELUDE = `
   import { AsyncResource } from 'node:async_hooks';
   import { Duplex } from 'node:stream';
   import * as undici from 'undici7';
-  // The site by its address: it can be reached directly, and through the proxy.
+  // The site by its address: a program can connect to it directly, and through the proxy.
   const url = 'http://127.0.0.1:' + HTTP, secure = 'https://127.0.0.1:' + HTTPS;
   const to = { host: '127.0.0.1', port: Number(HTTP) }, over = { host: '127.0.0.1', port: Number(HTTPS) };
   const send = (options, module = http) => new Promise((resolve, reject) =>

@@ -142,7 +142,7 @@ describe('the ordinary level sends through the proxy', () => {
     const before = direct();
     const flags = major >= 22 ? ['--experimental-eventsource'] : [];
     const ended = await run(network, source, {}, ['--require', REGISTER, ...flags]);
-    // The site answers neither, so that both fail; what counts is who was asked.
+    // The site answers neither, so that both fail; what counts is that the proxy got both requests.
     const expected = major >= 22 ? ['WebSocket', 'EventSource', 'end'] : ['end'];
     expect(Object.keys(results(ended))).toEqual(expected);
     expect(network.proxy.log).toHaveLength(expected.length - 1);

@@ -1,5 +1,5 @@
-// Set-ups in which a SOCKS proxy was configured and requests nevertheless went direct, with status 200. Here each goes
-// through the proxy, or ends with an error that names the variable.
+// Set-ups in which a SOCKS proxy was configured and requests nevertheless were direct, with status 200. Here each is
+// sent through the proxy, or ends with an error that names the variable.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startNetwork } from './network.ts';

@@ -54,7 +54,7 @@ test('a proxy of which all is known has a line for each thing', () => {
 `);
 });
 
-test('a proxy of which nothing is known but that it can be reached says unknown, and leaves lines out', () => {
+test('a proxy of which nothing is known but that it accepts connections says unknown, and leaves lines out', () => {
   expect(printTable(reported(), undefined, false)).toBe(`socks5://127.0.0.1:1080: not usable
   looks like  unknown
   TLS         unknown
@@ -65,7 +65,7 @@ test('a proxy of which nothing is known but that it can be reached says unknown,
 `);
 });
 
-test('a proxy that cannot be reached has its errors alone', () => {
+test('a proxy that accepts no connection has its errors alone', () => {
   const error = { probe: 'dial', code: 'ERR_SOCKS_TIMEOUT', phase: 'dial', hint: 'check the port' } as const;
   expect(printTable(reported({ reachable: false, errors: [error] }), undefined, false)).toBe(
     'socks5://127.0.0.1:1080: not usable\n  dial: ERR_SOCKS_TIMEOUT in dial: check the port\n',

@@ -7,7 +7,7 @@ import { install } from '../src/install.ts';
 
 const FILE = JSON.stringify(new URL('../dist/index.js', import.meta.url));
 
-/** Prints all that can be reached from the globals and the modules: property by property, with listeners and channels. */
+/** Prints everything that the globals and the modules lead to: property by property, with listeners and channels. */
 const SNAPSHOT = `
   import { createRequire, builtinModules } from 'node:module';
   import dc from 'node:diagnostics_channel';

@@ -1,5 +1,6 @@
-// Round trips up to the first byte of an answer with standby connections to a proxy with a password, counted by a relay that delays each direction:
-// the largest number among the second request of a program, requests at once, and requests one after the other.
+// Round trips up to the first byte of an answer, with standby connections to a proxy that wants a password. A relay that
+// delays each direction counts them. The result is the largest number among the second request of a program, requests at
+// once, and requests one after the other.
 
 import { CERTIFICATE as ca, countTrips, tripsByAgent, tripsByDispatcher } from '@socksify/support';
 import { startRelay } from '@socksify/server';

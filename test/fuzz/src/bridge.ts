@@ -16,7 +16,7 @@ import type { Property } from './property.ts';
 interface Outcome {
   /** What the client got, up to the end of the connection. */
   readonly answer: string;
-  /** What the route was asked for. */
+  /** The destinations for which the selector was called. */
   readonly asked: readonly string[];
 }
 

@@ -70,7 +70,7 @@ function assertSameMeaning(asked: Asked, proxy: SocksProxy, destination: Destina
   assert.match(meant, /^[\u0021-\u007e]+$/);
 }
 
-/** Asks Node's address lists, which share no code with the encoder. */
+/** Compares by Node's address lists, which share no code with the encoder. */
 function isSameIPv6(octets: Buffer, written: string): boolean {
   const list = new BlockList();
   const groups = Array.from({ length: 8 }, (_, i) => octets.readUInt16BE(2 * i).toString(16));
@@ -330,7 +330,7 @@ const steps = fc.property(talk, ({ conversation, bytes }) => {
 });
 
 export const CLIENT: readonly Property[] = [
-  defineProperty('what is asked for is sent, or refused before a byte', sentOrRefused, asked),
+  defineProperty('a request is sent as it was given, or refused before a byte', sentOrRefused, asked),
   defineProperty('every SOCKS5 input within the limits is sent', sent5),
   defineProperty('every SOCKS4A input within the limits is sent', sent4),
   defineProperty('what a URL holds percent-encoded is sent', sentOfUrl),

@@ -1,4 +1,4 @@
-// parseProxy and proxyFromEnv on any text: a proxy, an error of ours, or a direct connection that somebody asked for.
+// parseProxy and proxyFromEnv on any text: a proxy, an error of ours, or a direct connection that the configuration names.
 
 import assert from 'node:assert/strict';
 import { isIPv4, isIPv6 } from 'node:net';

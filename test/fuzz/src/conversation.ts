@@ -1,4 +1,5 @@
-// The client and the reference server in one process, joined in memory: the one reads what the other was asked for.
+// The client and the reference server in one process, joined in memory: the server reads what the client was told to
+// request.
 
 import assert from 'node:assert/strict';
 import { isIPv4, isIPv6 } from 'node:net';
@@ -73,5 +74,5 @@ const agrees = fc.asyncProperty(
 );
 
 export const CONVERSATION: readonly Property[] = [
-  defineProperty('the server reads what the client was asked for', agrees, ended),
+  defineProperty('the server reads what the client was told to request', agrees, ended),
 ];

@@ -117,7 +117,7 @@ const INPUTS = {
       throw new TypeError('thrown by the selector');
     },
   },
-  'a selector that goes direct': { route: () => undefined },
+  'a selector that connects directly': { route: () => undefined },
   'a selector that never answers': { route: () => new Promise(() => {}) },
   'a prepare that throws': {
     options: {

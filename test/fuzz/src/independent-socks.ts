@@ -54,7 +54,7 @@ class Message {
 const utf8 = (bytes: Buffer): string =>
   new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 
-/** What a client asks for with these messages, of which each is whole. @throws RangeError, TypeError */
+/** What a client requests with these messages, of which each is whole. @throws RangeError, TypeError */
 export function decode(messages: readonly Buffer[]): Asked {
   return messages[0]?.[0] === 4 ? decode4(messages) : decode5(messages);
 }

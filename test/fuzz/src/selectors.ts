@@ -12,7 +12,7 @@ import { count, defineProperty } from './property.ts';
 import type { Property } from './property.ts';
 import { outcomeOf, turns } from './settling.ts';
 
-/** Grants whatever it is asked for. */
+/** Grants every request. */
 class Granting extends Duplex {
   #messages = 0;
   override _read(): void {}

@@ -17,7 +17,7 @@ type Outcome =
   | { readonly kind: 'refusal'; readonly reason: string; readonly answer: string; readonly consumed: number }
   | { readonly kind: 'short'; readonly consumed: number };
 
-/** Feeds the negotiation these bytes, exactly as it asks for them. */
+/** Feeds the negotiation these bytes, in the pieces that it reads. */
 function feed(policy: Policy, bytes: Buffer): Outcome {
   const steps = negotiate(policy);
   let consumed = 0;
@@ -29,7 +29,7 @@ function feed(policy: Policy, bytes: Buffer): Outcome {
       input = Buffer.alloc(0);
       if ('write' in step.value) continue;
       const { read } = step.value;
-      assert.ok(Number.isInteger(read) && read >= 1 && read <= 255 + 2, `asks for ${read} bytes`);
+      assert.ok(Number.isInteger(read) && read >= 1 && read <= 255 + 2, `reads ${read} bytes`);
       if (consumed + read > bytes.length) return { kind: 'short', consumed };
       input = bytes.subarray(consumed, (consumed += read));
     }
@@ -183,7 +183,7 @@ const understands = fc.property(
   },
 );
 
-/** Bytes that are no UTF-8 are nobody's name or password: text turned into them again gives others. */
+/** Bytes that are not UTF-8 match no name and no password: decoding and encoding them gives other bytes. */
 function isServed({ version, methods, user, password }: Client, policy: Policy): boolean {
   const { users, userIds, allowAnonymous } = policy;
   if (version === 4) {

@@ -1,5 +1,5 @@
-// The code of docs/recipes.md, part by part, against a site whose names only the proxy knows. The site can also be reached
-// directly, and counts what does not come from the proxy. Not on Node 20, where many of the libraries do not run.
+// The code of docs/recipes.md, part by part, against a site whose names only the proxy knows. The site also accepts
+// direct connections, and counts them. Not on Node 20, where many of the libraries do not run.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,9 +20,9 @@ const COMMAND = here('../../../packages/socksify/dist/command.js');
 const RUN_HERE = PARTS.filter(({ title }) => !TCP_TEST.includes(`recipe('${title}'`));
 
 interface Outcome extends Ended {
-  /** The names that the site was asked for. */
+  /** The names in the requests that the site got. */
   readonly visited: readonly string[];
-  /** What the proxy was asked for, as `name HOST`. */
+  /** The destinations of the requests that the proxy got, as `name HOST`. */
   readonly requested: readonly string[];
   /** How many connections came to the site that the proxy did not make. */
   readonly direct: number;

@@ -16,7 +16,7 @@ export interface AssociateOptions {
   /** The request, and where its datagrams are counted. */
   readonly entry: Entry;
   /** The addresses of a destination. @throws the reason for which no datagram may be sent to it */
-  readonly reach: (destination: Destination) => Promise<readonly string[]>;
+  readonly addressesOf: (destination: Destination) => Promise<readonly string[]>;
   /** Called with each socket. All are closed with the client's. */
   readonly onSocket: (socket: UdpSocket) => void;
 }
@@ -75,7 +75,7 @@ class Association {
   }
 
   async #up(bytes: Buffer, source: RemoteInfo): Promise<void> {
-    const { entry, reach } = this.#options;
+    const { entry, addressesOf } = this.#options;
     const datagram = this.#isHome(source) && this.#pending < LIMIT.PENDING ? parseDatagram(bytes) : undefined;
     if (!datagram || datagram.port === 0) {
       entry.dropped++;
@@ -84,7 +84,7 @@ class Association {
     this.#home.port = source.port;
     this.#pending++;
     try {
-      const [address] = await reach(datagram);
+      const [address] = await addressesOf(datagram);
       if (address === undefined) entry.dropped++;
       else this.#send({ host: canonical(address), port: datagram.port }, datagram.data);
     } catch {

@@ -65,7 +65,7 @@ export class Commands {
 
   async #connect(client: Socket, entry: Entry): Promise<void> {
     const { connectTimeout: timeout = 120_000 } = this.#options;
-    const addresses = await this.#reach(entry);
+    const addresses = await this.#addressesOf(entry);
     const { onSocket } = this.#books;
     const remote = await dial({ addresses, port: entry.port, timeout, client, onSocket });
     const { localAddress: host = '0.0.0.0', localPort: port = 0 } = remote;
@@ -79,7 +79,7 @@ export class Commands {
   async #bind(client: Socket, entry: Entry): Promise<void> {
     const { bindTimeout: timeout = 120_000 } = this.#options;
     const anybody = isUnspecified(entry.host);
-    const expected = anybody ? [] : (await this.#reach(entry)).map(canonical);
+    const expected = anybody ? [] : (await this.#addressesOf(entry)).map(canonical);
     if (anybody) this.#check(entry, { command: 'bind' });
     const { bound, peer } = await awaitPeer({ client, timeout, onListener: this.#books.onOpening });
     entry.outgoingPort = bound.port;
@@ -108,10 +108,10 @@ export class Commands {
     const bound = await associate({
       client,
       entry,
-      reach: async ({ atyp, host, port }) => {
+      addressesOf: async ({ atyp, host, port }) => {
         const request = { ...entry, atyp, host, port };
         if (allow?.(request) === false) throw against(request, 'the rules');
-        return this.#reach(request);
+        return this.#addressesOf(request);
       },
       onSocket: this.#books.onOpening,
     });
@@ -121,7 +121,7 @@ export class Commands {
   // Tor's two commands. The reply has the answer as its BND.ADDR, and nothing follows.
   async #lookUp(client: Socket, entry: Entry): Promise<void> {
     const { version, command, host } = entry;
-    const addresses = await this.#reach(entry);
+    const addresses = await this.#addressesOf(entry);
     // A SOCKS4 reply cannot carry an IPv6 address, and zeros would be another address.
     const fitting = version === 4 ? addresses.filter((address) => isIPv4(address)) : addresses;
     const found = command === 'resolve-ptr' ? this.#resolver.nameOf(host) : fitting[0];
@@ -144,7 +144,7 @@ export class Commands {
   }
 
   /** The addresses that may be dialled. A name that the rules refuse as such is not even looked up. */
-  async #reach(request: SocksRequest): Promise<readonly string[]> {
+  async #addressesOf(request: SocksRequest): Promise<readonly string[]> {
     const { command, host, port } = request;
     this.#check(request, { command, host, port });
     const addresses = await this.#resolver.addressesOf(host);

@@ -26,7 +26,7 @@ export async function identify(
     localAddress === undefined ||
     ours === undefined
   ) {
-    throw new Error('a client without an address cannot be asked');
+    throw new Error('a client without an address has no ident service');
   }
   const start = performance.now();
   const machine = await dial({

@@ -13,7 +13,7 @@ export interface Match {
   readonly port?: number | readonly [first: number, last: number];
   /** `10.0.0.0/8`, `fc00::/7`, or one address: where the destination really is, also if a name led there. */
   readonly cidr?: string;
-  /** The user name of SOCKS5, or the USERID of SOCKS4; the latter not on a server that asks for passwords. */
+  /** The user name of SOCKS5, or the USERID of SOCKS4; the latter not on a server that wants passwords. */
   readonly user?: string;
   readonly command?: Command;
 }

@@ -42,7 +42,7 @@ beforeEach(async () => {
 
 afterEach(() => server.close());
 
-async function ask(request: string, length: number, to: SocksServer = server): Promise<string> {
+async function answerTo(request: string, length: number, to: SocksServer = server): Promise<string> {
   const client = await dialRaw(to.port);
   client.send(request);
   const answer = await client.receive(length);
@@ -172,7 +172,7 @@ describe('a tunnel', () => {
   });
 
   test('tries all addresses of a name in turn', async () => {
-    const answer = await ask(`05 01 00 05 01 00 03 09 6475616c2e74657374 ${echo.hex}`, 12);
+    const answer = await answerTo(`05 01 00 05 01 00 03 09 6475616c2e74657374 ${echo.hex}`, 12);
     expect(answer).toMatch(/^0500050000017f000001/);
   });
 
@@ -253,10 +253,10 @@ describe('a tunnel', () => {
 describe('rule 13: a refusal', () => {
   test('has REP 05 or CD 91 when the destination refuses the connection', async () => {
     const port = portHex(await freePort());
-    expect(await ask(`05 01 00 05 01 00 01 7f000001 ${port}`, 12)).toBe(
+    expect(await answerTo(`05 01 00 05 01 00 01 7f000001 ${port}`, 12)).toBe(
       '0500 05050001 00000000 0000'.replaceAll(' ', ''),
     );
-    expect(await ask(`04 01 ${port} 7f000001 00`, 8)).toBe('005b000000000000');
+    expect(await answerTo(`04 01 ${port} 7f000001 00`, 8)).toBe('005b000000000000');
     expect(server.log.map(({ reply }) => reply)).toEqual([0x05, 91]);
   });
 
@@ -299,17 +299,17 @@ describe('rule 13: a refusal', () => {
 
   test('does not come for the longest USERID and name', async () => {
     const user = '61'.repeat(255);
-    expect(await ask(`04 01 ${echo.hex} 7f000001 ${user} 00`, 8)).toMatch(/^005a/);
-    expect(await ask(`04 01 ${echo.hex} 00000001 ${user} 00 ${user} 00`, 8)).toMatch(/^005b/);
+    expect(await answerTo(`04 01 ${echo.hex} 7f000001 ${user} 00`, 8)).toMatch(/^005a/);
+    expect(await answerTo(`04 01 ${echo.hex} 00000001 ${user} 00 ${user} 00`, 8)).toMatch(/^005b/);
     expect(server.log[1]?.host).toHaveLength(255);
   });
 
   test('has REP 02 or CD 91 when the rules forbid the destination', async () => {
     const strict = await startServer({ allow: ({ host, version }) => version === 4 && host !== '127.0.0.1' });
-    expect(await ask(`05 01 00 05 01 00 01 7f000001 ${echo.hex}`, 12, strict)).toBe(
+    expect(await answerTo(`05 01 00 05 01 00 01 7f000001 ${echo.hex}`, 12, strict)).toBe(
       '050005020001000000000000',
     );
-    expect(await ask(`04 01 ${echo.hex} 7f000001 00`, 8, strict)).toBe('005b000000000000');
+    expect(await answerTo(`04 01 ${echo.hex} 7f000001 00`, 8, strict)).toBe('005b000000000000');
     expect(seen).toEqual([]);
     await strict.close();
   });
@@ -373,7 +373,7 @@ describe('close()', () => {
 });
 
 test('printEntry() prints a line for a request', async () => {
-  await ask(`05 01 00 05 01 00 ${ORIGIN_TEST} ${echo.hex}`, 12);
+  await answerTo(`05 01 00 05 01 00 ${ORIGIN_TEST} ${echo.hex}`, 12);
   expect(server.log.map(printEntry)).toEqual([`SOCKS5 CONNECT name origin.test:${echo.port} -> 00`]);
 });
 

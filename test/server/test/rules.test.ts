@@ -118,7 +118,7 @@ describe('a server with rules', () => {
   const names = { 'a.test': '127.0.0.1', 'b.test': ['::1', '127.0.0.1'] };
   const NAME = { a: '03 06 612e74657374', b: '03 06 622e74657374' };
 
-  async function ask(options: ServerOptions, hex: string, length: number): Promise<string> {
+  async function answerTo(options: ServerOptions, hex: string, length: number): Promise<string> {
     server = await startServer({ names, ...options });
     accepted = 0;
     const client = await dialRaw(server.port);
@@ -169,33 +169,35 @@ describe('a server with rules', () => {
       '050005020001000000000000',
     ],
   ])('refuses %s with REP 02 or CD 91', async (_, rules, hex, answer) => {
-    expect(await ask({ rules }, hex, answer.length / 2)).toBe(answer);
+    expect(await answerTo({ rules }, hex, answer.length / 2)).toBe(answer);
     expect(accepted).toBe(0);
   });
 
   test('does not look up a name that is refused as such', async () => {
     const rules: Rule[] = [{ deny: { host: '*.void' } }];
-    expect(await ask({ rules }, '05 01 00 05 01 00 03 06 612e766f6964 0050', 12)).toMatch(/^05000502/);
+    expect(await answerTo({ rules }, '05 01 00 05 01 00 03 06 612e766f6964 0050', 12)).toMatch(/^05000502/);
   });
 
   test('allows what an earlier rule allows', async () => {
     const rules: Rule[] = [{ allow: { host: 'a.test', port: destination.port } }, { deny: {} }];
-    expect(await ask({ rules }, `05 01 00 05 01 00 ${NAME.a} PORT`, 12)).toMatch(/^05000500/);
+    expect(await answerTo({ rules }, `05 01 00 05 01 00 ${NAME.a} PORT`, 12)).toMatch(/^05000500/);
     await server.close();
-    expect(await ask({ rules }, '05 01 00 05 01 00 01 7f000001 PORT', 12)).toMatch(/^05000502/);
+    expect(await answerTo({ rules }, '05 01 00 05 01 00 01 7f000001 PORT', 12)).toMatch(/^05000502/);
   });
 
   test('does not take a USERID for a user who has a password', async () => {
     const rules: Rule[] = [{ allow: { user: 'alice' } }, { deny: {} }];
     const options = { users: { alice: 'secret' }, allowAnonymous: true, rules };
-    expect(await ask(options, '04 01 PORT 7f000001 616c696365 00', 8)).toBe('005b000000000000');
+    expect(await answerTo(options, '04 01 PORT 7f000001 616c696365 00', 8)).toBe('005b000000000000');
     await server.close();
     const login = '01 05 616c696365 06 736563726574';
-    expect(await ask(options, `05 01 02 ${login} 05 01 00 01 7f000001 PORT`, 14)).toMatch(/^0502010005 ?00/);
+    expect(await answerTo(options, `05 01 02 ${login} 05 01 00 01 7f000001 PORT`, 14)).toMatch(
+      /^0502010005 ?00/,
+    );
   });
 
   test('does not look up a name that the system would cut at a NUL', async () => {
     const hex = '05 01 00 05 01 00 03 0b 6c6f63616c686f73740061 PORT';
-    expect(await ask({ resolve: 'system' }, hex, 12)).toBe('050005040001000000000000');
+    expect(await answerTo({ resolve: 'system' }, hex, 12)).toBe('050005040001000000000000');
   });
 });

@@ -28,7 +28,7 @@ test('a bridge sends no packets, whatever its clients request, and no system cal
   const log = join(folder, 'strace');
   const calls = ['strace', '-f', '-qq', '-I', '2', '-e', 'trace=connect,sendto,sendmsg,sendmmsg', '-o', log];
   const found = await leave('proxied', [...calls, ...BRIDGE]);
-  // Of 26 requests each reaches the proxy; it answers the five of RESOLVE with REP 07.
+  // The proxy gets each of the 26 requests, and answers the five of RESOLVE with REP 07.
   expect(found).toMatchObject({ packets: '0', proxied: 'hello', answers: '26', attempts: '26' });
   const addresses = readFileSync(log, 'utf8').matchAll(
     /sin6?_port=htons\((\d+)\), (?:sin_addr=inet_addr|inet_pton\(AF_INET6)\W+([\w.:]+)/g,

@@ -44,7 +44,7 @@ beforeEach(() => {
 });
 
 /** Sends hex to the bridge, and returns the answer of so many bytes. */
-async function ask(request: string, length: number, port = open.bridge.port): Promise<string> {
+async function answerTo(request: string, length: number, port = open.bridge.port): Promise<string> {
   const client = await dialRaw(port);
   client.send(request);
   try {
@@ -145,7 +145,7 @@ describe('the refusal of a proxy', () => {
     [0xf0, 1],
     [0xff, 1],
     [0x5b, 1],
-  ])('REP %i reaches a SOCKS5 client as %i, and a SOCKS4 client as 91', async (rep, expected) => {
+  ])('REP %i is %i for a SOCKS5 client, and 91 for a SOCKS4 client', async (rep, expected) => {
     const reply = rep.toString(16).padStart(2, '0');
     const server = await startScript([
       { read: 3 },
@@ -156,8 +156,8 @@ describe('the refusal of a proxy', () => {
     ]);
     const bridge = await bridgeTo(server.url('socks5'));
     const code = expected.toString(16).padStart(2, '0');
-    expect(await ask(CONNECT, 12, bridge.port)).toBe(`050005${code}0001000000000000`);
-    expect(await ask('04 01 0050 7f000001 00', 8, bridge.port)).toBe('005b000000000000');
+    expect(await answerTo(CONNECT, 12, bridge.port)).toBe(`050005${code}0001000000000000`);
+    expect(await answerTo('04 01 0050 7f000001 00', 8, bridge.port)).toBe('005b000000000000');
     await bridge.close();
     await server.close();
   });
@@ -168,7 +168,7 @@ describe('the refusal of a proxy', () => {
     [93, 2],
     [99, 1],
   ])(
-    'CD %i reaches a SOCKS4 client as it is, if it is assigned, and a SOCKS5 client as REP %i',
+    'CD %i is the same for a SOCKS4 client, if it is assigned, and REP %i for a SOCKS5 client',
     async (cd, rep) => {
       const server = await startScript([
         { read: 9 },
@@ -177,8 +177,8 @@ describe('the refusal of a proxy', () => {
       ]);
       const bridge = await bridgeTo(server.url('socks4a'));
       const expected = (cd === 99 ? 91 : cd).toString(16);
-      expect(await ask('04 01 0050 7f000001 00', 8, bridge.port)).toBe(`00${expected}000000000000`);
-      expect(await ask(CONNECT, 12, bridge.port)).toBe(`0500050${rep}0001000000000000`);
+      expect(await answerTo('04 01 0050 7f000001 00', 8, bridge.port)).toBe(`00${expected}000000000000`);
+      expect(await answerTo(CONNECT, 12, bridge.port)).toBe(`0500050${rep}0001000000000000`);
       await bridge.close();
       await server.close();
     },
@@ -187,7 +187,7 @@ describe('the refusal of a proxy', () => {
   test('of an earlier hop is REP 01, because it says nothing about the destination', async () => {
     const upstream = await startServer();
     const bridge = await bridgeTo([upstream.url('socks5'), `socks5://127.0.0.1:${await freePort()}`]);
-    expect(await ask(CONNECT, 12, bridge.port)).toBe('050005010001000000000000');
+    expect(await answerTo(CONNECT, 12, bridge.port)).toBe('050005010001000000000000');
     expect(upstream.log).toMatchObject([{ reply: 5 }]);
     await bridge.close();
     await upstream.close();
@@ -197,7 +197,7 @@ describe('the refusal of a proxy', () => {
     const server = await startScript([{ stall: true }]);
     const bridge = await bridgeTo(server.url('socks4a'));
     const request = '05 01 00 05 01 00 04 00000000000000000000000000000001 0050';
-    expect(await ask(request, 12, bridge.port)).toBe('050005080001000000000000');
+    expect(await answerTo(request, 12, bridge.port)).toBe('050005080001000000000000');
     expect(server.connections).toEqual([]);
     await bridge.close();
     await server.close();
@@ -205,7 +205,7 @@ describe('the refusal of a proxy', () => {
 
   test('is REP 01 when nothing listens there', async () => {
     const bridge = await bridgeTo(`socks5://127.0.0.1:${await freePort()}`);
-    expect(await ask(CONNECT, 12, bridge.port)).toBe('050005010001000000000000');
+    expect(await answerTo(CONNECT, 12, bridge.port)).toBe('050005010001000000000000');
     await bridge.close();
   });
 });
@@ -214,13 +214,13 @@ describe("Tor's RESOLVE", () => {
   const RESOLVE = `05 01 00 05 f0 00 ${NAME} 0000`;
 
   test('is answered by a proxy that knows it', async () => {
-    expect(await ask(RESOLVE, 12)).toBe('050005000001 7f000001 0000'.replaceAll(' ', ''));
+    expect(await answerTo(RESOLVE, 12)).toBe('050005000001 7f000001 0000'.replaceAll(' ', ''));
     expect(open.upstream.log).toMatchObject([{ command: 'resolve', host: 'origin.test', user: 'alice' }]);
   });
 
   test('gets REP 04 for a name that the proxy does not know', async () => {
     const request = `05 01 00 05 f0 00 03 09 ${hex('nope.test')} 0000`;
-    expect(await ask(request, 12)).toBe('050005040001000000000000');
+    expect(await answerTo(request, 12)).toBe('050005040001000000000000');
   });
 
   test('gets REP 07 from other proxies, whatever version they speak, and none is contacted for SOCKS4', async () => {
@@ -229,7 +229,7 @@ describe("Tor's RESOLVE", () => {
       ['socks4a', 0],
     ] as const) {
       const bridged = await startBridged({}, {}, scheme);
-      expect(await ask(RESOLVE, 12, bridged.bridge.port)).toBe('050005070001000000000000');
+      expect(await answerTo(RESOLVE, 12, bridged.bridge.port)).toBe('050005070001000000000000');
       expect(bridged.upstream.log).toHaveLength(count);
       await bridged.close();
     }
@@ -238,7 +238,7 @@ describe("Tor's RESOLVE", () => {
   test('gets REP 07 from a group, and no member is contacted', async () => {
     const proxy = proxyGroup([open.upstream.url('socks5', { username: 'alice', password: 'secret' })]);
     const bridge = await startBridge({ proxy, listen: '127.0.0.1:0' });
-    expect(await ask(RESOLVE, 12, bridge.port)).toBe('050005070001000000000000');
+    expect(await answerTo(RESOLVE, 12, bridge.port)).toBe('050005070001000000000000');
     expect(open.upstream.log).toEqual([]);
     await bridge.close();
   });
@@ -272,7 +272,7 @@ describe("Tor's RESOLVE", () => {
       proxy: [first.url('socks5'), open.upstream.url('socks5', { username: 'alice', password: 'secret' })],
       listen: '127.0.0.1:0',
     });
-    expect(await ask(RESOLVE, 12, bridge.port)).toBe('0500050000017f0000010000');
+    expect(await answerTo(RESOLVE, 12, bridge.port)).toBe('0500050000017f0000010000');
     expect(first.log).toMatchObject([{ command: 'connect', port: open.upstream.port }]);
     await bridge.close();
     await first.close();
@@ -289,7 +289,7 @@ describe('with a user', () => {
 
   test('a client that sends the user is served, and the proxy does not get it', async () => {
     const request = `05 02 00 02 ${LOGIN} 05 01 00 ${NAME} ${echo.hex}`;
-    expect((await ask(request, 14, closedBridge.bridge.port)).slice(0, 12)).toBe('050201000500');
+    expect((await answerTo(request, 14, closedBridge.bridge.port)).slice(0, 12)).toBe('050201000500');
     expect(closedBridge.upstream.log).toMatchObject([{ user: 'alice' }]);
     closedBridge.upstream.log.length = 0;
   });
@@ -497,11 +497,13 @@ test.each([
 test('a destination that noProxy lists is connected to directly, and no other is', async () => {
   const bridged = await startBridged({ noProxy: '127.0.0.1' });
   const direct = `05 01 00 05 01 00 01 7f000001`;
-  expect((await ask(`${direct} ${echo.hex}`, 12, bridged.bridge.port)).slice(0, 8)).toBe('05000500');
-  expect(await ask(`${direct} ${portHex(await freePort())}`, 12, bridged.bridge.port)).toMatch(/^05000505/);
+  expect((await answerTo(`${direct} ${echo.hex}`, 12, bridged.bridge.port)).slice(0, 8)).toBe('05000500');
+  expect(await answerTo(`${direct} ${portHex(await freePort())}`, 12, bridged.bridge.port)).toMatch(
+    /^05000505/,
+  );
   expect(bridged.upstream.log).toEqual([]);
   const named = `05 01 00 05 01 00 ${NAME} ${echo.hex}`;
-  expect((await ask(named, 12, bridged.bridge.port)).slice(0, 8)).toBe('05000500');
+  expect((await answerTo(named, 12, bridged.bridge.port)).slice(0, 8)).toBe('05000500');
   expect(bridged.upstream.log).toHaveLength(1);
   await bridged.close();
 });
@@ -515,7 +517,7 @@ test('the log has one line for each connection, without control characters', asy
   client.stream.destroy();
   expect(await line).toMatch(/^socks5 origin\.test:\d+: open, \d+ bytes up, \d+ down, \d+ ms$/);
   const refused = bridged.line();
-  await ask('05 01 00 05 01 00 03 06 61 0a 62 1b c285 0050', 12, bridged.bridge.port);
+  await answerTo('05 01 00 05 01 00 03 06 61 0a 62 1b c285 0050', 12, bridged.bridge.port);
   expect(await refused).toMatch(/^socks5 a\\x0ab\\x1b\\x85: ERR_SOCKS_INVALID_DESTINATION, \d+ ms$/);
   expect(bridged.lines).toHaveLength(2);
   await bridged.close();

@@ -30,7 +30,7 @@ const hex = (text) => Buffer.from(text).toString('hex');
 const bytes = (text) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 const at = (number) => number.toString(16).padStart(4, '0');
 const named = (name) => `03 ${name.length.toString(16).padStart(2, '0')} ${hex(name)}`;
-const asks = (name, destination) => [
+const requestsFor = (name, destination) => [
   bytes(`05 01 00 05 01 00 ${named(name)} ${at(destination)}`),
   bytes(`05 01 00 05 f0 00 ${named(name)} 0000`),
   bytes(`04 01 ${at(destination)} 00000001 00 ${hex(name)} 00`),
@@ -39,7 +39,7 @@ const asks = (name, destination) => [
 ];
 
 let answers = 0;
-async function ask(sent) {
+async function answerTo(sent) {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   socket.on('error', () => {}).setTimeout(1_500, () => socket.destroy());
   socket.end(sent);
@@ -54,10 +54,10 @@ async function ask(sent) {
 }
 
 const all = ['elsewhere.test', 'example.com', '192.0.2.80', 'www.onion', 'localhost'].flatMap((name) =>
-  asks(name, 80),
+  requestsFor(name, 80),
 );
-await Promise.all(all.map(ask));
-const [last = ''] = (await ask(asks('origin.test', site.http)[4])).split('\r\n').slice(-1);
+await Promise.all(all.map(answerTo));
+const [last = ''] = (await answerTo(requestsFor('origin.test', site.http)[4])).split('\r\n').slice(-1);
 console.log(`proxied: ${last}`);
 console.log(`answers: ${answers}`);
 console.log(`attempts: ${proxy.log.length}`);
