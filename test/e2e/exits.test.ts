@@ -119,7 +119,7 @@ const PROGRAMS: readonly [what: string, program: string, output: string][] = [
     'ERR_SOCKS_INVALID_DESTINATION',
   ],
   [
-    'the deadline',
+    'the time limit',
     `console.log(await failed(connect(at.silent, there, { timeout: 50 })));`,
     'ERR_SOCKS_TIMEOUT',
   ],
@@ -168,7 +168,7 @@ const PROGRAMS: readonly [what: string, program: string, output: string][] = [
     'ERR_SOCKS_HOST_UNREACHABLE',
   ],
   [
-    'a request with a deadline',
+    'a request with a time limit',
     `console.log(await get({ agent: new SocksAgent(at.silent, { connectTimeout: 50 }) }));`,
     'ERR_SOCKS_TIMEOUT',
   ],
@@ -201,7 +201,7 @@ const PROGRAMS: readonly [what: string, program: string, output: string][] = [
     'ERR_SOCKS_HOST_UNREACHABLE',
   ],
   [
-    'fetch with a deadline',
+    'fetch with a time limit',
     `console.log(await failed(fetch(at.url, { dispatcher: new SocksDispatcher(at.silent, { connectTimeout: 50 }) })));`,
     'ERR_SOCKS_TIMEOUT',
   ],
@@ -231,7 +231,7 @@ test.concurrent.each(PROGRAMS)(
   async (_, program, output) => {
     const ending = await run(program);
     expect(ending).toMatchObject({ output, errors: '', status: 0 });
-    // undici keeps an idle connection for 4 s, an agent for ever, a deadline lasts 30 s.
+    // undici keeps an idle connection for 4 s, an agent for ever, a time limit lasts 30 s.
     expect(ending.lingered).toBeLessThan(3_500);
   },
 );

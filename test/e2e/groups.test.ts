@@ -163,7 +163,7 @@ describe.each([
     expect(good.log).toHaveLength(6);
   });
 
-  test('twelve silent proxies before a good one do not use up the deadline', async () => {
+  test('twelve silent proxies before a good one do not use up the time limit', async () => {
     const [good, stalled] = [await proxy(), await silent()];
     const urls = Array.from({ length: 12 }, (_unused, i) => `socks5://user${i}:x@127.0.0.1:${stalled.port}`);
     const group = proxyGroup([...urls, urlOf(good.port)]);

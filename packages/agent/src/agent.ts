@@ -27,7 +27,7 @@ import {
 } from './request-options.ts';
 import type { RequestOptions } from './request-options.ts';
 
-/** Options of Node's `https.Agent`, and those of a tunnel with the deadline named `connectTimeout`. */
+/** Options of Node's `https.Agent`, and those of a tunnel with the time limit named `connectTimeout`. */
 export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions, 'timeout' | 'lookup'> {
   /** Milliseconds for a new socket: a selector's promise, look-ups, dial, handshake and TLS. Default 30000; 0: none. */
   connectTimeout?: number | undefined;

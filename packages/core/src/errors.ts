@@ -25,7 +25,7 @@ export const MEANING = {
   ERR_SOCKS_PROXY_UNREACHABLE: 'connecting to the proxy failed',
   ERR_SOCKS_PROXY_TLS: 'TLS to the proxy failed',
   ERR_SOCKS_PROXY_CLOSED: 'the proxy closed the connection during the handshake',
-  ERR_SOCKS_TIMEOUT: 'the deadline passed',
+  ERR_SOCKS_TIMEOUT: 'the time limit passed',
   ERR_SOCKS_CLOSED: 'the client was closed',
   ERR_SOCKS_BYPASS: 'this would bypass the proxy',
   ERR_SOCKS_PROTOCOL: 'the proxy broke the protocol',
@@ -100,7 +100,7 @@ export class SocksError extends Error {
   declare readonly hint?: string;
   /**
    * After several attempts through a group: the error of each attempt that failed, in the order in which they failed.
-   * The last one is this error. When the deadline ended them, those in progress are included.
+   * The last one is this error. When the time limit ended them, those in progress are included.
    */
   declare readonly errors?: readonly SocksError[];
 

@@ -283,7 +283,7 @@ describe('an error', () => {
     expect(Object.keys(error)).not.toContain('errors');
   });
 
-  test('of the deadline is that of the oldest attempt, and its errors include those of attempts in progress', async () => {
+  test('of the time limit is that of the oldest attempt, and its errors include those of attempts in progress', async () => {
     const [gone, one, other] = [await dead(), await silent(), await silent()];
     const all = group([gone, one.url('socks5'), other.url('socks5')], { stagger: 20 });
     const error = await failure(all, { timeout: 150 });

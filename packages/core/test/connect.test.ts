@@ -1,4 +1,4 @@
-// Tunnels over real sockets: the socket that connect() hands out, local look-ups, chains, deadlines.
+// Tunnels over real sockets: the socket that connect() hands out, local look-ups, chains, time limits.
 
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -237,7 +237,7 @@ describe('a proxy', () => {
     await first.idle();
   });
 
-  test('shares one deadline and one signal with the other hops, and is named by the error when it hangs', async () => {
+  test('shares one time limit and one signal with the other hops, and is named by the error when it hangs', async () => {
     const [first, second] = [await proxy(), await startScripted({ read: 3 }, { stall: true })];
     const chain = [first.url('socks5'), second.url('socks5')];
     await expect(connect(chain, echoAt('echo.test'), { timeout: 150 })).rejects.toMatchObject({
@@ -360,7 +360,7 @@ describe('an attempt', () => {
     expect(server.connections).toHaveLength(1);
   });
 
-  test('has one deadline, over TLS to the destination too', async () => {
+  test('has one time limit, over TLS to the destination too', async () => {
     const server = await proxy({ names: { 'silent.test': '127.0.0.1' } });
     const silent = await startScripted({ stall: true });
     const destination = { host: 'silent.test', port: silent.port };

@@ -99,7 +99,7 @@ test('an error says both ends, the phase and the cause, and has no property that
   });
   expect(error).toMatchObject({
     name: 'SocksError',
-    message: 'd:2 through socks5://p:1: the deadline passed (5 ms)',
+    message: 'd:2 through socks5://p:1: the time limit passed (5 ms)',
     cause,
   });
   expect(Object.keys(error)).toEqual(['code', 'phase', 'proxy', 'destination', 'detail']);

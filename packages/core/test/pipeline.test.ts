@@ -204,7 +204,7 @@ test('a socket that was handed in is the only connection, and gets no second att
   expect(socket.destroyed).toBe(true);
 });
 
-test('one deadline ends both attempts', async () => {
+test('one time limit ends both attempts', async () => {
   const server = await scripted([ALL, { stall: true }], [{ read: 3 }, { stall: true }]);
   const options = { pipeline: true, timeout: 1200 };
   await expect(connect(server.url('socks5'), destination, options)).rejects.toMatchObject({

@@ -191,7 +191,7 @@ describe('for any members and any order of events', () => {
     for (const [end, times] of Object.entries(ends)) expect([end, times > 50]).toEqual([end, true]);
   });
 
-  test('one member that answers within its share of the deadline is enough, whatever the proxies before it do', () => {
+  test('one member that answers within its share of the time limit is enough, whatever the proxies before it do', () => {
     const bad = fc.record({
       negotiation: answers(60_000).filter(({ result }) => result === 'success' || result === 'proxy'),
       request: fc.record({
@@ -218,7 +218,7 @@ describe('for any members and any order of events', () => {
     expect(() => fc.assert(property, { numRuns: 2000 })).not.toThrow();
   });
 
-  test('a silent destination gets half of the deadline through one member, and the rest through a second one', () => {
+  test('a silent destination gets half of the time limit through one member, and the rest through a second one', () => {
     const silent: Script = {
       negotiation: { after: 10, result: 'success' },
       request: { after: Infinity, result: 'success' },
@@ -265,7 +265,7 @@ test.each([
   expect(outcome.end).toBe('failure');
 });
 
-test('eight silent members are tried at a time, all of them before the deadline', () => {
+test('eight silent members are tried at a time, all of them before the time limit ends', () => {
   const silent = Array.from({ length: 45 }, () => member(SILENT));
   const outcome = play([...silent, member(ok(5))], 1000, 10_000);
   expect(outcome).toMatchObject({ end: 'tunnel', winner: 45 });

@@ -37,7 +37,7 @@ describe('the constructor', () => {
   });
 
   test.each<[string, unknown, string]>([
-    ['a deadline', { connectTimeout: -1 }, 'ERR_INVALID_ARG_VALUE'],
+    ['a time limit', { connectTimeout: -1 }, 'ERR_INVALID_ARG_VALUE'],
     ['a connector of its own', { connect: () => {} }, 'ERR_INVALID_ARG_TYPE'],
     ['an Agent', { Agent: EventEmitter }, 'ERR_INVALID_ARG_TYPE'],
     ['a pool option', { connections: -1 }, 'UND_ERR_INVALID_ARG'],
@@ -222,7 +222,7 @@ describe('the error of a request', () => {
     await dispatcher.close();
   });
 
-  test('has ERR_SOCKS_TIMEOUT as its cause after the deadline, which ends the connection to the proxy', async () => {
+  test('has ERR_SOCKS_TIMEOUT as its cause after the time limit, which ends the connection to the proxy', async () => {
     await using hanging = await startHangingProxy();
     const dispatcher = new SocksDispatcher(hanging.url, { connectTimeout: 50 });
     await expect(get('http://any.test/', dispatcher)).rejects.toMatchObject({

@@ -59,7 +59,7 @@ setGlobalDispatcher(dispatcher.compose());
 
 // @ts-expect-error a misspelt option
 void new SocksDispatcher('socks5://127.0.0.1:1080', { connection: 4 });
-// @ts-expect-error the deadline is connectTimeout
+// @ts-expect-error the time limit is connectTimeout
 void new SocksDispatcher('socks5://127.0.0.1:1080', { timeout: 4 });
 // @ts-expect-error no dispatcher
 setGlobalDispatcher({});

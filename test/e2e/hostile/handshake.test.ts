@@ -168,7 +168,7 @@ describe.each(ALL)('$name', (row) => {
     expect(code).toBe('ERR_SOCKS_PROXY_UNREACHABLE');
   });
 
-  test('fails at a deadline that passes before the proxy has answered', async () => {
+  test('fails at a time limit that passes before the proxy has answered', async () => {
     const delayed: Misbehaviour = {
       client: 'socks5://',
       script: [{ read: 3 }, { delay: 600 }, { send: '05 00' }],

@@ -130,7 +130,7 @@ describe.each(ALL)('$name', (row) => {
   test.each([
     { up: 2_000, down: 0 },
     { up: 0, down: 2_000 },
-  ])('fails at a deadline shorter than the delay of $up ms up and $down ms down', async (delay) => {
+  ])('fails at a time limit shorter than the delay of $up ms up and $down ms down', async (delay) => {
     await over({ delay }, async (relay) => {
       countFault();
       const { code } = await request(row, `socks5://127.0.0.1:${relay.port}`, site, { timeout: 200 });
@@ -139,7 +139,7 @@ describe.each(ALL)('$name', (row) => {
     });
   });
 
-  test('works over a slow link without a deadline', async () => {
+  test('works over a slow link without a time limit', async () => {
     await over({ delay: { up: 20, down: 5 } }, async (relay) => {
       const started = performance.now();
       const { reply } = await request(row, `socks5://127.0.0.1:${relay.port}`, site, { body: BODY });

@@ -275,7 +275,7 @@ const reads = fc.asyncProperty(talk, async ({ conversation, bytes, at, other, eo
   } else {
     count(taken, eof ? 'closed' : 'timeout');
     assert.equal(code, eof ? 'ERR_SOCKS_PROXY_CLOSED' : 'ERR_SOCKS_TIMEOUT');
-    // How far it comes by its deadline depends on the machine.
+    // How far it comes in its time limit depends on the machine.
     if (!eof) return;
   }
   assert.deepEqual(await take(proxy, piecesOf(bytes, other), eof, verdict), outcome);
@@ -335,7 +335,7 @@ export const CLIENT: readonly Property[] = [
   defineProperty('every SOCKS4A input within the limits is sent', sent4),
   defineProperty('what a URL holds percent-encoded is sent', sentOfUrl),
   defineProperty(
-    'any bytes of a server, in any pieces, end in a tunnel, an error of ours, or the deadline',
+    'any bytes of a server, in any pieces, end in a tunnel, an error of ours, or the time limit',
     reads,
     taken,
   ),

@@ -20,7 +20,7 @@ export interface GroupOptions {
   readonly rest?: number | undefined;
   /**
    * Milliseconds that a member has for dialling and negotiating alone. Then the next member begins beside it. Default
-   * 1000; less if the deadline leaves less for each member. A member that is overtaken by a later one rests.
+   * 1000; less if the time limit leaves less for each member. A member that is overtaken by a later one rests.
    */
   readonly stagger?: number | undefined;
   /** The clock for `rest`, in milliseconds. Default `performance.now`. */
@@ -99,7 +99,7 @@ export const isGroup = (value: unknown): value is ProxyGroup =>
   typeof value === 'function' && groups.has(value);
 
 /**
- * Makes a group of proxies and chains. If one does not answer, the next one is tried, within the same deadline. A group
+ * Makes a group of proxies and chains. If one does not answer, the next one is tried, within the same time limit. A group
  * never connects directly. A member that fails rests for a while. There are no timers and no probes: when a rest is
  * over, the next request greets that member beside its own attempt.
  *

@@ -188,9 +188,9 @@ class Opening {
       if (action.type === 'begin') void this.#negotiate(action.member);
       const trial = at(this.#trials, action.member);
       if (action.type === 'request') void this.#request(action.member, trial);
-      if (action.type === 'give up') this.#end(trial, timeoutOf(trial, 'its share of the deadline'));
+      if (action.type === 'give up') this.#end(trial, timeoutOf(trial, 'its share of the time limit'));
     }
-    // The error of the deadline names the oldest attempt.
+    // The error of the time limit names the oldest attempt.
     const [oldest] = this.#race.running;
     if (oldest !== undefined) this.#attempt.progress = at(this.#trials, oldest).attempt.progress;
     this.#setTimer();
@@ -270,7 +270,7 @@ class Opening {
     attempt.stop(error);
   }
 
-  /** The attempt was stopped: by its deadline, or because the client was closed. */
+  /** The attempt was stopped: by its time limit, or because the client was closed. */
   #stopped(error: unknown): void {
     if (!(error instanceof SocksError)) return;
     const errors = [...this.#errors];
@@ -278,7 +278,7 @@ class Opening {
       const now = performance.now();
       for (const [i, index] of this.#race.running.entries()) {
         const trial = at(this.#trials, index);
-        // The error of the deadline is that of the oldest attempt already.
+        // The error of the time limit is that of the oldest attempt already.
         const late = i === 0 ? error : timeoutOf(trial, error.detail);
         trial.error = late;
         trial.outcome = 'error';

@@ -69,7 +69,7 @@ export async function idle(context: Context): Promise<void> {
   context.report.idle = { ms: Math.round(performance.now() - start), closed };
 }
 
-/** Sends the request before the message before it was answered. The result has to be the same as message by message. */
+/** Sends the request in one segment with the message before it. The result has to be the same as message by message. */
 export async function pipelining(context: Context): Promise<void> {
   const { report, habits, timeout } = context;
   if (!habits.name) return;
@@ -91,6 +91,10 @@ export async function pipelining(context: Context): Promise<void> {
     const same = error.phase === 'request' && (error.reply !== undefined || error.code === expected?.code);
     report.pipelining = same;
     if (!same)
-      throw withHint(error, 'this proxy loses what comes with the greeting: leave pipeline off', true);
+      throw withHint(
+        error,
+        'this proxy loses a message that comes in one segment with another: leave pipeline off',
+        true,
+      );
   }
 }
