@@ -99,7 +99,7 @@ describe.each(SERVERS)('a tunnel through $name', ({ name, start }) => {
     expect(least).toBeLessThan(trips + 0.8);
   };
 
-  test(`takes ${lockStep} round trips in lock-step`, () =>
+  test(`takes ${lockStep} round trips message by message`, () =>
     measured({}, (trips) => expectTrips(trips, lockStep)));
 
   test('takes one round trip from standby', () =>

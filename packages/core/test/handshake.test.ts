@@ -161,7 +161,7 @@ describe('with pipeline: true', () => {
     });
   });
 
-  test('methods of the caller run in lock-step, because they may have any number of messages', () => {
+  test('methods of the caller run message by message, because they may have any number of messages', () => {
     const auth: AuthMethod[] = [{ id: 0x80, *authenticate() {} }];
     expect(pipelined({ options: { auth }, answers: `05 80 ${GRANTED}` })).toMatchObject({
       sent: ['050180', REQUEST],

@@ -1,4 +1,4 @@
-// `pipeline: true`: greeting and request in one segment, and a lock-step attempt beside it for proxies that do not
+// `pipeline: true`: greeting and request in one segment, and an attempt message by message beside it, for proxies that do not
 // answer that.
 
 import { connect as dialTcp } from 'node:net';
@@ -34,7 +34,7 @@ test('a refusal of the pipelined request is the answer', async () => {
   expect(server.connections).toHaveLength(1);
 });
 
-describe('a second attempt in lock-step', () => {
+describe('a second attempt, message by message,', () => {
   test('begins at once when the server closes without an answer, and the proxy is remembered', async () => {
     let server: ScriptedServer;
     let took: number;

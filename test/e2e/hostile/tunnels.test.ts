@@ -179,7 +179,7 @@ describe('a pipelined request', () => {
   const tunnel = (proxy: string) =>
     new SocksClient(proxy, { pipeline: true }).connect({ host: '127.0.0.1', port: 80 });
 
-  test('is sent again in lock-step when the proxy drops what comes with the greeting', async () => {
+  test('is sent again message by message when the proxy drops what comes with the greeting', async () => {
     const attempts = await pipelined(microsocks, async (proxy) => (await tunnel(proxy)).socket.destroy());
     expect(attempts).toBe(2);
   });
