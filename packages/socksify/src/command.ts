@@ -97,7 +97,7 @@ function parse(args: readonly string[]): { options: Options; command: readonly s
   return { options, command: [] };
 }
 
-/** @throws SocksError for a proxy that is missing or wrong; it names the variable */
+/** @throws Error for a proxy that is missing or wrong; it names the option or the variable */
 function environment(options: Options): Record<string, string> {
   const settings = settingsOf(process.env);
   const set = (name: string, value: string): void => {
@@ -112,7 +112,14 @@ function environment(options: Options): Record<string, string> {
   if (allow !== undefined) set('SOCKSIFY_ALLOW', allow);
   if (strict !== undefined) set('SOCKSIFY_STRICT', strict);
   if ('verbose' in options) set('SOCKSIFY_VERBOSE', '1');
-  routeFromEnvironment(settings);
+  try {
+    routeFromEnvironment(settings);
+  } catch (error) {
+    if (proxy === undefined) throw error;
+    // The program gets the option as a variable, which the user has not set.
+    const message = messageOf(error).replace('environment variable SOCKS_PROXY', '--proxy');
+    throw new Error(message, { cause: error });
+  }
   return preloaded(process.env, settings);
 }
 

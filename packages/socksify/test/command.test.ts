@@ -203,7 +203,20 @@ describe('the command becomes the program', () => {
 describe('the command refuses', () => {
   test.each([
     ['no proxy', [node, '-e', '1'], {}, 1, 'SOCKS_PROXY'],
-    ['a wrong proxy', ['--proxy', 'http://u:hunter2@h', node, '-e', '1'], {}, 1, 'SOCKS_PROXY'],
+    [
+      'a wrong proxy',
+      ['--proxy', 'http://u:hunter2@h', node, '-e', '1'],
+      {},
+      1,
+      '(--proxy: http: is not a SOCKS',
+    ],
+    [
+      'a wrong variable',
+      [node, '-e', '1'],
+      { SOCKS_PROXY: 'http://u:hunter2@h' },
+      1,
+      'variable SOCKS_PROXY: http:',
+    ],
     ['an unknown option', ['--prox=socks5://u:hunter2@h', node], {}, 1, '--prox'],
     ['a short option', ['-p', 'x'], {}, 1, 'unknown option'],
     ['an unknown level', ['--strict=udp', node], {}, 1, '--strict'],
