@@ -35,7 +35,7 @@ export interface Tunnel {
 }
 
 /**
- * Opens a tunnel to `destination` through one proxy, a chain of proxies (first hop first), or the route that a selector
+ * Opens a tunnel to `destination` through one proxy, a chain of proxies (first hop first), or what a selector or a group
  * chooses.
  *
  * Rejects with a {@link SocksError}, with these exceptions:
