@@ -77,7 +77,7 @@ function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof wor
       const { env, execArgv } = options;
       const merged = {
         ...options,
-        ...(typeof env === 'object' && { env: merge(env) }),
+        ...(isObject(env) && { env: merge(env) }),
         ...(execArgv && !execArgv.includes(PRELOAD) && { execArgv: ['--require', PRELOAD, ...execArgv] }),
       };
       const made: object = Reflect.construct(original, [file, merged], newTarget);

@@ -153,6 +153,7 @@ describe('the preload is inherited by', () => {
       await attempt('file', () => file());
       await attempt('source text', () => eval_());
       await attempt('env: {}', () => eval_({ env: {} }));
+      await attempt('env: null', () => eval_({ env: null }));
       await attempt('file with env: {}', () => file({ env: {} }));
       await attempt('execArgv: []', () => eval_({ execArgv: [] }));
       await attempt('execArgv and env', () => eval_({ execArgv: ['--no-warnings'], env: { NODE_OPTIONS: '--no-warnings' } }));
