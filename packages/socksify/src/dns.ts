@@ -3,6 +3,8 @@
 // placeholders.
 
 import type { LookupAddress } from 'node:dns';
+import { isIP } from 'node:net';
+import { parseHost } from '@socksify/core';
 import { bindingOf } from './bindings.ts';
 import { prototypeOfHandle } from './internals.ts';
 import type { Patches } from './patches.ts';
@@ -17,33 +19,49 @@ const dns = process.getBuiltinModule('node:dns');
 /** Functions that always send a question to a name server. `lookup` does so for some names only. */
 const QUESTION = /^(?:resolve|reverse$|lookupService$)/;
 
+type Lookup = (...args: unknown[]) => unknown;
+
 export interface DnsOptions {
   readonly patches: Patches;
   readonly policy: Policy;
-  /** True while Node looks a name up for a socket that may be direct. */
-  readonly isConnecting: () => boolean;
+  /** True while Node looks this name up for a socket that may be direct. */
+  readonly isConnecting: (name: string) => boolean;
   /** The answers to look-ups. Without placeholders, look-ups are refused. */
   readonly placeholders?: Placeholders | undefined;
 }
 
 export function watchDns({ patches, policy, isConnecting, placeholders }: DnsOptions): void {
-  /** True for a name that a name server would get. */
+  /** True for a name that a name server would get. The system knows `localhost`, but no other spelling of it. */
   const isQuestion = (name: unknown): name is string =>
-    !isConnecting() &&
     typeof name === 'string' &&
     name !== '' &&
-    !isLoopback(name) &&
+    name.toLowerCase() !== 'localhost' &&
+    !isConnecting(name) &&
     !policy.mayLookUp(name);
+  /** Look-ups that Node has been told to make, and whose call has not returned yet. */
+  let depth = 0;
+  const lookUpBySystem = (
+    original: Lookup,
+    self: unknown,
+    [name, ...others]: readonly unknown[],
+  ): unknown => {
+    depth++;
+    try {
+      return Reflect.apply(original, self, [isQuestion(name) ? loopbackOf(name) : name, ...others]);
+    } finally {
+      depth--;
+    }
+  };
   patches.wrap(dns, 'lookup', (original, self, args) => {
     const [name, options] = args;
-    if (!isQuestion(name)) return Reflect.apply(original, self, args);
+    if (!isQuestion(name) || isLoopback(name)) return lookUpBySystem(original, self, args);
     const found = lookUp(name, options, placeholders);
     if (found instanceof Error) return answer(args, found);
     return Array.isArray(found) ? answer(args, null, found) : answer(args, null, found.address, found.family);
   });
   patches.wrap(dns.promises, 'lookup', async (original, self, args) => {
     const [name, options] = args;
-    if (!isQuestion(name)) return Reflect.apply(original, self, args);
+    if (!isQuestion(name) || isLoopback(name)) return lookUpBySystem(original, self, args);
     const found = lookUp(name, options, placeholders);
     if (found instanceof Error) throw found;
     return found;
@@ -58,7 +76,16 @@ export function watchDns({ patches, policy, isConnecting, placeholders }: DnsOpt
       patches.wrap(object, name, (_original, _self, args) => Promise.reject(refusedQuestion(name, args[0])));
     }
   }
-  refuseNatively(patches, isQuestion);
+  refuseNatively(patches, (name) => depth === 0 && isQuestion(name));
+}
+
+/**
+ * What the system finds without a name server in place of a name of the loopback: `app.localhost` and `localhost.` are
+ * `localhost`, and `127.0.0.1.` is an address only without its last dot.
+ */
+function loopbackOf(name: string): string {
+  const host = parseHost(name) ?? '';
+  return isIP(host) === 0 ? 'localhost' : host;
 }
 
 /** @param options of `lookup`: an object or a family. With `all` the answer is a list of one address */

@@ -83,7 +83,7 @@ export function install(options: InstallOptions = {}): () => void {
       // Runs last at undo, when the functions are restored.
       patches.onUndo(syncBuiltinESMExports);
       watchNative(patches, connect, (socket) => sockets.mayConnect(socket));
-      watchDns({ patches, policy, placeholders, isConnecting: () => sockets.isConnecting() });
+      watchDns({ patches, policy, placeholders, isConnecting: (name) => sockets.isConnecting(name) });
       watchUdp(patches, policy);
       refuseReportLookups(patches);
       syncBuiltinESMExports();

@@ -37,8 +37,8 @@ export interface Sockets {
    * itself, or it was dialled before the installation. A socket that is not connected yet will be tunnelled.
    */
   check(socket: Socket, client: HttpClient): Error | undefined;
-  /** True while Node connects a socket that may be direct: it may look its name up. */
-  isConnecting(): boolean;
+  /** True while Node connects a socket that may be direct to this name: Node may look it up. */
+  isConnecting(name: string): boolean;
   /** True if this socket may connect without the proxy. */
   mayConnect(socket: object): boolean;
 }
@@ -50,18 +50,19 @@ export function watchSockets(options: SocketOptions): Sockets {
   /** Sockets that an http client was given before they were connected. */
   const claimed = new WeakMap<object, HttpClient>();
   const direct = new WeakSet<object>();
-  let depth = 0;
+  /** The names to which Node connects now. The program's own code can run meanwhile, and may look up no other name. */
+  const names: (string | undefined)[] = [];
 
   patches.wrap(net.Socket.prototype, 'connect', (original, socket: Socket, args) => {
     const call = readCall(args);
     const callbacks = call?.callback ? [call.callback] : [];
     const pass = (exact?: object): unknown => {
       direct.add(socket);
-      depth++;
+      names.push(call?.destination?.host);
       try {
         return Reflect.apply(original, socket, exact ? [exact, ...callbacks] : args);
       } finally {
-        depth--;
+        names.pop();
       }
     };
     if (!call || isOwn(call.options)) return pass();
@@ -103,7 +104,7 @@ export function watchSockets(options: SocketOptions): Sockets {
   }
 
   return {
-    isConnecting: () => depth > 0,
+    isConnecting: (name) => names.includes(name),
     mayConnect: (socket) => direct.has(socket),
     check(socket, user) {
       // TLS over a socket leads where that socket leads.

@@ -183,12 +183,20 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
        const server = net.createServer((socket) => socket.end('accepted'));
        server.listen(0, 'localhost');
        await once(server, 'listening');
-       await attempt('lookup', async () => (await dns.promises.lookup('localhost')).address.replace('::1', '127.0.0.1'));
+       const look = async (name) => (await dns.promises.lookup(name)).address.replace('::1', '127.0.0.1');
+       await attempt('lookup', () => look('localhost'));
+       await attempt('lookup of a subdomain', () => look('app.localhost'));
+       await attempt('lookup of a number', () => look('127.0.0.2.'));
        await attempt('server', () => read(net.connect(server.address().port, server.address().address)));
        server.close();`,
       { SOCKSIFY_STRICT: strict, NO_PROXY: '127.0.0.1,::1' },
     );
-    expect(results(ended)).toEqual({ lookup: '127.0.0.1', server: 'accepted' });
+    expect(results(ended)).toEqual({
+      lookup: '127.0.0.1',
+      'lookup of a subdomain': '127.0.0.1',
+      'lookup of a number': '127.0.0.2',
+      server: 'accepted',
+    });
   });
 
   test('allows what is listed, UDP to an address too, and no address that a lookup of its own gives', async () => {
@@ -196,6 +204,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
     const ended = await run(
       network,
       `import net from 'node:net';
+       import dns from 'node:dns';
        import dgram from 'node:dgram';
        await attempt('net', () => read(net.connect(HTTP, '127.0.0.1').end(HEAD)));
        await attempt('localhost', () => read(net.connect(HTTP, 'localhost').end(HEAD)));
@@ -217,6 +226,10 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
        await attempt('own lookup', () => read(net.connect({
          port: 9, host: 'listed.test', lookup: (name, options, callback) => callback(null, '192.0.2.1', 4),
        })));
+       await attempt('own lookup of another name', () => read(net.connect({
+         port: 9, host: 'listed.test',
+         lookup: (name, options, callback) => dns.lookup('leak.test', { ...options, family: 6 }, callback),
+       })));
        const changing = { port: HTTP, get host() { return this.read ? '192.0.2.1' : ((this.read = true), '127.0.0.1'); } };
        await attempt('options that change', () => read(new net.Socket().connect(changing).end(HEAD)));`,
       { SOCKSIFY_STRICT: strict, NO_PROXY: '127.0.0.1,localhost,listed.test' },
@@ -231,6 +244,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
       'options without a host': 'hello',
       'host as a list': 'hello',
       'own lookup': BYPASS,
+      'own lookup of another name': BYPASS,
       'options that change': 'hello',
     });
     expect(network.direct() - before).toBe(7);

@@ -97,6 +97,10 @@ const attempts = [
   },
   // A UDP socket that is bound to a name looks the name up.
   () => quiet(dgram.createSocket('udp4')).bind(0, 'leak10.test'),
+  // Spellings of the loopback that only a name server knows.
+  () => dns.lookup('leak11.localhost', () => {}),
+  () => dns.promises.lookup('127.0.0.1.'),
+  () => quiet(net.createServer()).listen(0, 'localhost.'),
   // A diagnostic report waits for the names of the addresses to which sockets lead.
   () =>
     childProcess.execFile(process.execPath, [
