@@ -24,7 +24,7 @@ import { mustSkipProgram, openProgramFolder, PROGRAMS } from '../e2e/interop/pro
 import { isIsolated } from '../e2e/interop/server-process.ts';
 
 const here = (path: string): string => join(import.meta.dirname, path);
-const NODE_24 = here('../../../test/runtimes/node_modules/node24/bin/node');
+const NODE_24 = here('../runtimes/node_modules/node24/bin/node');
 const folder = mkdtempSync(join(tmpdir(), 'socksify-bridge-'));
 const FILE = randomBytes(300_000);
 /** One pixel. */
@@ -197,13 +197,12 @@ describe('a bridge serves', () => {
     { timeout: 60_000 },
     async (name, proxy) => {
       const downloads = mkdtempSync(join(folder, 'downloads-'));
-      const pictures = here('../../../node_modules/.cache/screenshots');
+      const pictures = here('../../node_modules/.cache/screenshots');
       mkdirSync(pictures, { recursive: true });
       const picture = join(pictures, `bridge-${name}.png`);
       rmSync(picture, { force: true });
-      const node = existsSync(NODE_24) ? NODE_24 : process.execPath;
       const args = [here('browse.js'), proxy(), url('/'), downloads, picture];
-      const seen = await outputOf(node, args, { env: env(), timeout: 50_000 });
+      const seen = await outputOf(NODE_24, args, { env: env(), timeout: 50_000 });
       expect(JSON.parse(seen)).toEqual({
         colour: 'rgb(1, 2, 3)',
         picture: 1,

@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -20,7 +20,7 @@ import type { Ended } from '@socksify/support';
 const here = (path: string): string => join(import.meta.dirname, path);
 const folder = mkdtempSync(join(tmpdir(), 'socksify-registry-'));
 /** The registry needs Node 22; it is not what is tested here. */
-const NODE_24 = here('../../../test/runtimes/node_modules/node24/bin/node');
+const NODE_24 = here('../runtimes/node_modules/node24/bin/node');
 let registry: ChildProcess;
 /** In front of the registry: keeps the remote port of every connection. */
 const hits: number[] = [];
@@ -40,7 +40,7 @@ beforeAll(async () => {
   );
   const verdaccio = here('node_modules/verdaccio/bin/verdaccio');
   registry = spawn(
-    existsSync(NODE_24) ? NODE_24 : process.execPath,
+    NODE_24,
     [verdaccio, '--config', join(folder, 'config.yaml'), '--listen', `127.0.0.1:${port}`],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
