@@ -21,8 +21,8 @@ export function printEntry({
   bytesDown,
   milliseconds,
 }: LogEntry): string {
-  // A client can write a user and a password in front of the host by mistake.
-  const to = destination === undefined ? '' : ` ${destination.replace(/^.*@/s, '')}`;
+  // By mistake a client can write a user and a password in front of the host, or a path and a query behind it.
+  const to = destination === undefined ? '' : ` ${destination.replace(/^.*@/s, '').replace(/[/?#].*$/s, '')}`;
   const bytes = bytesUp + bytesDown > 0 ? `, ${bytesUp} bytes up, ${bytesDown} down` : '';
   return escape(`${protocol}${to}: ${result}${bytes}, ${Math.round(milliseconds)} ms`);
 }

@@ -385,8 +385,13 @@ describe('an HTTP client gets', () => {
   });
 });
 
-test('the log shows no user or password that a client wrote in front of a host', async () => {
-  for (const line of ['CONNECT alice:hunter2@origin.test:80', 'GET http://alice:hunter2@origin.test/']) {
+test('the log shows no user, password, path or query that a client wrote beside a host', async () => {
+  for (const line of [
+    'CONNECT alice:hunter2@origin.test:80',
+    'CONNECT origin.test:80/hunter2',
+    'CONNECT origin.test:80?token=hunter2',
+    'GET http://alice:hunter2@origin.test/',
+  ]) {
     const logged = open.line();
     await send(`${line} HTTP/1.1\r\nHost: x\r\n\r\n`);
     expect(await logged).toMatch(/^(?:connect origin\.test:80|http): 400, \d+ ms$/);
