@@ -264,6 +264,35 @@ describe('a standby connection that is still being opened', () => {
     (await socks.connect(here())).socket.destroy();
   });
 
+  test('is waited for once: if it fails, the tunnel opens a connection of its own and reports its error', async () => {
+    let opened = 0;
+    let refuse = (): void => {};
+    const told = new Promise<void>((resolve) => (refuse = resolve));
+    const server = await startRawProxy(async (socket, read, index) => {
+      opened++;
+      await read(3);
+      if (index === 1) await told;
+      // The replacement of connection 1 gets no answer.
+      if (index === 2) return;
+      if (index > 0) {
+        socket.end();
+        return;
+      }
+      socket.write(bytes('0500'));
+      await read(10);
+      socket.write(bytes(GRANTED));
+    });
+    const socks = client(server.url, { standby: 1 });
+    (await socks.connect(here())).socket.destroy();
+    await expect.poll(() => opened, { interval: 5 }).toBe(2);
+    // Less than the second for which the tunnel would wait for the replacement.
+    const second = socks.connect(here(), { timeout: 900 });
+    await expect.poll(() => opened, { interval: 5 }).toBe(3);
+    refuse();
+    await expect(second).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED' });
+    expect(opened).toBe(4);
+  });
+
   test('is closed by close(), and the tunnel that waits for it ends', async () => {
     const { url, opened } = await startSlow();
     const socks = client(url, { standby: 1 });

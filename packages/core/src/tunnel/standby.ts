@@ -55,8 +55,10 @@ export class Standby {
 
   /**
    * Takes the oldest connection of an equal chain, and makes it part of the attempt; its replacement is opened at once.
-   * If none is ready, the one that was begun first is nearly open. Before a connection is used, Node gets one chance to
-   * look at its sockets, so that a connection that the proxy has just closed is not used.
+   * If none is ready, the one that was begun first is nearly open. If that one fails, the tunnel opens a connection of
+   * its own, and reports its error; to wait for the next one could open connections until the time limit. Before a
+   * connection is used, Node gets one chance to look at its sockets, so that a connection that the proxy has just closed
+   * is not used.
    */
   async take(chain: ProxyChain, attempt: Attempt): Promise<Connection | undefined> {
     const key = chainKey(chain);
@@ -67,10 +69,14 @@ export class Standby {
       if (!found) return undefined;
       found.isFree = false;
       this.fill(chain);
-      if (!found.connection && !(await this.#isOpened(found, attempt))) return undefined;
+      const wasReady = found.connection !== undefined;
+      if (!wasReady && !(await this.#isOpened(found, attempt))) return undefined;
       await new Promise<void>((resolve) => void setImmediate(resolve));
       const { connection } = found;
-      if (!this.#all.has(found) || !connection) continue;
+      if (!this.#all.has(found) || !connection) {
+        if (wasReady) continue;
+        return undefined;
+      }
       this.#finish(found);
       attempt.own(connection).keepAlive(true);
       connection.interrupt(new Error('the standby connection was taken'));
@@ -102,13 +108,13 @@ export class Standby {
   }
 
   /**
-   * Waits until the connection is ready or closed. If that takes too long, or the attempt stops, it is closed, since
+   * Waits until the connection is ready or closed; true if it is ready. If that takes too long, or the attempt stops, it is closed, since
    * another one has been opened in its place.
    */
   async #isOpened(one: StandbyConnection, attempt: Attempt): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
     const change = new Promise<boolean>((resolve) => {
-      one.onOpened = () => resolve(true);
+      one.onOpened = () => resolve(one.connection !== undefined);
       // This timer keeps the process alive, which the connection does not.
       timer = setTimeout(resolve, Math.max(PATIENCE, 2 * this.#took), false);
     });
