@@ -3,7 +3,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import type { ConnectionOptions, SecureContext, SecureContextOptions } from 'node:tls';
-import { withoutUndefined } from './given.ts';
+import { isObject, withoutUndefined } from './given.ts';
 
 /** Keeps the SecureContext that was made last, for pools whose connections have the same TLS options. */
 export class SecureContexts {
@@ -26,23 +26,36 @@ export class SecureContexts {
     const { DEFAULT_CIPHERS: ciphers, DEFAULT_ECDH_CURVE, DEFAULT_MIN_VERSION, DEFAULT_MAX_VERSION } = tls;
     const defaults = [ciphers, DEFAULT_ECDH_CURVE, DEFAULT_MIN_VERSION, DEFAULT_MAX_VERSION];
     let same = this.#context !== undefined && isDeepStrictEqual(defaults, this.#defaults);
-    for (const [name, value] of this.#read) same &&= isDeepStrictEqual(Reflect.get(options, name), value);
+    for (const [name, value] of this.#read)
+      same &&= isDeepStrictEqual(copyOf(Reflect.get(options, name)), value);
     if (same) return this.#context;
 
     this.#context = undefined;
     this.#defaults = defaults;
     this.#read.clear();
+    const given = withoutUndefined(options);
     const recorded = new Proxy<SecureContextOptions>(
-      { ciphers, ...withoutUndefined(options) },
+      { ciphers, ...given },
       {
         get: (all, name): unknown => {
-          const value: unknown = Reflect.get(options, name);
-          // The caller may change a list later.
-          this.#read.set(name, Array.isArray(value) ? [...value] : value);
+          this.#read.set(name, copyOf(Reflect.get(given, name)));
           return Reflect.get(all, name);
         },
       },
     );
     return (this.#context = tls.createSecureContext(recorded));
   }
+}
+
+/**
+ * A value for comparison. The caller may later change a list, a key in the list and the bytes of a Buffer, and a key can
+ * have getters, which isDeepStrictEqual() does not compare.
+ */
+function copyOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(copyOf);
+  if (ArrayBuffer.isView(value))
+    return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1');
+  if (!isObject(value)) return value;
+  const { pem, buf, passphrase } = value;
+  return [pem, buf, passphrase].map(copyOf);
 }

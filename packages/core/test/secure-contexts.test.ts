@@ -13,6 +13,8 @@ describe('SecureContexts', () => {
     expect(context?.context).toBeDefined();
     expect(contexts.get(named)).toBe(context);
     expect(contexts.get({ ca: Buffer.from(ca), ...TLS, ciphers: undefined })).toBe(context);
+    const other = contexts.get({ ca, ciphers: undefined });
+    expect(contexts.get({ ca, ciphers: undefined })).toBe(other);
   });
 
   const others: readonly (readonly [string, tls.SecureContextOptions])[] = [
@@ -38,6 +40,41 @@ describe('SecureContexts', () => {
     expect(contexts.get({ ca: list })).toBe(context);
     list.push(ca);
     expect(contexts.get({ ca: list })).not.toBe(context);
+  });
+
+  const inPlace: readonly (readonly [string, tls.SecureContextOptions, () => unknown])[] = (() => {
+    const one = Buffer.from(`${String(ca)}\n`);
+    const listed = Buffer.from(`${String(ca)}\n`);
+    const pem = { pem: String(TLS.key) };
+    return [
+      ['a Buffer', { ca: one }, () => one.write(' ', one.length - 1)],
+      ['a Buffer in a list', { ca: [listed] }, () => listed.write(' ', listed.length - 1)],
+      ['a key in a list', { ca, cert: TLS.cert, key: [pem] }, () => (pem.pem = `${String(TLS.key)}\n`)],
+    ];
+  })();
+  test.each(inPlace)('gives another context when %s has changed in place', (_, options, change) => {
+    const contexts = new SecureContexts();
+    const context = contexts.get(options);
+    expect(contexts.get(options)).toBe(context);
+    change();
+    expect(contexts.get(options)).not.toBe(context);
+  });
+
+  test('gives another context for another key behind a getter of a class', () => {
+    class Key {
+      readonly #pem: Buffer;
+      constructor(pem: Buffer) {
+        this.#pem = pem;
+      }
+      get pem(): Buffer {
+        return this.#pem;
+      }
+    }
+    const contexts = new SecureContexts();
+    const of = (pem: Buffer) => contexts.get({ ca, cert: TLS.cert, key: [new Key(pem)] });
+    const context = of(TLS.key);
+    expect(of(TLS.key)).toBe(context);
+    expect(of(Buffer.from(`${String(TLS.key)}\n`))).not.toBe(context);
   });
 
   test('gives another context when a default of Node has changed', () => {
