@@ -61,6 +61,11 @@ describe('the number of standby connections that are wanted', () => {
     expect(after.slice(burst.length)).toEqual([7, 8, 8, 8, 8, 8, 3, 3, 3]);
   });
 
+  test('stays for four seconds after the last time that as many requests came', () => {
+    expect(wantedAfter([0, 0, 3000, 3000, 5500])).toEqual([1, 2, 2, 2, 2]);
+    expect(wantedAfter([0, 0, 3000, 5500])).toEqual([1, 2, 2, 1]);
+  });
+
   test('is that of the last burst from the first request of a burst on', () => {
     expect(wantedAfter([0, 0, 0, 10_000])).toEqual([1, 2, 3, 3]);
     expect(wantedAfter([0, 10, 20, 10_000, 10_010, 10_020])).toEqual([1, 2, 3, 3, 3, 3]);

@@ -5,6 +5,7 @@ import { bytes } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { handshake, SocksError } from '../src/index.ts';
 import type { AuthMethod, HandshakeOptions, SocksPhase } from '../src/index.ts';
+import { negotiate5 } from '../src/protocol/socks5.ts';
 import { hopError } from '../src/protocol/step.ts';
 
 const NAME = { host: 'a.test', port: 80 };
@@ -400,6 +401,17 @@ describe('a method of the caller', () => {
       detail: 'this transport cannot carry the encapsulation of the method',
     });
   });
+});
+
+test('the authentication waits for the promise that it is given, once the method is chosen', () => {
+  const credentials = { username: 'alice', password: 'secret' };
+  const proxy = { version: 5, host: 'p.test', port: 1080, dns: 'remote', credentials } as const;
+  const before = Promise.resolve();
+  const steps = negotiate5({ proxy, destination: NAME }, 'required', before);
+  steps.next(Buffer.alloc(0));
+  expect(steps.next(Buffer.alloc(0)).value).toEqual({ read: 2, phase: 'greeting' });
+  expect(steps.next(bytes('05 02')).value).toEqual({ wait: before });
+  expect(steps.next(Buffer.alloc(0)).value).toHaveProperty('write');
 });
 
 describe('an error of a hop', () => {

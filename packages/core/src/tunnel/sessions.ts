@@ -26,7 +26,6 @@ export class SessionCache {
    * under this key is dropped. When the connection ends later, the session is kept.
    */
   watch(key: string, socket: TLSSocket): void {
-    if (this.#max === 0) return;
     const drop = (): void => void this.#sessions.delete(key);
     socket.once('error', drop).once('close', drop);
     socket.once('secureConnect', () => socket.off('error', drop).off('close', drop));
