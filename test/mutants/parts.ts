@@ -1,7 +1,14 @@
 // The parts of the packages that Stryker changes, each with the tests that run against its mutants: those that take
 // milliseconds, because they run hundreds of times.
 
-export const PARTS: Record<string, { readonly files: string[]; readonly tests: string[] }> = {
+interface Part {
+  readonly files: string[];
+  readonly tests: string[];
+  /** Runs only when it is named: it takes hours, and not each of its survivors has a reason yet. */
+  readonly isUnfinished?: true;
+}
+
+export const PARTS: Record<string, Part> = {
   env: {
     files: ['packages/env/src/*.ts'],
     tests: ['packages/env/test/*.test.ts'],
@@ -16,13 +23,17 @@ export const PARTS: Record<string, { readonly files: string[]; readonly tests: s
     ],
     tests: ['packages/undici/test/{exchange,headers}.test.ts'],
   },
+  // The files of tunnel/ whose tests open no socket.
+  records: {
+    files: ['packages/core/src/tunnel/{demand,drive,progress,sessions}.ts'],
+    tests: ['packages/core/test/{demand,drive,progress,sessions}.test.ts'],
+  },
   tunnel: {
-    files: [
-      'packages/core/src/tunnel/{abort,attempt,chain,connection,demand,dial,drive,hops,lookup,progress,secure,sessions,trace}.ts',
-    ],
+    files: ['packages/core/src/tunnel/{attempt,connection,dial,hops,lookup,one-chain,secure,trace}.ts'],
     tests: [
-      'packages/core/test/{coincidence,connect,demand,encapsulation,gssapi,lookup,options,route,secure-contexts,sessions,trace,vectors}.test.ts',
+      'packages/core/test/{coincidence,connect,encapsulation,gssapi,lookup,options,route,secure-contexts,trace,vectors}.test.ts',
     ],
+    isUnfinished: true,
   },
   // Their tests take seconds, so that this part takes hours.
   attempts: {
@@ -30,5 +41,6 @@ export const PARTS: Record<string, { readonly files: string[]; readonly tests: s
     tests: [
       'packages/core/test/{alternatives,connect,demand,encapsulation,gssapi,group,pipeline,race,route,standby}.test.ts',
     ],
+    isUnfinished: true,
   },
 };

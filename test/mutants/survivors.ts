@@ -18,6 +18,11 @@ export const SURVIVORS: Record<string, Record<string, readonly string[]>> = {
       "value && 'write' in value => value || 'write' in value",
     ],
   },
+  'packages/core/src/tunnel/demand.ts': {
+    'one connection is wanted after the first request of all, whether or not it begins a burst': [
+      '-Infinity => +Infinity',
+    ],
+  },
   'packages/env/src/env.ts': {
     'no URL has // before its scheme': [
       '/^[^/]*\\/\\/(?:[^/?#]*@)?(?![^/?#]*@)[^/?#]*,/ => /[^/]*\\/\\/(?:[^/?#]*@)?(?![^/?#]*@)[^/?#]*,/',
