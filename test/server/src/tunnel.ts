@@ -71,8 +71,8 @@ export interface Traffic {
  */
 export function splice(client: Socket, remote: Socket, traffic: Traffic): void {
   if (client.destroyed || remote.destroyed) {
-    abort(client);
-    abort(remote);
+    reset(client);
+    reset(remote);
     return;
   }
   client.on('data', (chunk: Buffer) => (traffic.bytesUp += chunk.length));
@@ -84,14 +84,24 @@ export function splice(client: Socket, remote: Socket, traffic: Traffic): void {
 function join(from: Socket, to: Socket): void {
   from.pipe(to);
   from.once('close', () => {
-    if (from.errored || !from.readableEnded || !from.writableFinished) abort(to);
+    if (from.errored || !from.readableEnded || !from.writableFinished) reset(to);
   });
 }
 
-// TLS and Unix sockets have no reset. There it is an end without close_notify, or just an end.
-function abort(socket: Socket): void {
-  if (socket instanceof TLSSocket || socket.remoteFamily === undefined) socket.destroy();
-  else socket.resetAndDestroy();
+/**
+ * Closes a TCP socket by a reset, at once. TLS and Unix sockets have no reset: there it is an end without close_notify, or
+ * just an end.
+ *
+ * Node's `resetAndDestroy()` first sends what was written, and a FIN behind it. libuv refuses to reset a socket while it
+ * sends the FIN, and the socket then stays open for ever.
+ */
+export function reset(socket: Socket): void {
+  if (socket.destroyed) return;
+  const isTcp = !(socket instanceof TLSSocket) && socket.remoteFamily !== undefined;
+  const sendsFin = socket.writableEnded && !socket.writableFinished;
+  // Node's own resetAndDestroy() sets this field.
+  if (isTcp && !sendsFin) Object.assign(socket, { resetAndClosing: true });
+  socket.destroy();
 }
 
 /** How long a client that was refused may take to close its side. Its answer and the FIN were sent at once. */

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
@@ -12,6 +13,7 @@ import type { TcpDestination } from '@socksify/support';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startServer } from '../src/index.ts';
 import type { SocksServer } from '../src/index.ts';
+import { reset } from '../src/tunnel.ts';
 
 const SIZE = 10 * 1024 * 1024;
 const folder = mkdtempSync(join(tmpdir(), 'socks-'));
@@ -70,6 +72,21 @@ describe('a transfer of 10 MB', () => {
     client.stream.removeAllListeners('data');
     return client;
   }
+});
+
+test('a reset does not wait for a peer that does not read', async () => {
+  server = await startServer();
+  let isDestroyed = false;
+  const peer = await startDestination((socket) => {
+    socket.write(Buffer.alloc(8 * SIZE));
+    reset(socket);
+    isDestroyed = socket.destroyed;
+  });
+  const client = connect(peer.port, '127.0.0.1');
+  const [error] = await once(client, 'error');
+  expect(error).toMatchObject({ code: 'ECONNRESET' });
+  expect(isDestroyed).toBe(true);
+  await peer.close();
 });
 
 test('a server may listen on a Unix socket', async () => {
