@@ -55,7 +55,5 @@ function copyOf(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(copyOf);
   if (ArrayBuffer.isView(value))
     return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1');
-  if (!isObject(value)) return value;
-  const { pem, buf, passphrase } = value;
-  return [pem, buf, passphrase].map(copyOf);
+  return isObject(value) ? [value['pem'], value['buf'], value['passphrase']].map(copyOf) : value;
 }

@@ -73,14 +73,13 @@ export class Standby {
       if (!wasReady && !(await this.#isOpened(found, attempt))) return undefined;
       await new Promise<void>((resolve) => void setImmediate(resolve));
       const { connection } = found;
-      if (!this.#all.has(found) || !connection) {
-        if (wasReady) continue;
-        return undefined;
+      if (connection && this.#all.has(found)) {
+        this.#finish(found);
+        attempt.own(connection).keepAlive(true);
+        connection.interrupt(new Error('the standby connection was taken'));
+        return connection;
       }
-      this.#finish(found);
-      attempt.own(connection).keepAlive(true);
-      connection.interrupt(new Error('the standby connection was taken'));
-      return connection;
+      if (!wasReady) return undefined;
     }
   }
 
