@@ -26,8 +26,10 @@ export class SecureContexts {
     const { DEFAULT_CIPHERS: ciphers, DEFAULT_ECDH_CURVE, DEFAULT_MIN_VERSION, DEFAULT_MAX_VERSION } = tls;
     const defaults = [ciphers, DEFAULT_ECDH_CURVE, DEFAULT_MIN_VERSION, DEFAULT_MAX_VERSION];
     let same = this.#context !== undefined && isDeepStrictEqual(defaults, this.#defaults);
-    for (const [name, value] of this.#read)
-      same &&= isDeepStrictEqual(copyOf(Reflect.get(options, name)), value);
+    for (const [name, value] of this.#read) {
+      const now = Reflect.get(options, name);
+      same &&= now === value || isDeepStrictEqual(copyOf(now), value);
+    }
     if (same) return this.#context;
 
     this.#context = undefined;
