@@ -106,6 +106,8 @@ export type PoolConnector = (pool: Pool | undefined, ...given: Parameters<Connec
 export function connectorOver(client: SocksClient, settings: ConnectorSettings): PoolConnector {
   const { connectTimeout = DEFAULT_TIMEOUT, tcp, tls = {}, maxCachedSessions = 100, resume } = settings;
   const ALPNProtocols = protocolsOf(settings);
+  // A copy, because a TLS session must not be resumed under options that the caller changed meanwhile.
+  const { servername: fixedName, ...others } = tls;
   const sessions = new SessionCache(tls.session ? 0 : maxCachedSessions);
   const contexts = new SecureContexts();
 
@@ -138,9 +140,8 @@ export function connectorOver(client: SocksClient, settings: ConnectorSettings):
       return settings.useH2c ? Object.assign(socket, { alpnProtocol: 'h2' }) : socket;
     }
 
-    const servername = given.servername || tls.servername;
+    const servername = given.servername || fixedName;
     const sni = servername && isIP(servername) === 0 ? servername : undefined;
-    const { servername: _, ...others } = tls;
     const { socket } = await client.connect(destination, {
       ...options,
       tls: (through) => {

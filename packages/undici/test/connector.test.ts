@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import { startScript } from '@socksify/server';
 import type { ScriptStep } from '@socksify/server';
+import type { ConnectionOptions } from 'node:tls';
 import { CERTIFICATE, rejection } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
@@ -50,6 +51,14 @@ describe.each([...undicis])('socksConnector with %s', (_, { Agent, Pool, Client,
     const connect = socksConnector(on.proxy.url, { tls: { ca: CERTIFICATE }, ...options });
     const agent = new Agent({ connect, allowH2: options.allowH2 ?? false });
     expect(await page(agent, `https://origin.test:${on.h2.port}`)).toEqual([version, 'hello']);
+    await agent.close();
+  });
+
+  test('keeps the TLS options that it was given, whatever is changed in them later', async () => {
+    const options: ConnectionOptions = { ca: CERTIFICATE };
+    const agent = new Agent({ connect: socksConnector(on.proxy.url, { tls: options }) });
+    delete options.ca;
+    expect(await page(agent, `https://origin.test:${on.h2.port}`)).toEqual(['1.1', 'hello']);
     await agent.close();
   });
 
