@@ -131,18 +131,19 @@ export function toProxy(value: ProxyLike): SocksProxy {
   check(tls === undefined || isObject(tls), 'PROXY', 'tls must be an object of TLS options');
   const isPath = path === undefined || (typeof path === 'string' && path !== '' && !path.includes('\0'));
   check(isPath, 'PROXY', 'path must be the path of a Unix socket');
-  const isOne = typeof host !== 'string' || !host.includes(',');
+  // An IPv6 zone is allowed here: Node dials the proxy itself, and no SOCKS message carries this address.
+  const literal = typeof host === 'string' && host.includes(':') && isIPv6(host) ? host : undefined;
+  const address =
+    path === undefined ? (literal ?? parseHost(host) ?? refuseHost(host, 'PROXY')) : 'localhost';
   check(
-    isOne,
+    !address.includes(','),
     'PROXY',
     'a list is not a proxy: write an array for a chain, or proxyGroup() for alternatives',
   );
-  // An IPv6 zone is allowed here: Node dials the proxy itself, and no SOCKS message carries this address.
-  const literal = typeof host === 'string' && host.includes(':') && isIPv6(host) ? host : undefined;
   const proxy = Object.freeze(
     withoutUndefined<SocksProxy>({
       version,
-      host: path === undefined ? (literal ?? parseHost(host) ?? refuseHost(host, 'PROXY')) : 'localhost',
+      host: address,
       port: checkPort(port, 'PROXY'),
       path,
       credentials: credentials === undefined ? undefined : toCredentials(version, credentials),

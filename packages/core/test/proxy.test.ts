@@ -80,6 +80,7 @@ describe('rule 5: a proxy that is not valid', () => {
     ['a percent sign, encoded twice', 'socks5://ü%252Fb', 'ERR_SOCKS_INVALID_PROXY'],
     ['a list', `socks5://u:${secret}@a,b`, 'ERR_SOCKS_INVALID_PROXY'],
     ['a list as host', { ...v5, host: 'a,b' }, 'ERR_SOCKS_INVALID_PROXY'],
+    ['a list with a full-width comma as host', { ...v5, host: 'a，b' }, 'ERR_SOCKS_INVALID_PROXY'],
     ['a host that ends in a number', 'socks5://h.1', 'ERR_SOCKS_INVALID_PROXY'],
     ['a secret in place of the scheme', `${secret}://h`, 'ERR_SOCKS_INVALID_PROXY'],
     ['a secret in place of the scheme, and more', `${secret}://u@h:1080`, 'ERR_SOCKS_INVALID_PROXY'],
