@@ -10,8 +10,9 @@
 
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { FIGURES } from './figures.js';
@@ -58,6 +59,7 @@ if (values.json !== undefined) {
   const { node, undici } = process.versions;
   const [{ model }, { length }] = [cpus()[0], cpus()];
   const run = { node, undici, cpu: model, cores: length, date: new Date().toISOString(), seconds, results };
+  mkdirSync(dirname(values.json), { recursive: true });
   writeFileSync(values.json, `${JSON.stringify(run, null, 2)}\n`);
 }
 const over = results.flatMap(({ title, rows }) =>
