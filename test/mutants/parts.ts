@@ -28,10 +28,22 @@ export const PARTS: Record<string, Part> = {
     files: ['packages/core/src/tunnel/{demand,drive,progress,sessions}.ts'],
     tests: ['packages/core/test/{demand,drive,progress,sessions}.test.ts'],
   },
+  lookup: {
+    files: ['packages/core/src/tunnel/lookup.ts'],
+    tests: ['packages/core/test/lookup.test.ts'],
+  },
+  secure: {
+    files: ['packages/core/src/tunnel/secure.ts'],
+    tests: ['packages/core/test/secure.test.ts'],
+  },
+  trace: {
+    files: ['packages/core/src/tunnel/trace.ts'],
+    tests: ['packages/core/test/trace.test.ts'],
+  },
   tunnel: {
-    files: ['packages/core/src/tunnel/{attempt,connection,dial,hops,lookup,one-chain,secure,trace}.ts'],
+    files: ['packages/core/src/tunnel/{attempt,connection,dial,hops,one-chain}.ts'],
     tests: [
-      'packages/core/test/{coincidence,connect,encapsulation,gssapi,lookup,options,route,secure-contexts,trace,vectors}.test.ts',
+      'packages/core/test/{coincidence,connect,encapsulation,gssapi,lookup,options,route,vectors}.test.ts',
     ],
     isUnfinished: true,
   },

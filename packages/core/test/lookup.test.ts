@@ -3,10 +3,12 @@
 
 import type { LookupFunction } from 'node:net';
 import type { ScriptedServer, ScriptStep } from '@socksify/server';
-import { freePort, IN_ORDER } from '@socksify/support';
+import { freePort, IN_ORDER, rejection } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { connect, SocksClient } from '../src/index.ts';
 import type { ProxyRoute, SocksProxy } from '../src/index.ts';
+import { Attempt } from '../src/tunnel/attempt.ts';
+import { lookUpToDial, resolveHops } from '../src/tunnel/lookup.ts';
 import { runCore } from './core-program.ts';
 import { GRANTED, startProxy, startScripted } from './proxies.ts';
 
@@ -254,5 +256,125 @@ describe('a look-up of the name to dial', () => {
       }
     `;
     expect(await runCore(source)).toEqual(IN_ORDER);
+  });
+});
+
+describe('the look-ups of a chain', () => {
+  const hop = (host: string, dns: 'local' | 'remote' = 'local', version: 4 | 5 = 5) => ({
+    proxy: { ...local({ port: 1080 }, version), dns },
+    destination: { host, port: 80 },
+  });
+  /** Gives these addresses for every name, and records how it was called. */
+  function recording(...all: readonly string[]) {
+    const calls: unknown[] = [];
+    const answer = addresses(...all);
+    const lookup: LookupFunction = (host, options, done) => {
+      calls.push([host, options]);
+      answer(host, options, done);
+    };
+    return { calls, attempt: new Attempt({ lookup }) };
+  }
+  const failing = (error: Error, version: 4 | 5) =>
+    rejection(resolveHops([hop('name.test', 'local', version)], new Attempt({ lookup: answering(error) })));
+  const nothing = (answer: readonly string[], version: 4 | 5) =>
+    rejection(
+      resolveHops([hop('name.test', 'local', version)], new Attempt({ lookup: addresses(...answer) })),
+    );
+
+  test('are for all addresses, and for those of IPv4 alone over SOCKS4', async () => {
+    const { calls, attempt } = recording('127.0.0.1');
+    await resolveHops([hop('five.test'), hop('four.test', 'local', 4)], attempt);
+    expect(calls).toEqual([
+      ['five.test', { all: true, family: 0 }],
+      ['four.test', { all: true, family: 4 }],
+    ]);
+    expect(attempt.progress).toMatchObject({ phase: 'lookup', hop: { destination: { host: 'four.test' } } });
+  });
+
+  test("leave out addresses, and names for a proxy without dns: 'local'", async () => {
+    const { calls, attempt } = recording('127.0.0.1');
+    const hops = [hop('::1'), hop('remote.test', 'remote'), hop('127.0.0.2', 'remote')];
+    expect(await resolveHops(hops, attempt)).toEqual([hops]);
+    expect(calls).toEqual([]);
+    expect(attempt.progress.phase).toBe('input');
+  });
+
+  test('give the hops once for each combination of addresses, in the order of the look-ups', async () => {
+    const { attempt } = recording('127.0.0.1', '::1');
+    const hosts = (await resolveHops([hop('a.test'), hop('b.test')], attempt)).map((hops) =>
+      hops.map(({ destination }) => destination.host),
+    );
+    expect(hosts).toEqual([
+      ['127.0.0.1', '127.0.0.1'],
+      ['127.0.0.1', '::1'],
+      ['::1', '127.0.0.1'],
+      ['::1', '::1'],
+    ]);
+  });
+
+  test('that fail are ERR_SOCKS_LOOKUP with the error of the look-up as the cause', async () => {
+    const cause = Object.assign(new Error('no'), { code: 'ENOTFOUND' });
+    const about = { code: 'ERR_SOCKS_LOOKUP', phase: 'lookup', destination: 'name.test:80', cause };
+    expect(await failing(cause, 5)).toMatchObject({ ...about, detail: 'ENOTFOUND' });
+    expect(await failing(cause, 4)).toMatchObject({
+      ...about,
+      detail: 'ENOTFOUND; SOCKS4 needs an A record',
+    });
+    expect(await failing(new Error('no'), 5)).toMatchObject({ detail: 'failed' });
+  });
+
+  test('that fail when the attempt has stopped are the reason of the attempt', async () => {
+    const reason = new Error('aborted');
+    const lookup: LookupFunction = (_host, _options, done) => {
+      attempt.stop(reason);
+      done(new Error('no'), []);
+    };
+    const attempt = new Attempt({ lookup });
+    expect(await rejection(resolveHops([hop('name.test')], attempt))).toBe(reason);
+  });
+
+  test('that end with the attempt, before they answer, are its reason', async () => {
+    const reason = new Error('aborted');
+    const attempt = new Attempt({ lookup: () => attempt.stop(reason) });
+    expect(await rejection(resolveHops([hop('name.test')], attempt))).toBe(reason);
+  });
+
+  test('that give nothing for the request say what is missing', async () => {
+    expect(await nothing([], 5)).toMatchObject({ detail: 'the look-up gave no IP address' });
+    expect(await nothing(['fe80::1%lo'], 5)).toMatchObject({ detail: 'no address that SOCKS can carry' });
+    const needsIPv4 = { detail: expect.stringContaining('use socks4a:// or socks5://') };
+    expect(await nothing([], 4)).toMatchObject(needsIPv4);
+    expect(await nothing(['::1'], 4)).toMatchObject(needsIPv4);
+    expect(await nothing(['0.0.0.1'], 4)).toMatchObject(needsIPv4);
+  });
+});
+
+describe('a look-up function for net.connect', () => {
+  const answerOf = (lookup: LookupFunction, options: { all?: boolean }) =>
+    new Promise<unknown[]>((resolve) => {
+      lookUpToDial(lookup)('name.test', options, (...answer) => resolve(answer));
+    });
+  const both = [
+    { address: '::1', family: 6 },
+    { address: '127.0.0.1', family: 4 },
+  ];
+
+  test('gives all addresses, or the first one, as net.connect wants them', async () => {
+    const lookup = addresses('::1', 'evil.test', '127.0.0.1');
+    expect(await answerOf(lookup, { all: true })).toEqual([null, both]);
+    expect(await answerOf(lookup, {})).toEqual([null, '::1', 6]);
+  });
+
+  test('gives the error of the look-up, and no address', async () => {
+    const error = new Error('no resolver');
+    expect(await answerOf(answering(error, both), {})).toEqual([error, []]);
+  });
+
+  test('gives ENOTFOUND without an address, and names the host', async () => {
+    for (const options of [{ all: true }, {}]) {
+      const [error, none] = await answerOf(addresses('evil.test'), options);
+      expect(error).toMatchObject({ code: 'ENOTFOUND', message: 'no address of name.test' });
+      expect(none).toEqual([]);
+    }
   });
 });

@@ -1,12 +1,15 @@
 // What a program can observe of a tunnel: diagnostics channels and NODE_DEBUG.
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { format } from 'node:util';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import { freePort, rejection, runProgram } from '@socksify/support';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { connect } from '../src/index.ts';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { connect, parseProxy } from '../src/index.ts';
 import type { TunnelMessage } from '../src/index.ts';
+import type { Trial } from '../src/tunnel/alternatives.ts';
+import { Progress } from '../src/tunnel/progress.ts';
 
 let server: SocksServer;
 let destination: SocksServer; // anything that listens
@@ -106,4 +109,104 @@ test('NODE_DEBUG=socksify prints what became of each proxy of a group', async ()
   expect(stderr).toMatch(new RegExp(`tried ${dead}: error \\{.*\\} .*ECONNREFUSED`));
   expect(stderr).toMatch(new RegExp(`tried socks5://127\\.0\\.0\\.1:${server.port}: tunnel \\{"dial":`));
   expect(stderr).not.toContain('secret');
+});
+
+describe('one event of a tunnel', () => {
+  const proxy = parseProxy('socks5://proxy.test');
+  const origin = { host: 'origin.test', port: 80 };
+  const ROUTE = 'socks5://proxy.test:1080 > origin.test:80';
+
+  let lines: string[] = [];
+  beforeEach(() => {
+    lines = [];
+  });
+  afterEach(() => {
+    vi.restoreAllMocks();
+    vi.resetModules();
+  });
+
+  /** A copy of the module that has printed nothing yet, with NODE_DEBUG=socksify or without it. */
+  async function traceWith(enabled: boolean) {
+    const load = process.getBuiltinModule.bind(process);
+    const debuglog = (section: string) => {
+      expect(section).toBe('socksify');
+      return Object.assign((...line: unknown[]) => void lines.push(format(...line)), { enabled });
+    };
+    const fake = (name: string): unknown =>
+      name === 'node:util' ? { ...load('node:util'), debuglog } : load(name as 'node:util');
+    vi.spyOn(process, 'getBuiltinModule').mockImplementation(fake as typeof load);
+    return (await import('../src/tunnel/trace.ts')).trace;
+  }
+
+  function progressOf(durations: TunnelMessage['durations'] = {}): Progress {
+    const progress = new Progress(origin);
+    Object.assign(progress.durations, durations);
+    return progress;
+  }
+
+  function trialOf(host: string, trial: Partial<Trial>): Trial {
+    const member = { chain: [parseProxy(`socks5://${host}`), proxy] };
+    const attempt = { progress: progressOf({ greeting: 7 }) };
+    return { member, attempt, began: 0, outcome: 'unused', ...trial } as unknown as Trial;
+  }
+
+  const refused = new Error('refused');
+  const trials = (): Trial[] => [
+    trialOf('a.test', { outcome: 'error', error: refused, durations: { dial: 2 } }),
+    trialOf('b.test', { outcome: 'error', error: 'text' }),
+    trialOf('c.test', {}),
+  ];
+
+  test('records nothing when nobody observes it', async () => {
+    const trace = await traceWith(false);
+    const progress = progressOf();
+    const lap = vi.spyOn(progress, 'lap');
+    trace('start', [proxy], origin, progress);
+    expect(lap).not.toHaveBeenCalled();
+    expect(lines).toEqual([]);
+  });
+
+  test('is published and not printed without NODE_DEBUG', async () => {
+    const trace = await traceWith(false);
+    const seen = await watched(async () => trace('start', [proxy], origin, progressOf({ dial: 2 })));
+    const message = { proxies: ['socks5://proxy.test:1080'], destination: 'origin.test:80', phase: 'input' };
+    expect(seen).toEqual([['start', { ...message, durations: { dial: 2 } }]]);
+    expect(lines).toEqual([]);
+  });
+
+  test('is published with what became of each proxy of a group', async () => {
+    const trace = await traceWith(false);
+    const progress = progressOf();
+    const seen = await watched(async () => trace('end', [proxy], origin, progress, {}, trials()));
+    const through = (host: string) => [`socks5://${host}:1080`, 'socks5://proxy.test:1080'];
+    // toStrictEqual() tells a field that is undefined from one that is absent.
+    expect(seen[0]?.[1].attempts).toStrictEqual([
+      { proxies: through('a.test'), outcome: 'error', durations: { dial: 2 }, error: refused },
+      { proxies: through('b.test'), outcome: 'error', durations: { greeting: 7 }, error: 'text' },
+      { proxies: through('c.test'), outcome: 'unused', durations: { greeting: 7 } },
+    ]);
+  });
+
+  test('is printed with NODE_DEBUG, also when nobody subscribes', async () => {
+    const trace = await traceWith(true);
+    trace('end', [proxy], origin, progressOf({ dial: 2 }), { bound: origin });
+    expect(lines).toEqual([`end ${ROUTE} input {"dial":2}`]);
+  });
+
+  test('is printed with its error', async () => {
+    const trace = await traceWith(true);
+    trace('error', [proxy], origin, progressOf(), { error: { code: 'ENOENT' } });
+    expect(lines).toEqual([`error ${ROUTE} input {} { code: 'ENOENT' }`]);
+  });
+
+  test('is printed with a line for each proxy of a group that was tried', async () => {
+    const trace = await traceWith(true);
+    trace('end', 'direct', origin, progressOf(), {}, trials());
+    expect(lines).toEqual([
+      'end origin.test:80 input {}',
+      '  tried socks5://a.test:1080 > socks5://proxy.test:1080: error {"dial":2} refused',
+      '  tried socks5://b.test:1080 > socks5://proxy.test:1080: error {"greeting":7}',
+      '  tried socks5://c.test:1080 > socks5://proxy.test:1080: unused {"greeting":7}',
+    ]);
+  });
 });
