@@ -49,8 +49,13 @@ export type Check = (socket: net.Socket, client: HttpClient) => Error | undefine
 export function watchHttp(patches: Patches, check: Check): HttpClients {
   const storage = new AsyncLocalStorage<HttpClient>();
   patches.onUndo(() => storage.disable());
-  /** Requests that have a socket. Their listeners run in the same context, but what these dial is not for the request. */
-  const served = new WeakSet<HttpClient>();
+  /** Requests without a socket. The listeners of the others run in the same context, but dial nothing for the request. */
+  const dialling = new WeakSet<HttpClient>();
+  const dialFor = (request: unknown, dial: () => unknown): unknown => {
+    if (!isObject(request)) return dial();
+    dialling.add(request);
+    return storage.run(request, dial);
+  };
 
   const known = new WeakSet<object>();
   const agents = new WeakSet<object>();
@@ -70,9 +75,10 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
             agents.add(self);
             closeOldConnections(self, check);
           }
-          const request: unknown = args[0];
           const send = (): unknown => Reflect.apply(original, self, args);
-          return isObject(request) ? storage.run(request, send) : send();
+          // That of Node gives the request a free socket, or dials in createSocket(), which is wrapped too.
+          const isOfNode = owner === http.Agent.prototype && method === 'addRequest';
+          return isOfNode ? send() : dialFor(args[0], send);
         });
       }
     }
@@ -85,7 +91,7 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
     maxSockets: Infinity,
     addRequest(request: Request, options: RequestOptions): void {
       Object.assign(request, { agent: undefined, _last: true, shouldKeepAlive: false });
-      storage.run(request, () => createConnection(request, options));
+      dialFor(request, () => createConnection(request, options));
     },
   };
   // Node assigns `agent` once, in the constructor, before it dials. An own property takes the place of this accessor.
@@ -101,7 +107,7 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
   });
 
   patches.wrap(http.ClientRequest.prototype, 'onSocket', (original, self: Request, args) => {
-    served.add(self);
+    dialling.delete(self);
     const socket: unknown = args[0];
     // Other streams do not say where they lead.
     const error = socket instanceof net.Socket ? check(socket, self) : undefined;
@@ -113,7 +119,7 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
   return {
     current: () => {
       const request = storage.getStore();
-      return request && !served.has(request) ? request : undefined;
+      return request && dialling.has(request) ? request : undefined;
     },
   };
 }

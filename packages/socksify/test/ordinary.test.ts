@@ -172,6 +172,11 @@ describe('the ordinary level leaves alone', () => {
        await attempt('net at the end of a response', () => new Promise((resolve, reject) => {
          http.get(http1, (response) => response.resume().on('end', () => dial().then(resolve, reject)));
        }));
+       await attempt('net after a request that failed', () => new Promise((resolve, reject) => {
+         const send = () => Promise.reject(new Error('refused'));
+         const agent = { addRequest: (request) => send().catch((error) => request.onSocket(null, error)) };
+         http.get(http1, { agent }).on('error', () => dial().then(resolve, reject));
+       }));
        await attempt('net right after a request', async () => {
          const request = http.get(http1, (response) => response.resume());
          const closed = new Promise((resolve) => request.on('close', resolve));
@@ -199,11 +204,11 @@ describe('the ordinary level leaves alone', () => {
        }));`,
     );
     const elsewhere = 'net after a request that got its socket in another context';
-    const names = ['net', 'net in a response', 'net at the end of a response', 'net right after a request'];
-    expect(results(ended)).toEqual(
-      Object.fromEntries([...names, 'net right after fetch', elsewhere].map((name) => [name, 'open'])),
-    );
-    expect(direct() - before).toBe(6);
+    const failed = 'net after a request that failed';
+    const names = ['net', 'net in a response', 'net at the end of a response', failed];
+    names.push('net right after a request', 'net right after fetch', elsewhere);
+    expect(results(ended)).toEqual(Object.fromEntries(names.map((name) => [name, 'open'])));
+    expect(direct() - before).toBe(names.length);
     expect(network.proxy.log.length).toBeGreaterThan(0);
   });
 });
