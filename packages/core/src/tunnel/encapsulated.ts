@@ -37,12 +37,13 @@ export class EncapsulatedSocket extends Duplex {
 
   override _final(done: (error?: Error | null) => void): void {
     const { stream } = this.#inner;
-    if (stream.destroyed || stream.writableEnded) done();
+    // A stream that was destroyed before it was ended never calls back.
+    if (stream.destroyed) done();
     else stream.end(() => done());
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.#inner.destroy(error ?? new StreamClosed());
+    this.#inner.destroy(error);
     done(error);
   }
 
@@ -51,8 +52,7 @@ export class EncapsulatedSocket extends Duplex {
     try {
       while (await this.#inner.hasMore()) {
         const data = await drive(this.#encapsulation.open(), this.#inner);
-        if (data.length > 0 && !this.push(data))
-          await new Promise<void>((resolve) => (this.#resume = resolve));
+        if (!this.push(data)) await new Promise<void>((resolve) => (this.#resume = resolve));
       }
       this.push(null);
     } catch (reason) {
