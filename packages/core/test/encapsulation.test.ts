@@ -4,9 +4,9 @@
 import { once } from 'node:events';
 import { connect as dialTcp } from 'node:net';
 import type { Socket } from 'node:net';
-import { Duplex, finished } from 'node:stream';
+import { Duplex, finished, getDefaultHighWaterMark } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { bytes, CERTIFICATE, IN_ORDER, TLS, turns } from '@socksify/support';
+import { bytes, CERTIFICATE, IN_ORDER, TLS, turns, within } from '@socksify/support';
 import type { RawServer, Read } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { connect } from '../src/index.ts';
@@ -172,12 +172,44 @@ describe('the bytes before the FIN', () => {
     const proxy = await granting(async (socket, read) => {
       socket.end(frame(Buffer.from('bye')));
       got = await read(2 + 4);
+      await once(socket.resume(), 'end');
+      got += ' FIN';
     });
     const client = dialTcp({ port: proxy.port, host: '127.0.0.1', allowHalfOpen: true });
     const { socket } = await openTunnel(proxy, {}, { socket: client });
     expect(await READERS[0]?.[1](socket)).toBe(3);
-    socket.end('late');
-    await expect.poll(() => got, { interval: 5 }).toBe('00046c617465');
+    await within(once(socket.end('late'), 'finish'), 'the end of the tunnel', 5000);
+    await expect.poll(() => got, { interval: 5 }).toBe('00046c617465 FIN');
+  });
+
+  test('are read by a client that has ended its side', async () => {
+    const proxy = await granting(async (socket, read) => {
+      // The server of the test itself would end its side now.
+      socket.removeAllListeners('end');
+      expect(await read(2 + 4)).toBe('0004646f6e65');
+      await once(socket.resume(), 'end');
+      socket.end(frame(Buffer.from('bye')));
+    });
+    const { socket } = await openTunnel(proxy);
+    socket.end('done');
+    expect(await within(READERS[0]?.[1](socket) ?? Promise.resolve(0), 'the answer', 5000)).toBe(3);
+  });
+
+  test('are followed by the end of the client, when the socket below is not half open', async () => {
+    const proxy = await granting((socket) => socket.end(frame(Buffer.from('bye'))));
+    const { socket } = await openTunnel(proxy);
+    const closed = once(socket, 'close');
+    expect(await READERS[0]?.[1](socket)).toBe(3);
+    await within(closed, 'the close of the tunnel', 5000);
+  });
+
+  test('leave the client able to end its side after the socket below was destroyed', async () => {
+    const proxy = await granting((socket) => socket.end(frame(Buffer.from('bye'))));
+    const client = dialTcp({ port: proxy.port, host: '127.0.0.1', allowHalfOpen: true });
+    const { socket } = await openTunnel(proxy, {}, { socket: client });
+    expect(await READERS[0]?.[1](socket)).toBe(3);
+    await once(client.destroy(), 'close');
+    await within(once(socket.end(), 'finish'), 'the end of the tunnel', 5000);
   });
 
   test('are an error when they end inside a frame, whenever the reader begins', async () => {
@@ -199,6 +231,37 @@ describe('the bytes before the FIN', () => {
   });
 });
 
+describe('a tunnel that nobody reads', () => {
+  const frames = (count: number): Buffer =>
+    Buffer.concat(Array.from({ length: count }, () => frame(Buffer.alloc(40_000, 1))));
+  /** How many of these frames fill the buffer of the tunnel. It has another size in Node 20. */
+  const FULL = Math.ceil(getDefaultHighWaterMark(false) / 40_000);
+
+  test('holds what fills its buffer, and gives the rest when it is read', async () => {
+    const proxy = await granting((socket) => socket.end(frames(FULL + 1)));
+    const { socket } = await openTunnel(proxy);
+    await expect.poll(() => socket.readableLength, { interval: 5 }).toBe(FULL * 40_000);
+    await turns(NOTICED);
+    expect(socket.readableLength).toBe(FULL * 40_000);
+    expect(await READERS[0]?.[1](socket)).toBe((FULL + 1) * 40_000);
+  });
+
+  test('fails at once when the connection below is reset', async () => {
+    let reset = (): void => {};
+    const proxy = await granting((socket) => {
+      reset = () => socket.resetAndDestroy();
+      socket.write(frames(FULL));
+    });
+    const { socket } = await openTunnel(proxy);
+    const closed = once(socket, 'close');
+    await expect.poll(() => socket.readableLength, { interval: 5 }).toBe(FULL * 40_000);
+    reset();
+    await expect(within(closed, 'the close of the tunnel', 5000)).rejects.toMatchObject({
+      code: 'ECONNRESET',
+    });
+  });
+});
+
 describe('an encapsulation that fails', () => {
   const failure = new Error('no key');
   const afterRequest = (seal: () => Uint8Array | Promise<Uint8Array>) => {
@@ -214,6 +277,7 @@ describe('an encapsulation that fails', () => {
       },
     ],
     ['rejects', () => Promise.reject(failure)],
+    ['rejects with what is no error', () => Promise.reject('no key')],
     ['gives nothing', () => undefined as never],
     ['gives text', () => 'text' as never],
     ['resolves to nothing', async () => undefined as never],
@@ -225,6 +289,8 @@ describe('an encapsulation that fails', () => {
     socket.write('hello');
     const [error] = await failed;
     if (how === 'throws' || how === 'rejects') expect(error).toBe(failure);
+    if (how === 'rejects with what is no error')
+      expect(error).toMatchObject({ message: 'no key', cause: 'no key' });
     expect(error).toBeInstanceOf(Error);
     expect(socket.destroyed).toBe(true);
     await expect.poll(() => proxy.open.size, { interval: 5 }).toBe(0);
