@@ -14,7 +14,7 @@ import {
   turns as wait,
 } from '@socksify/support';
 import type { TcpDestination } from '@socksify/support';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { parseProxy, SocksClient } from '../src/index.ts';
 import type { AuthMethod, ClientOptions, ProxyChoice, ProxyRoute, Tunnel } from '../src/index.ts';
 import { runCore } from './core-program.ts';
@@ -27,6 +27,10 @@ import {
   startScripts,
   SUCCESS,
 } from './proxies.ts';
+import { fired, watch } from './watched-timers.ts';
+
+vi.mock('node:timers', () => import('./watched-timers.ts'));
+beforeEach(() => watch());
 
 let echo: TcpDestination;
 let port: number;
@@ -245,9 +249,9 @@ describe('a standby connection that is still being opened', () => {
     const socks = client(url, { standby: 1 });
     (await socks.connect(here())).socket.destroy();
     await expect.poll(opened, { interval: 5 }).toBe(2);
-    const started = performance.now();
+    watch(20);
     (await socks.connect(here())).socket.destroy();
-    expect(performance.now() - started).toBeGreaterThan(900);
+    expect(fired).toEqual([1000]);
   });
 
   test('is closed when the tunnel that waits for it is aborted, and another one takes its place', async () => {
@@ -333,14 +337,13 @@ test('standby connections end with the client', async () => {
 });
 
 test('standby connections are replaced when they grow old', async () => {
+  watch(20);
   const server = await startProxy();
   const socks = client(server.url('socks5'), { standby: 1 });
   await use(await socks.connect(here()));
   await connections(server, 1);
-  const started = performance.now();
   await server.idle();
-  expect(performance.now() - started).toBeGreaterThan(3000);
-  expect(performance.now() - started).toBeLessThan(8000);
+  expect(fired).toEqual([4000]);
   await use(await socks.connect(here()));
 });
 
