@@ -57,7 +57,7 @@ export async function openAlternative(
   attempt: Attempt,
   secure: Secure,
   trials: Trial[],
-  client?: ClientState,
+  client: ClientState,
 ): Promise<Found> {
   if (attempt.existing) {
     throw invalidOption('socket is a connection to one proxy, and the route is a group');
@@ -78,16 +78,16 @@ async function openOnly(
   attempt: Attempt,
   secure: Secure,
   trials: Trial[],
-  client?: ClientState,
+  client: ClientState,
 ): Promise<Found> {
   const { chain } = member;
   const trial: Trial = { member, attempt, began: member.now(), outcome: 'error' };
   trials.push(trial);
   try {
-    const negotiated = await negotiateChain(chain, destination, attempt, client?.standby);
+    const negotiated = await negotiateChain(chain, destination, attempt, client.standby);
     // With `pipeline`, the proxy has sent nothing yet.
     if (negotiated.took === undefined) member.succeeded();
-    const opened = await requestTunnel(negotiated, attempt, client?.standby);
+    const opened = await requestTunnel(negotiated, attempt, client.standby);
     member.succeeded();
     await secure(opened, chain, attempt.progress);
     trial.outcome = 'tunnel';
@@ -102,10 +102,10 @@ async function openOnly(
 }
 
 /** Finds out, in the background, whether a member whose rest is over answers in time. */
-async function greet(member: Member, stagger: number, by: Attempt, client?: ClientState): Promise<void> {
+async function greet(member: Member, stagger: number, by: Attempt, client: ClientState): Promise<void> {
   const began = member.now();
   const options = { ...by.options, signal: undefined, pipeline: false, timeout: stagger };
-  const attempt = new Attempt(options, undefined, true).begin(client?.attempts);
+  const attempt = new Attempt(options, undefined, true).begin(client.attempts);
   try {
     // The destination is not needed, and negotiation does not depend on it.
     await negotiateChain(member.chain, { host: '0.0.0.0', port: 0 }, attempt);
@@ -143,7 +143,7 @@ class Opening {
     attempt: Attempt,
     secure: Secure,
     trials: Trial[],
-    client?: ClientState,
+    client: ClientState,
   ) {
     this.#order = order;
     this.#destination = destination;
@@ -152,7 +152,7 @@ class Opening {
     this.#options = { ...attempt.options, pipeline: false };
     this.#secure = secure;
     this.#trials = trials;
-    this.#standby = client?.standby;
+    this.#standby = client.standby;
     this.#race = new Race(order.length, stagger, attempt.deadline);
   }
 
@@ -172,7 +172,8 @@ class Opening {
       clearTimeout(this.#timer);
       for (const trial of this.#trials) {
         setDurations(trial);
-        if (trial.outcome !== 'tunnel') trial.attempt.stop(new Error('another proxy was faster'));
+        // The connection of the tunnel belongs to the whole attempt by now.
+        trial.attempt.stop(new Error('another proxy was faster'));
       }
     }
   }
@@ -199,7 +200,7 @@ class Opening {
   #setTimer(): void {
     clearTimeout(this.#timer);
     const wait = this.#race.wakeAt - performance.now();
-    if (this.#over || wait === Infinity) return;
+    if (wait === Infinity) return;
     // Node runs timers before it looks at sockets, and a busy process has not looked at them for a while.
     const wake = (): void => this.#act(this.#race.wake(performance.now()));
     this.#timer = setTimeout(() => setImmediate(wake), Math.max(1, Math.ceil(wait)));
