@@ -2,26 +2,30 @@
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptedServer, ScriptStep, ServerOptions, SocksServer } from '@socksify/server';
 import {
   bytes,
+  CERTIFICATE,
   deferred,
   freePort,
   IN_ORDER,
   startEcho,
   startRawServer,
+  startSite,
   TLS,
   turns,
   within,
 } from '@socksify/support';
 import type { TcpDestination } from '@socksify/support';
 import { createServer as createTlsServer } from 'node:tls';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { connect, proxyGroup, SocksClient, SocksError } from '../src/index.ts';
 import type { ConnectOptions, GroupOptions, ProxyGroup, ProxyRoute, TunnelMessage } from '../src/index.ts';
+import { Attempt } from '../src/tunnel/attempt.ts';
 import { runCore } from './core-program.ts';
+import { keepsAlive, watchDials } from './proxies.ts';
 
 let echo: TcpDestination;
 beforeAll(async () => {
@@ -193,6 +197,31 @@ describe('a tunnel', () => {
     expect(quick.log).toHaveLength(1);
   });
 
+  test('is requested of the next member when one keeps silent for its share of the time limit, and is closed', async () => {
+    const slow = await answering(undefined);
+    const refuses = await startRawServer(async (socket, read) => {
+      await read(3);
+      socket.write(bytes('0500'));
+      await read(10);
+      await slow.connections[0]?.closedByClient;
+      socket.write(bytes('05010001000000000000'));
+    });
+    closing.push(refuses.close);
+    const both = group([slow.url('socks5'), refuses.url]);
+    const error = await failure(both, { timeout: 200 });
+    expect(error).toMatchObject({ code: 'ERR_SOCKS_GENERAL_FAILURE', proxy: refuses.url });
+    expect(error.errors).toMatchObject([
+      {
+        code: 'ERR_SOCKS_TIMEOUT',
+        phase: 'request',
+        proxy: slow.url('socks5'),
+        detail: 'its share of the time limit',
+      },
+      { code: 'ERR_SOCKS_GENERAL_FAILURE' },
+    ]);
+    expect(states(both)).toBe('ready ready');
+  });
+
   test('is opened through the next member when TLS to the destination is closed: that proxy granted too early', async () => {
     const tls = createTlsServer(TLS, (socket: Socket) => socket.end('hi'));
     await once(tls.listen(0, '127.0.0.1'), 'listening');
@@ -208,7 +237,10 @@ describe('a tunnel', () => {
     expect(only).toMatchObject({ code: 'ECONNRESET' });
     const twice = group([early.url('socks5'), early.url('socks5')]);
     const error = await failure(twice, { tls: { rejectUnauthorized: false } });
-    expect(error.errors?.map(({ code }) => code)).toEqual(['ERR_SOCKS_PROXY_CLOSED', 'ECONNRESET']);
+    expect(error.errors).toMatchObject([
+      { code: 'ERR_SOCKS_PROXY_CLOSED', cause: { code: 'ECONNRESET' } },
+      { code: 'ECONNRESET' },
+    ]);
     const certificate = await failure(
       group([good.url('socks5'), good.url('socks5')]),
       { tls: {} },
@@ -302,6 +334,47 @@ describe('an error', () => {
     await allClosed(one, other);
   });
 
+  test('of the time limit during a request lets no member rest', async () => {
+    const servers = [await answering(undefined), await answering(undefined)];
+    const both = group(servers.map((server) => server.url('socks5')));
+    const error = await failure(both, { timeout: 150 });
+    expect(error).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT', phase: 'request', detail: '150 ms' });
+    expect(error.errors?.map(({ detail }) => detail)).toEqual(['its share of the time limit', '150 ms']);
+    expect(states(both)).toBe('ready ready');
+    await allClosed(...servers);
+  });
+
+  test('that the caller throws for each tunnel has the errors of the last one', async () => {
+    const site = await startSite();
+    closing.push(() => site.close());
+    const [good, gone] = [await proxy(), await dead()];
+    const refused = new Error('not this certificate');
+    const tls = { ca: CERTIFICATE, checkServerIdentity: () => refused };
+    const destination = { host: '127.0.0.1', port: site.https };
+    const found: unknown[] = [];
+    for (let i = 0; i < 2; i++) {
+      const error = await failure(group([gone, good.url('socks5')]), { tls }, destination);
+      expect(error).toBe(refused);
+      found.push(error.errors);
+      expect(error.errors).toMatchObject([{ code: 'ERR_SOCKS_PROXY_UNREACHABLE' }, refused]);
+    }
+    expect(found[0]).not.toBe(found[1]);
+  });
+
+  test('of an abort by the function that gives the TLS options blames nobody', async () => {
+    const servers = [await silent(), await silent()];
+    const both = group(servers.map((server) => server.url('socks5')));
+    const abort = new AbortController();
+    const reason = new SocksError('ERR_SOCKS_TIMEOUT', { phase: 'greeting' });
+    const tls = () => {
+      abort.abort(reason);
+      return {};
+    };
+    expect(await failure(both, { signal: abort.signal, tls })).toBe(reason);
+    expect(states(both)).toBe('ready ready');
+    expect(servers.map(({ connections }) => connections.length)).toEqual([0, 0]);
+  });
+
   test('of an abort is the reason alone, and blames nobody', async () => {
     const [one, other] = [await silent(), await silent()];
     const all = group([one.url('socks5'), other.url('socks5')], { stagger: 1 });
@@ -361,6 +434,31 @@ describe('a member that rests', () => {
     expect(await open(both)).toEqual([String(one.port)]);
   });
 
+  test('is not greeted when the request itself is sent to it', async () => {
+    const servers = [await answering(GRANTED), await answering(GRANTED)];
+    const both = group(servers.map((server) => server.url('socks5')));
+    for (const server of servers) both.rest(server.url('socks5'), 0);
+    const { socket, chain } = await connect(both, here());
+    socket.destroy();
+    expect(chain).toMatchObject([{ port: servers[0]?.port }]);
+    await expect.poll(() => states(both), { interval: 5 }).toBe('ready ready');
+    await allClosed(...servers);
+    expect(servers.map(({ connections }) => connections.length)).toEqual([1, 1]);
+  });
+
+  test('is greeted by an attempt that ends, so that no timer is left', async () => {
+    const [begun, ended] = [vi.spyOn(Attempt.prototype, 'begin'), vi.spyOn(Attempt.prototype, 'end')];
+    closing.push(() => vi.restoreAllMocks());
+    const [one, other] = [await proxy(), await proxy()];
+    const both = group([one.url('socks5'), other.url('socks5')]);
+    both.rest(one.url('socks5'), 0);
+    await open(both);
+    await expect.poll(() => states(both), { interval: 5 }).toBe('ready ready');
+    await one.idle();
+    expect(begun).toHaveBeenCalledTimes(2);
+    expect(new Set(ended.mock.contexts)).toEqual(new Set(begun.mock.contexts));
+  });
+
   test('is greeted once by twenty requests at a time, which do not wait for it', async () => {
     const [one, good] = [await silent(), await proxy()];
     const both = group([one.url('socks5'), good.url('socks5')], { stagger: 60_000 });
@@ -394,6 +492,20 @@ describe('a member that rests', () => {
     expect(both.state()[0]).toMatchObject({ failures: 0, until: 0 });
   });
 
+  test('is greeted by a connection that does not count for the process', async () => {
+    const dialled = watchDials();
+    const [one, good] = [await silent(), await proxy()];
+    const both = group([one.url('socks5'), good.url('socks5')], { stagger: 60_000 });
+    both.rest(one.url('socks5'), 0);
+    const { socket } = await connect(both, here());
+    await one.connection();
+    const count = (port: number) =>
+      dialled.filter(({ remotePort }) => remotePort === port).map((found) => keepsAlive(found));
+    expect(count(good.port)).toEqual([true]);
+    await expect.poll(() => count(one.port), { interval: 5 }).toEqual([false]);
+    socket.destroy();
+  });
+
   test('keeps no process alive by its greeting', async () => {
     const [one, good] = [await silent(), await proxy()];
     const program = `
@@ -405,6 +517,59 @@ describe('a member that rests', () => {
     `;
     expect(await runCore(program, [one.url('socks5'), good.url('socks5'), echo.port])).toEqual(IN_ORDER);
     expect(one.connections).toHaveLength(1);
+  });
+});
+
+describe('the member of a group of one', () => {
+  test('gives the tunnel, and is ready again even if the application lets it rest', async () => {
+    const server = await proxy();
+    const one = group([server.url('socks5')]);
+    one.rest(server.url('socks5'), 0);
+    expect(await open(one)).toEqual([String(server.port)]);
+    expect(states(one)).toBe('ready');
+  });
+
+  test('is ready again when it gives the tunnel with pipeline', async () => {
+    const server = await script([{ read: 13 }, { send: `0500${GRANTED}` }]);
+    const one = group([server.url('socks5')]);
+    one.rest(server.url('socks5'), 0);
+    (await connect(one, here(), { pipeline: true })).socket.destroy();
+    expect(states(one)).toBe('ready');
+  });
+
+  test('is ready again when it has negotiated, although it then closes on the request', async () => {
+    const closes = await script([{ read: 3 }, { send: '0500' }, { read: 10 }, { close: true }]);
+    const one = group([closes.url('socks5')]);
+    one.rest(closes.url('socks5'), 0);
+    expect(await failure(one)).toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED', blame: 'unclear' });
+    expect(states(one)).toBe('ready');
+  });
+
+  test('rests on when this machine cannot dial it', async () => {
+    const one = group(['socks5://name.test']);
+    one.rest('socks5://name.test', 0);
+    const lookup = ((_: string, __: object, done: (error: Error) => void) =>
+      done(Object.assign(new Error('x'), { code: 'EMFILE' }))) as never;
+    expect((await failure(one, { lookup })).blame).toBe('none');
+    expect(one.state()).toMatchObject([{ state: 'resting', failures: 0 }]);
+  });
+
+  test('rests when it does not answer within the time limit', async () => {
+    const one = group([(await silent()).url('socks5')]);
+    expect((await failure(one, { timeout: 50 })).code).toBe('ERR_SOCKS_TIMEOUT');
+    expect(one.state()).toMatchObject([{ state: 'resting', error: { code: 'ERR_SOCKS_TIMEOUT' } }]);
+  });
+
+  test('does not rest because of an abort, whatever the reason', async () => {
+    const server = await silent();
+    const one = group([server.url('socks5')]);
+    const abort = new AbortController();
+    const failed = failure(one, { signal: abort.signal });
+    await server.connection();
+    const reason = new SocksError('ERR_SOCKS_TIMEOUT', { phase: 'greeting' });
+    abort.abort(reason);
+    expect(await failed).toBe(reason);
+    expect(states(one)).toBe('ready');
   });
 });
 
@@ -493,6 +658,20 @@ describe('nothing is left open', () => {
 });
 
 describe('options', () => {
+  test('a socket that was handed in is refused and destroyed, because it leads to one proxy', async () => {
+    const servers = [await proxy(), await proxy()];
+    for (const urls of [servers.slice(0, 1), servers].map((some) => some.map((one) => one.url('socks5')))) {
+      const socket = new Socket();
+      expect(await failure(group(urls), { socket })).toMatchObject({
+        name: 'TypeError',
+        code: 'ERR_INVALID_ARG_VALUE',
+        message: expect.stringContaining('the route is a group'),
+      });
+      expect(socket.destroyed).toBe(true);
+    }
+    expect(servers.map(({ connections }) => connections)).toEqual([0, 0]);
+  });
+
   test('pipeline is used with one member, which rests for longer each time that it accepts a connection and sends nothing', async () => {
     const proxyThatCloses = await script([{ read: 3 }, { close: true }]);
     const one = group([proxyThatCloses.url('socks5')], { rest: 100 });
@@ -581,6 +760,8 @@ test('the channels say which members were tried, how long, and why each was left
   for (const name of names) subscribe(name, listener);
   await open(group([gone, stalled.url('socks5'), good.url('socks5')]));
   await failure(group([gone, gone]));
+  await open(group([good.url('socks5')]));
+  await failure(group([gone]));
   for (const name of names) unsubscribe(name, listener);
   expect(messages).toMatchObject([
     { proxies: [gone] },
@@ -599,7 +780,51 @@ test('the channels say which members were tried, how long, and why each was left
     },
     { proxies: [gone] },
     { proxies: [gone], error: { code: 'ERR_SOCKS_PROXY_UNREACHABLE' }, attempts: [{}, {}] },
+    { proxies: [good.url('socks5')] },
+    { proxies: [good.url('socks5')], attempts: [{ outcome: 'tunnel' }] },
+    { proxies: [gone] },
+    { proxies: [gone], attempts: [{ outcome: 'error', error: { code: 'ERR_SOCKS_PROXY_UNREACHABLE' } }] },
   ]);
   const [, { attempts = [] } = {}] = messages;
   expect(attempts[1]?.durations.greeting).toBeGreaterThan(90);
+});
+
+test('the message of a tunnel that fails has the error of each attempt, and how long each took', async () => {
+  const [gone, one, other] = [await dead(), await silent(), await silent()];
+  const messages: TunnelMessage[] = [];
+  const listener = (message: unknown): void => void messages.push(message as TunnelMessage);
+  subscribe('socksify:tunnel:error', listener);
+  closing.push(() => unsubscribe('socksify:tunnel:error', listener));
+  const all = group([gone, one.url('socks5'), other.url('socks5')], { stagger: 20 });
+  const error = await failure(all, { timeout: 150 });
+  const [{ attempts = [] } = {}] = messages;
+  expect(attempts).toMatchObject([{ outcome: 'error' }, { outcome: 'error' }, { outcome: 'error' }]);
+  expect(attempts[1]?.error).toBe(error);
+  expect(attempts[2]?.error).toBe(error.errors?.[1]);
+  // The first attempt ended before the second began.
+  const [refused = {}, silence = {}] = attempts.map(({ durations }) => durations);
+  expect(refused.dial).toBeLessThan(silence.greeting ?? 0);
+});
+
+test('the message of a tunnel that is aborted when it is ready says that no member gave one', async () => {
+  const site = await startSite();
+  closing.push(() => site.close());
+  const messages: TunnelMessage[] = [];
+  const listener = (message: unknown): void => void messages.push(message as TunnelMessage);
+  subscribe('socksify:tunnel:error', listener);
+  closing.push(() => unsubscribe('socksify:tunnel:error', listener));
+  const servers = [await proxy(), await proxy()];
+  const abort = new AbortController();
+  const tls = {
+    ca: CERTIFICATE,
+    checkServerIdentity: () => undefined,
+    // Behind the listener of core.
+    onSocket: (socket: Socket) => {
+      process.nextTick(() => socket.once('secureConnect', () => abort.abort('enough')));
+    },
+  };
+  const both = group(servers.map((server) => server.url('socks5')));
+  const opening = connect(both, { host: '127.0.0.1', port: site.https }, { tls, signal: abort.signal });
+  await expect(opening).rejects.toBe('enough');
+  expect(messages).toMatchObject([{ error: 'enough', attempts: [{ outcome: 'unused' }] }]);
 });

@@ -5,6 +5,7 @@ import { startScript, startServer } from '@socksify/server';
 import type { ScriptedServer, ScriptStep, ServerOptions, SocksServer } from '@socksify/server';
 import { startRawServer } from '@socksify/support';
 import type { RawServer, Read } from '@socksify/support';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import { afterEach } from 'vitest';
 
@@ -49,4 +50,19 @@ export async function startRawProxy(
   const server = await startRawServer(serve);
   atEnd(server.close);
   return server;
+}
+
+/** The sockets that this process dials, from now to the end of the test. */
+export function watchDials(): readonly Socket[] {
+  const dialled: Socket[] = [];
+  const listener = (message: unknown): void => void dialled.push((message as { socket: Socket }).socket);
+  subscribe('net.client.socket', listener);
+  atEnd(() => unsubscribe('net.client.socket', listener));
+  return dialled;
+}
+
+/** True if the socket keeps the process alive. */
+export function keepsAlive(socket: Socket): boolean {
+  const handle = Reflect.get(socket, '_handle') as { hasRef: () => boolean } | null;
+  return handle?.hasRef() ?? false;
 }
