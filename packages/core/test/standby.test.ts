@@ -3,6 +3,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { connect as dialTcp } from 'node:net';
+import type { Socket } from 'node:net';
 import type { ScriptStep, SocksServer } from '@socksify/server';
 import {
   bytes,
@@ -13,21 +14,32 @@ import {
   TLS,
   turns as wait,
 } from '@socksify/support';
-import type { TcpDestination } from '@socksify/support';
+import type { RawServer, TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { parseProxy, SocksClient } from '../src/index.ts';
-import type { AuthMethod, ClientOptions, ProxyChoice, ProxyRoute, Tunnel } from '../src/index.ts';
+import type {
+  AuthMethod,
+  ClientOptions,
+  ProxyChoice,
+  ProxyRoute,
+  SocksProxy,
+  Tunnel,
+} from '../src/index.ts';
+import { Attempt } from '../src/tunnel/attempt.ts';
+import { Standby } from '../src/tunnel/standby.ts';
 import { runCore } from './core-program.ts';
 import {
   atEnd,
   GRANTED,
+  keepsAlive,
   startProxy,
   startRawProxy,
   startScripted,
   startScripts,
   SUCCESS,
+  watchDials,
 } from './proxies.ts';
-import { fired, watch } from './watched-timers.ts';
+import { fired, holdImmediates, pending, watch } from './watched-timers.ts';
 
 vi.mock('node:timers', () => import('./watched-timers.ts'));
 beforeEach(() => watch());
@@ -324,6 +336,169 @@ describe('a standby connection that is still being opened', () => {
       console.log('two tunnels');
     `;
     expect(await runCore(source, [server.url])).toEqual({ ...IN_ORDER, stdout: 'two tunnels\n' });
+  });
+});
+
+describe('of the connections that are held,', () => {
+  type Slow = (index: number) => Promise<unknown> | undefined;
+  /** A proxy that answers greetings, each when it may. */
+  async function startGreeted(until: Slow = () => undefined) {
+    const sockets: Socket[] = [];
+    const server = await startRawProxy(async (socket, read, index) => {
+      sockets.push(socket);
+      await read(3);
+      await until(index);
+      socket.write(bytes('0500'));
+    });
+    return { server, sockets, chain: [parseProxy(server.url)] };
+  }
+
+  function hold(size: number): Standby {
+    const standby = new Standby(size, {});
+    atEnd(() => standby.close());
+    return standby;
+  }
+
+  const attempt = () => new Attempt({});
+
+  /** As so many tunnels at a time that find no connection. */
+  async function request(standby: Standby, chain: readonly SocksProxy[], count: number): Promise<void> {
+    for (let i = 0; i < count; i++) expect(await standby.take(chain, attempt())).toBeUndefined();
+    standby.fill(chain);
+  }
+
+  /** Until the proxy has answered so many that are open, and the client has read the answers. */
+  async function ready({ server }: { readonly server: RawServer }, count: number): Promise<void> {
+    const answered = () => [...server.open].filter(({ bytesWritten }) => bytesWritten === 2);
+    await expect.poll(() => answered().length, { interval: 5 }).toBe(count);
+    await wait(10);
+  }
+
+  test('one that is ready is taken before an older one that is still being opened', async () => {
+    const proxy = await startGreeted((index) => (index === 0 ? new Promise(() => {}) : undefined));
+    const standby = hold(2);
+    await request(standby, proxy.chain, 2);
+    await ready(proxy, 1);
+    const taken = await standby.take(proxy.chain, attempt());
+    expect(taken?.stream.localPort).toBe(proxy.sockets[1]?.remotePort);
+    taken?.stream.destroy();
+  });
+
+  test('one that the proxy has just closed is passed over', async () => {
+    const proxy = await startGreeted();
+    const standby = hold(2);
+    await request(standby, proxy.chain, 2);
+    await ready(proxy, 2);
+    const { held, run } = holdImmediates();
+    const taking = standby.take(proxy.chain, attempt());
+    expect(held).toHaveLength(1);
+    await once(proxy.sockets[0]?.destroy() as Socket, 'close');
+    await wait(10);
+    run();
+    const taken = await taking;
+    expect(taken?.ended).toBeUndefined();
+    expect(taken?.stream.localPort).toBe(proxy.sockets[1]?.remotePort);
+    taken?.stream.destroy();
+  });
+
+  test('none is taken after one that was waited for was closed, so that a tunnel waits once', async () => {
+    const proxy = await startGreeted((index) => (index === 0 ? undefined : new Promise(() => {})));
+    const standby = hold(1);
+    await request(standby, proxy.chain, 1);
+    watch(20);
+    const { held, run } = holdImmediates();
+    const taking = standby.take(proxy.chain, attempt());
+    await expect.poll(() => held.length, { interval: 5 }).toBe(1);
+    await once(proxy.sockets[0]?.destroy() as Socket, 'close');
+    await wait(10);
+    run();
+    expect(await taking).toBeUndefined();
+    expect(fired).toEqual([]);
+  });
+
+  test('each chain has one at least, and no further one while all together are as many as may be', async () => {
+    const [one, other] = [await startGreeted(), await startGreeted()];
+    const standby = hold(2);
+    await request(standby, one.chain, 2);
+    await ready(one, 2);
+    await request(standby, other.chain, 2);
+    await ready(other, 1);
+    // The oldest made room.
+    await ready(one, 1);
+    for (const { chain } of [one, other]) standby.fill(chain);
+    await wait(20);
+    expect([one.server.accepted, other.server.accepted]).toEqual([2, 1]);
+    expect(one.server.open).toEqual(new Set([one.sockets[1]]));
+  });
+
+  test('those of another chain do not count as those of this one', async () => {
+    const [one, other] = [await startGreeted(), await startGreeted()];
+    const standby = hold(3);
+    await request(standby, one.chain, 1);
+    await ready(one, 1);
+    await request(standby, other.chain, 1);
+    await ready(other, 1);
+    await ready(one, 1);
+  });
+
+  test('none keeps the process alive until it is taken', async () => {
+    const dialled = watchDials();
+    const proxy = await startGreeted();
+    const standby = hold(1);
+    await request(standby, proxy.chain, 1);
+    await ready(proxy, 1);
+    expect(dialled.map(keepsAlive)).toEqual([false]);
+    expect([...pending].map((timer) => timer.hasRef())).toEqual([false]);
+    const taken = await standby.take(proxy.chain, attempt());
+    expect(keepsAlive(taken?.stream)).toBe(true);
+    taken?.stream.destroy();
+  });
+
+  test('none is left by close(), no timer either, and no further one is opened', async () => {
+    const proxy = await startGreeted();
+    const standby = hold(1);
+    await request(standby, proxy.chain, 1);
+    await ready(proxy, 1);
+    // The time limit of its attempt is over, and its age is limited.
+    expect([...pending].map((timer) => timer.hasRef())).toHaveLength(1);
+    standby.close();
+    expect(pending.size).toBe(0);
+    standby.fill(proxy.chain);
+    await proxy.server.idle();
+    await wait(20);
+    expect(proxy.server.accepted).toBe(1);
+  });
+
+  test('those of a chain are forgotten when a thousand others were requested after it', async () => {
+    const [kept, forgotten] = [await startGreeted(), await startGreeted()];
+    const standby = hold(1);
+    const others = Array.from({ length: 999 }, (_, i) => [parseProxy(`socks5://h${i}`)]);
+    for (const chain of [kept.chain, forgotten.chain, kept.chain, ...others]) {
+      await standby.take(chain, attempt());
+    }
+    for (const { chain } of [kept, forgotten]) standby.fill(chain);
+    await ready(kept, 1);
+    expect(forgotten.server.accepted).toBe(0);
+  });
+
+  test('one is waited for twice as long as the last one took, if that is more than a second', async () => {
+    let answer = (): void => {};
+    const slow = new Promise<void>((resolve) => (answer = resolve));
+    const proxy = await startGreeted((index) => (index === 0 ? slow : new Promise(() => {})));
+    const standby = hold(1);
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => now);
+    atEnd(() => vi.restoreAllMocks());
+    await request(standby, proxy.chain, 1);
+    await proxy.server.reached(1);
+    now = 600;
+    answer();
+    await ready(proxy, 1);
+    const taken = await standby.take(proxy.chain, attempt());
+    taken?.stream.destroy();
+    watch(20);
+    expect(await standby.take(proxy.chain, attempt())).toBeUndefined();
+    expect(fired).toEqual([1200]);
   });
 });
 
