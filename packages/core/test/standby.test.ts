@@ -17,14 +17,7 @@ import {
 import type { RawServer, TcpDestination } from '@socksify/support';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { parseProxy, SocksClient } from '../src/index.ts';
-import type {
-  AuthMethod,
-  ClientOptions,
-  ProxyChoice,
-  ProxyRoute,
-  SocksProxy,
-  Tunnel,
-} from '../src/index.ts';
+import type { AuthMethod, ClientOptions, ProxyChoice, ProxyRoute, SocksProxy, Tunnel } from '../src/index.ts';
 import { Attempt } from '../src/tunnel/attempt.ts';
 import { Standby } from '../src/tunnel/standby.ts';
 import { runCore } from './core-program.ts';
@@ -39,7 +32,7 @@ import {
   SUCCESS,
   watchDials,
 } from './proxies.ts';
-import { fired, holdImmediates, pending, watch } from './watched-timers.ts';
+import { delays, fired, holdImmediates, pending, watch } from './watched-timers.ts';
 
 vi.mock('node:timers', () => import('./watched-timers.ts'));
 beforeEach(() => watch());
@@ -384,6 +377,40 @@ describe('of the connections that are held,', () => {
     taken?.stream.destroy();
   });
 
+  test('one that is still being opened is waited for, and no timer is left', async () => {
+    let answer = (): void => {};
+    const told = new Promise<void>((resolve) => (answer = resolve));
+    const proxy = await startGreeted((index) => (index === 0 ? told : new Promise(() => {})));
+    const standby = hold(1);
+    await request(standby, proxy.chain, 1);
+    const taking = standby.take(proxy.chain, attempt());
+    await proxy.server.reached(2);
+    answer();
+    const taken = await taking;
+    expect(taken?.stream.localPort).toBe(proxy.sockets[0]?.remotePort);
+    await wait(1);
+    // That of the replacement, which keeps no process alive.
+    expect([...pending].map((timer) => timer.hasRef())).toEqual([false]);
+    taken?.stream.destroy();
+  });
+
+  test('one that is opened ahead of the credentials of a tunnel is taken by another one only when it is ready', async () => {
+    let answer = (): void => {};
+    const told = new Promise<void>((resolve) => (answer = resolve));
+    const proxy = await startGreeted(() => told);
+    const standby = hold(1);
+    expect(await standby.take(proxy.chain, attempt())).toBeUndefined();
+    standby.fill(proxy.chain, new Promise(() => {}));
+    await proxy.server.reached(1);
+    expect(await standby.take(proxy.chain, attempt())).toBeUndefined();
+    expect(delays).not.toContain(1000);
+    answer();
+    await ready(proxy, 1);
+    const taken = await standby.take(proxy.chain, attempt());
+    expect(taken?.stream.localPort).toBe(proxy.sockets[0]?.remotePort);
+    taken?.stream.destroy();
+  });
+
   test('one that the proxy has just closed is passed over', async () => {
     const proxy = await startGreeted();
     const standby = hold(2);
@@ -438,35 +465,43 @@ describe('of the connections that are held,', () => {
     await ready(one, 1);
     await request(standby, other.chain, 1);
     await ready(other, 1);
-    await ready(one, 1);
+    expect([one.server.open.size, other.server.open.size]).toEqual([1, 1]);
   });
 
   test('none keeps the process alive until it is taken', async () => {
     const dialled = watchDials();
-    const proxy = await startGreeted();
+    let answer = (): void => {};
+    const told = new Promise<void>((resolve) => (answer = resolve));
+    const proxy = await startGreeted(() => told);
     const standby = hold(1);
     await request(standby, proxy.chain, 1);
+    await proxy.server.reached(1);
+    await expect.poll(() => dialled.map(keepsAlive), { interval: 5 }).toEqual([false]);
+    expect([...pending].map((timer) => timer.hasRef())).toEqual([false]);
+    answer();
     await ready(proxy, 1);
     expect(dialled.map(keepsAlive)).toEqual([false]);
     expect([...pending].map((timer) => timer.hasRef())).toEqual([false]);
     const taken = await standby.take(proxy.chain, attempt());
-    expect(keepsAlive(taken?.stream)).toBe(true);
+    expect(dialled.map(keepsAlive)).toEqual([true, false]);
+    expect(dialled[0]).toBe(taken?.stream);
     taken?.stream.destroy();
   });
 
   test('none is left by close(), no timer either, and no further one is opened', async () => {
-    const proxy = await startGreeted();
-    const standby = hold(1);
-    await request(standby, proxy.chain, 1);
+    const proxy = await startGreeted((index) => (index === 0 ? undefined : new Promise(() => {})));
+    const standby = hold(2);
+    await request(standby, proxy.chain, 2);
     await ready(proxy, 1);
-    // The time limit of its attempt is over, and its age is limited.
-    expect([...pending].map((timer) => timer.hasRef())).toHaveLength(1);
+    await proxy.server.reached(2);
+    // The age of one, and the time limit of the other.
+    expect(pending.size).toBe(2);
     standby.close();
     expect(pending.size).toBe(0);
     standby.fill(proxy.chain);
     await proxy.server.idle();
     await wait(20);
-    expect(proxy.server.accepted).toBe(1);
+    expect(proxy.server.accepted).toBe(2);
   });
 
   test('those of a chain are forgotten when a thousand others were requested after it', async () => {
@@ -486,12 +521,12 @@ describe('of the connections that are held,', () => {
     const slow = new Promise<void>((resolve) => (answer = resolve));
     const proxy = await startGreeted((index) => (index === 0 ? slow : new Promise(() => {})));
     const standby = hold(1);
-    let now = 0;
+    let now = 1000;
     vi.spyOn(performance, 'now').mockImplementation(() => now);
     atEnd(() => vi.restoreAllMocks());
     await request(standby, proxy.chain, 1);
     await proxy.server.reached(1);
-    now = 600;
+    now = 1600;
     answer();
     await ready(proxy, 1);
     const taken = await standby.take(proxy.chain, attempt());
@@ -769,6 +804,7 @@ test.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12])(
     await expect(socks.connect(here())).rejects.toMatchObject({ code: 'ERR_SOCKS_CLOSED' });
     await expect.poll(() => closed, { interval: 5 }).toBeGreaterThan(0);
     await expect.poll(() => server.open.size, { interval: 5, timeout: 5000 }).toBe(0);
+    expect(pending.size).toBe(0);
     // One that was left would live for four seconds.
     expect(performance.now() - closed).toBeLessThan(2000);
   },

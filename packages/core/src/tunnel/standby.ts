@@ -70,12 +70,12 @@ export class Standby {
       found.isFree = false;
       this.fill(chain);
       const wasReady = found.connection !== undefined;
-      if (!wasReady && !(await this.#isOpened(found, attempt))) return undefined;
+      if (!wasReady) await this.#change(found, attempt);
       await new Promise<void>((resolve) => void setImmediate(resolve));
       const { connection } = found;
       if (connection && this.#all.has(found)) {
-        this.#finish(found);
         attempt.own(connection).keepAlive(true);
+        // This ends the wait for bytes, and with it the standby connection.
         connection.interrupt(new Error('the standby connection was taken'));
         return connection;
       }
@@ -107,24 +107,24 @@ export class Standby {
   }
 
   /**
-   * Waits until the connection is ready or closed; true if it is ready. If that takes too long, or the attempt stops, it is closed, since
-   * another one has been opened in its place.
+   * Waits until the connection is ready or closed. If that takes too long, or the attempt stops, it is closed, since another
+   * one has been opened in its place.
    */
-  async #isOpened(one: StandbyConnection, attempt: Attempt): Promise<boolean> {
+  async #change(one: StandbyConnection, attempt: Attempt): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
-    const change = new Promise<boolean>((resolve) => {
-      one.onOpened = () => resolve(one.connection !== undefined);
+    const change = new Promise<void>((resolve) => {
+      one.onOpened = resolve;
       // This timer keeps the process alive, which the connection does not.
-      timer = setTimeout(resolve, Math.max(PATIENCE, 2 * this.#took), false);
+      timer = setTimeout(() => this.#end(one), Math.max(PATIENCE, 2 * this.#took));
     });
-    let isOpened = false;
     try {
-      isOpened = await attempt.race(change);
+      await attempt.race(change);
+    } catch (reason) {
+      this.#end(one);
+      throw reason;
     } finally {
       clearTimeout(timer);
-      if (!isOpened) this.#end(one);
     }
-    return isOpened;
   }
 
   #free(): StandbyConnection[] {
@@ -176,17 +176,12 @@ export class Standby {
     }
   }
 
-  /** Closes the connection, in whatever state it is. */
+  /** Closes the connection, in whatever state it is. One that was taken belongs to another attempt, and stays open. */
   #end(one: StandbyConnection): void {
-    if (!this.#all.has(one)) return;
-    this.#finish(one);
+    clearTimeout(one.timer);
+    this.#all.delete(one);
+    one.attempt.end();
     one.attempt.stop(new Error('the standby connection is not needed'));
     one.onOpened?.();
-  }
-
-  #finish(one: StandbyConnection): void {
-    clearTimeout(one.timer);
-    one.attempt.end();
-    this.#all.delete(one);
   }
 }
