@@ -4,7 +4,7 @@
 interface Part {
   readonly files: string[];
   readonly tests: string[];
-  /** Runs only when it is named: it takes hours, and not each of its survivors has a reason yet. */
+  /** Runs only when it is named, because not each of its survivors has a reason yet. */
   readonly isUnfinished?: true;
 }
 
@@ -47,12 +47,28 @@ export const PARTS: Record<string, Part> = {
     ],
     isUnfinished: true,
   },
-  // Their tests take seconds, so that this part takes hours.
-  attempts: {
-    files: ['packages/core/src/tunnel/{alternatives,client,encapsulated,pipeline,standby}.ts'],
-    tests: [
-      'packages/core/test/{alternatives,connect,demand,encapsulation,gssapi,group,pipeline,race,route,standby}.test.ts',
-    ],
+  encapsulated: {
+    files: ['packages/core/src/tunnel/encapsulated.ts'],
+    tests: ['packages/core/test/{encapsulation,gssapi}.test.ts'],
+  },
+  alternatives: {
+    files: ['packages/core/src/tunnel/alternatives.ts'],
+    tests: ['packages/core/test/alternatives{,-timers}.test.ts'],
+    isUnfinished: true,
+  },
+  client: {
+    files: ['packages/core/src/tunnel/client.ts'],
+    tests: ['packages/core/test/{alternatives,connect,options,ownership,route,standby,trace}.test.ts'],
+    isUnfinished: true,
+  },
+  pipeline: {
+    files: ['packages/core/src/tunnel/pipeline.ts'],
+    tests: ['packages/core/test/pipeline.test.ts'],
+    isUnfinished: true,
+  },
+  standby: {
+    files: ['packages/core/src/tunnel/standby.ts'],
+    tests: ['packages/core/test/standby.test.ts'],
     isUnfinished: true,
   },
 };
