@@ -125,7 +125,7 @@ export class Connection {
   }
 
   readonly #wake = (): void => {
-    const bytes = this.#count === 0 ? NOTHING : this.read(this.#count);
+    const bytes = this.read(this.#count);
     if (!bytes) return;
     // First, because Node needs a tick to see that nobody listens for 'readable' any more.
     for (const event of this.#events) this.stream.off(event, this.#wake);
