@@ -79,34 +79,25 @@ export async function requestTunnel(
     return opened;
   } catch (error) {
     connection.destroy(error);
-    if (attempt.stopped) throw error;
+    if (attempt.stopped || !(error instanceof SocksError) || error.phase !== 'request') throw error;
     // A proxy that refused this destination is working, so standby connections to it are of use.
-    if (isFromRequest(error)) standby?.fill(chain);
+    standby?.fill(chain);
     const again = (left: Candidates, from?: Standby): Promise<Negotiated> =>
       negotiateChain(chain, destination, attempt, from, left);
     if (isStandby && wasNotReceived(error)) return requestTunnel(await again(candidates), attempt, standby);
     const others = candidates.slice(1);
-    if (others.length === 0 || attempt.existing || !concernsAddress(error)) throw error;
+    if (others.length === 0 || attempt.existing || NOT_THE_ADDRESS.test(error.code)) throw error;
     return requestTunnel(await again(others, standby), attempt, standby);
   }
 }
 
 /**
- * A reset means that the proxy had closed the connection before the request came. An orderly close is a refusal:
- * OpenSSH refuses like that.
+ * A reset means that the proxy had closed the connection before the request came. An orderly close, which has no cause, is
+ * a refusal: OpenSSH refuses like that. Errors with a detail came after the proxy had begun to answer.
  */
-function wasNotReceived(error: unknown): boolean {
-  if (!(error instanceof SocksError) || error.code !== 'ERR_SOCKS_PROXY_CLOSED' || error.detail) return false;
-  return ['ECONNRESET', 'EPIPE'].includes(codeOf(error.cause) ?? '');
+function wasNotReceived({ cause, detail }: SocksError): boolean {
+  return !detail && ['ECONNRESET', 'EPIPE'].includes(codeOf(cause) ?? '');
 }
 
-/** True if another address can succeed: only when the proxy failed to connect to this one. */
-function concernsAddress(error: unknown): boolean {
-  return isFromRequest(error) && !NOT_THE_ADDRESS.test(error.code);
-}
-
-function isFromRequest(error: unknown): error is SocksError {
-  return error instanceof SocksError && error.phase === 'request';
-}
-
-const NOT_THE_ADDRESS = /_(?:PROTOCOL|COMMAND_NOT_SUPPORTED|IDENTD_UNREACHABLE|IDENTD_MISMATCH)$/;
+/** After these, another address cannot succeed: it was not this one that the proxy failed to connect to. */
+const NOT_THE_ADDRESS = /_(?:PROTOCOL|COMMAND_NOT_SUPPORTED|IDENTD_UNREACHABLE|IDENTD_MISMATCH)/;
