@@ -1,14 +1,16 @@
 // `pipeline: true`: greeting and request in one segment, and an attempt message by message beside it, for proxies that do not
 // answer that.
 
+import { once } from 'node:events';
 import { connect as dialTcp } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import type { ScriptedServer, ScriptStep } from '@socksify/server';
 import { rejection } from '@socksify/support';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { connect, SocksClient } from '../src/index.ts';
+import { connect, parseProxy, SocksClient } from '../src/index.ts';
+import { isPipelined as pipelining } from '../src/tunnel/pipeline.ts';
 import { startScripts } from './proxies.ts';
-import { fired, watch } from './watched-timers.ts';
+import { fired, pending, watch } from './watched-timers.ts';
 
 // The second for which the first attempt runs alone takes 50 ms here.
 vi.mock('node:timers', () => import('./watched-timers.ts'));
@@ -86,6 +88,36 @@ describe('a second attempt, message by message,', () => {
       [{ read: 3 }, { send: '0500' }, { read: 16 }, { close: true }],
     );
     await expect(open(server)).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED', phase: 'request' });
+  });
+});
+
+describe('a proxy that is answered only message by message', () => {
+  const isPipelined = (url: string) => pipelining(parseProxy(url), {});
+
+  test.each<[string, readonly ScriptStep[], boolean]>([
+    ['grants the second attempt', lockStep, true],
+    ['refuses it', [{ read: 3 }, { send: '0500' }, { read: 16 }, { send: '0505' }], true],
+    ['closes it too', [{ read: 3 }, { close: true }], false],
+  ])('is remembered if it %s', async (_, second, isRemembered) => {
+    const server = await scripted([ALL, { close: true }], second);
+    expect(isPipelined(server.url('socks5'))).toBe(true);
+    await open(server).then(
+      ({ socket }) => socket.destroy(),
+      () => {},
+    );
+    expect(isPipelined(server.url('socks5'))).toBe(!isRemembered);
+    expect(pending.size).toBe(0);
+  });
+
+  test('is forgotten after a thousand others', async () => {
+    const server = await startScripts((index) => (index % 2 === 0 ? [ALL, { close: true }] : lockStep));
+    const lookup: LookupFunction = (_host, _options, done) => done(null, '127.0.0.1', 4);
+    const url = (i: number) => `socks5://proxy-${i}.test:${server.port}`;
+    for (let i = 0; i <= 1000; i++) {
+      const { socket } = await connect(url(i), destination, { pipeline: true, lookup });
+      await once(socket.destroy(), 'close');
+    }
+    expect([0, 1, 1000].map((i) => isPipelined(url(i)))).toEqual([true, false, false]);
   });
 });
 
