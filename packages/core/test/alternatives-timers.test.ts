@@ -28,6 +28,18 @@ test('a tunnel leaves no timer behind, and each wait is for the stagger', async 
   expect(Math.max(...delays)).toBeLessThanOrEqual(50);
 });
 
+test('a tunnel leaves no timer behind that limited the time for its request', async () => {
+  const servers = [await startScripted(...GRANTING), await silent()];
+  const group = proxyGroup(
+    servers.map((server) => server.url('socks5')),
+    { stagger: 60_000 },
+  );
+  (await connect(group, here, { timeout: 10_000 })).socket.destroy();
+  // The limit of the attempt, the share of a member, and a half of the time that was left.
+  expect(delays.map((delay) => Math.ceil(delay / 1000))).toEqual([10, 4, 5]);
+  expect(pending.size).toBe(0);
+});
+
 test('a failure of all members leaves no timer behind', async () => {
   const group = proxyGroup([await dead(), await dead(), await dead()], { stagger: 60_000 });
   await expect(connect(group, here)).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_UNREACHABLE' });

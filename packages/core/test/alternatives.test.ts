@@ -334,6 +334,15 @@ describe('an error', () => {
     await allClosed(one, other);
   });
 
+  test('of the time limit during TLS to the destination says so', async () => {
+    const servers = [await proxy(), await proxy()];
+    const destination = { host: '127.0.0.1', port: (await silent()).port };
+    const both = group(servers.map((server) => server.url('socks5')));
+    const error = await failure(both, { timeout: 150, tls: {} }, destination);
+    expect(error).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT', phase: 'destination-tls' });
+    expect(states(both)).toBe('ready ready');
+  });
+
   test('of the time limit during a request lets no member rest', async () => {
     const servers = [await answering(undefined), await answering(undefined)];
     const both = group(servers.map((server) => server.url('socks5')));
