@@ -5,11 +5,11 @@ import { once } from 'node:events';
 import { connect as dialTcp } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import type { ScriptedServer, ScriptStep } from '@socksify/server';
-import { rejection } from '@socksify/support';
+import { bytes, deferred, rejection } from '@socksify/support';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { connect, parseProxy, SocksClient } from '../src/index.ts';
 import { isPipelined as pipelining } from '../src/tunnel/pipeline.ts';
-import { startScripts } from './proxies.ts';
+import { startRawProxy, startScripts } from './proxies.ts';
 import { fired, pending, watch } from './watched-timers.ts';
 
 // The second for which the first attempt runs alone takes 50 ms here.
@@ -80,6 +80,47 @@ describe('a second attempt, message by message,', () => {
     (await open(server)).socket.destroy();
     expect(sent(server)[2]).toBe(GREETING + REQUEST);
     expect(server.connections).toHaveLength(3);
+  });
+
+  test('gives the tunnel when the server closes the first connection meanwhile', async () => {
+    const [greeted, closed] = [deferred<void>(), deferred<void>()];
+    const proxy = await startRawProxy(async (socket, read, index) => {
+      if (index === 0) {
+        await read(19);
+        await greeted.promise;
+        socket.on('close', () => closed.resolve()).end();
+        return;
+      }
+      await read(3);
+      greeted.resolve();
+      await closed.promise;
+      socket.write(bytes('0500'));
+      await read(16);
+      socket.write(bytes(SUCCESS));
+    });
+    const { socket } = await connect(proxy.url, destination, { pipeline: true });
+    expect([...proxy.open].map(({ remotePort }) => remotePort)).toEqual([socket.localPort]);
+    expect(pipelining(parseProxy(proxy.url), {})).toBe(false);
+    socket.destroy();
+  });
+
+  test('leaves the tunnel to the first one when the server closes the second connection', async () => {
+    const closed = deferred<void>();
+    const proxy = await startRawProxy(async (socket, read, index) => {
+      if (index === 1) {
+        await read(3);
+        socket.on('close', () => closed.resolve()).end();
+        return;
+      }
+      await read(19);
+      await closed.promise;
+      socket.write(bytes(`0500 ${SUCCESS}`));
+    });
+    const { socket } = await connect(proxy.url, destination, { pipeline: true });
+    expect([...proxy.open].map(({ remotePort }) => remotePort)).toEqual([socket.localPort]);
+    expect(proxy.accepted).toBe(2);
+    expect(pipelining(parseProxy(proxy.url), {})).toBe(true);
+    socket.destroy();
   });
 
   test('gives its error when the server closes both connections', async () => {
@@ -184,7 +225,7 @@ describe('a proxy is not remembered when the second attempt', () => {
   test.each(['abort', 'time limit', 'close of the client'] as const)('is ended by the %s', async (how) => {
     const server = await scripted([ALL, { close: true }], stalls, answers);
     const controller = new AbortController();
-    const timeout = how === 'time limit' ? 300 : 0;
+    const timeout = how === 'time limit' ? 100 : 0;
     const client = new SocksClient(server.url('socks5'), { pipeline: true, timeout });
     const attempt = rejection(client.connect(destination, { signal: controller.signal }));
     await (await server.connection(1)).ran;
@@ -229,6 +270,16 @@ test('a socket that was handed in is the only connection, and gets no second att
   await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED' });
   expect(server.connections).toHaveLength(1);
   expect(socket.destroyed).toBe(true);
+});
+
+test('a socket that was handed in waits for its answer alone, however long that takes', async () => {
+  const server = await scripted([ALL, { delay: 150 }, { send: `0500 ${SUCCESS}` }]);
+  const socket = dialTcp(server.port, '127.0.0.1');
+  const tunnel = await connect(server.url('socks5'), destination, { pipeline: true, socket });
+  expect(tunnel.socket).toBe(socket);
+  expect(sent(server)).toEqual([GREETING + REQUEST]);
+  expect(fired).toEqual([]);
+  socket.destroy();
 });
 
 test('one time limit ends both attempts', async () => {
