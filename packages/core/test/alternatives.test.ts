@@ -806,7 +806,9 @@ test('the message of a tunnel that fails has the error of each attempt, and how 
   closing.push(() => unsubscribe('socksify:tunnel:error', listener));
   const all = group([gone, one.url('socks5'), other.url('socks5')], { stagger: 20 });
   const error = await failure(all, { timeout: 150 });
-  const [{ attempts = [] } = {}] = messages;
+  const [{ attempts = [], proxies } = {}] = messages;
+  // Those of the attempt that began last.
+  expect(proxies).toEqual([other.url('socks5')]);
   expect(attempts).toMatchObject([{ outcome: 'error' }, { outcome: 'error' }, { outcome: 'error' }]);
   expect(attempts[1]?.error).toBe(error);
   expect(attempts[2]?.error).toBe(error.errors?.[1]);

@@ -81,6 +81,11 @@ describe('the options of connect()', () => {
   });
 });
 
+test.each([null, 5, 'x'])('%j is refused as the options of a tunnel', async (options) => {
+  const refused = connect('socks5://127.0.0.1', here(), options as never);
+  await expect(refused).rejects.toMatchObject({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' });
+});
+
 describe('no timer is left', () => {
   test('after select() has resolved, rejected, or was ended by its signal', async () => {
     for (const answer of [

@@ -183,6 +183,26 @@ describe('a pipelined request with credentials', () => {
     },
   );
 
+  test('is closed when the proxy answers FF, before the second attempt is answered', async () => {
+    const closed = deferred<void>();
+    const proxy = await startRawProxy(async (socket, read, index) => {
+      if (index === 0) {
+        await read(24);
+        socket.on('close', () => closed.resolve()).write(bytes('05ff'));
+        return;
+      }
+      await read(4);
+      await closed.promise;
+      socket.write(bytes('0500'));
+      await read(16);
+      socket.write(bytes(SUCCESS));
+    });
+    const url = `socks5://u:p@127.0.0.1:${proxy.port}`;
+    const { socket } = await connect(url, destination, { pipeline: true });
+    expect([...proxy.open].map(({ remotePort }) => remotePort)).toEqual([socket.localPort]);
+    socket.destroy();
+  });
+
   test('is not sent again to a proxy without authentication, so that the proxy does not get the password again', async () => {
     const server = await scripted(refusesAll, acceptsNone);
     for (let i = 0; i < 3; i++) {
@@ -215,6 +235,8 @@ describe('a pipelined request with credentials', () => {
       code: 'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
     });
     expect(sent(server)).toEqual([PIPELINED, '05020200']);
+    // It answered, message by message.
+    expect(pipelining(parseProxy(login(server)), {})).toBe(false);
   });
 });
 
