@@ -72,7 +72,7 @@ export const PARTS: Record<string, Part> = {
   },
   client: {
     files: ['packages/core/src/tunnel/client.ts'],
-    tests: ['packages/core/test/{alternatives,connect,options,ownership,route,standby,trace}.test.ts'],
+    tests: ['packages/core/test/{alternatives,client,connect,ownership,route,trace}.test.ts'],
     isUnfinished: true,
   },
   pipeline: {
