@@ -151,14 +151,14 @@ export class Standby {
       const [hops = []] = await toCandidates(chain, { host: '0.0.0.0', port: 0 }, attempt);
       const connection = await negotiateHops(hops, attempt, { before });
       attempt.end();
-      attempt.throwIfStopped();
       one.connection = connection;
       this.#took = performance.now() - began;
       one.isAhead = false;
       one.onOpened?.();
       connection.keepAlive(false);
       one.timer = setTimeout(() => this.#end(one), MAX_AGE).unref();
-      // Whatever comes now (a byte, the end, a failure), the connection is of no use: no request was sent on it.
+      // Whatever comes now (a byte, the end, a failure), the connection is of no use: no request was sent on it. If the
+      // attempt was stopped meanwhile, the connection has failed already.
       await connection.hasMore();
     } catch {
       // The error is dropped. If the proxy keeps failing, the next tunnel reports it to its caller.
