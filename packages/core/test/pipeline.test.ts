@@ -6,6 +6,7 @@ import { connect as dialTcp } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import type { ScriptedServer, ScriptStep } from '@socksify/server';
 import { bytes, deferred, rejection } from '@socksify/support';
+import type { RawServer } from '@socksify/support';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { connect, parseProxy, SocksClient } from '../src/index.ts';
 import { isPipelined as pipelining } from '../src/tunnel/pipeline.ts';
@@ -16,9 +17,24 @@ import { fired, pending, watch } from './watched-timers.ts';
 vi.mock('node:timers', () => import('./watched-timers.ts'));
 beforeEach(() => watch(20));
 
+const isPipelined = (url: string): boolean => pipelining(parseProxy(url), {});
+
+/** A proxy on a port that is not remembered: the system may give a test the port of an earlier one. */
+async function unknown<Server extends { readonly port: number }>(
+  start: () => Promise<Server>,
+): Promise<Server> {
+  for (;;) {
+    const server = await start();
+    if (isPipelined(`socks5://127.0.0.1:${server.port}`)) return server;
+  }
+}
+
 /** One script for each connection, by its number; the last one for all further ones. */
 const scripted = (...scripts: readonly (readonly ScriptStep[])[]): Promise<ScriptedServer> =>
-  startScripts((index) => scripts[Math.min(index, scripts.length - 1)] ?? []);
+  unknown(() => startScripts((index) => scripts[Math.min(index, scripts.length - 1)] ?? []));
+
+const served = (serve: Parameters<typeof startRawProxy>[0]): Promise<RawServer> =>
+  unknown(() => startRawProxy(serve));
 
 const destination = { host: 'echo.test', port: 80 };
 const GREETING = '050100';
@@ -84,7 +100,7 @@ describe('a second attempt, message by message,', () => {
 
   test('gives the tunnel when the server closes the first connection meanwhile', async () => {
     const [greeted, closed] = [deferred<void>(), deferred<void>()];
-    const proxy = await startRawProxy(async (socket, read, index) => {
+    const proxy = await served(async (socket, read, index) => {
       if (index === 0) {
         await read(19);
         await greeted.promise;
@@ -100,13 +116,13 @@ describe('a second attempt, message by message,', () => {
     });
     const { socket } = await connect(proxy.url, destination, { pipeline: true });
     expect([...proxy.open].map(({ remotePort }) => remotePort)).toEqual([socket.localPort]);
-    expect(pipelining(parseProxy(proxy.url), {})).toBe(false);
+    expect(isPipelined(proxy.url)).toBe(false);
     socket.destroy();
   });
 
   test('leaves the tunnel to the first one when the server closes the second connection', async () => {
     const closed = deferred<void>();
-    const proxy = await startRawProxy(async (socket, read, index) => {
+    const proxy = await served(async (socket, read, index) => {
       if (index === 1) {
         await read(3);
         socket.on('close', () => closed.resolve()).end();
@@ -119,7 +135,7 @@ describe('a second attempt, message by message,', () => {
     const { socket } = await connect(proxy.url, destination, { pipeline: true });
     expect([...proxy.open].map(({ remotePort }) => remotePort)).toEqual([socket.localPort]);
     expect(proxy.accepted).toBe(2);
-    expect(pipelining(parseProxy(proxy.url), {})).toBe(true);
+    expect(isPipelined(proxy.url)).toBe(true);
     socket.destroy();
   });
 
@@ -133,8 +149,6 @@ describe('a second attempt, message by message,', () => {
 });
 
 describe('a proxy that is answered only message by message', () => {
-  const isPipelined = (url: string) => pipelining(parseProxy(url), {});
-
   test.each<[string, readonly ScriptStep[], boolean]>([
     ['grants the second attempt', lockStep, true],
     ['refuses it', [{ read: 3 }, { send: '0500' }, { read: 16 }, { send: '0505' }], true],
@@ -185,7 +199,7 @@ describe('a pipelined request with credentials', () => {
 
   test('is closed when the proxy answers FF, before the second attempt is answered', async () => {
     const closed = deferred<void>();
-    const proxy = await startRawProxy(async (socket, read, index) => {
+    const proxy = await served(async (socket, read, index) => {
       if (index === 0) {
         await read(24);
         socket.on('close', () => closed.resolve()).write(bytes('05ff'));
@@ -236,7 +250,7 @@ describe('a pipelined request with credentials', () => {
     });
     expect(sent(server)).toEqual([PIPELINED, '05020200']);
     // It answered, message by message.
-    expect(pipelining(parseProxy(login(server)), {})).toBe(false);
+    expect(isPipelined(login(server))).toBe(false);
   });
 });
 
