@@ -15,6 +15,9 @@ const ignore = (): void => {};
 
 const NOTHING: Uint8Array = new Uint8Array();
 
+/** Made once, because Node walks the stack for each new error. */
+const HANDED_OVER = { reason: new Error('the connection was handed over') };
+
 export const READ_EVENTS: readonly string[] = ['readable', 'end'];
 
 export class Connection {
@@ -74,7 +77,7 @@ export class Connection {
     const { stream } = this;
     if (stream.destroyed) this.destroy(stream.errored ?? new StreamClosed());
     if (this.ended) return false;
-    this.ended = { reason: new Error('the connection was handed over') };
+    this.ended = HANDED_OVER;
     stream.off('error', this.destroy).off('close', this.#onClose);
     return true;
   }
