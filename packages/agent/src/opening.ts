@@ -11,8 +11,6 @@ import type { NodeRequest } from './node-http.ts';
 const MAX_TIMEOUT = 2 ** 31 - 1;
 
 const openings = new WeakMap<NodeRequest, Opening>();
-/** For each prototype of requests, one that inherits from it and wraps the two methods. */
-const watching = new WeakMap<object, object>();
 
 /** Stands in `agent.sockets` for the socket to come: it counts there, and `agent.destroy()` destroys it. */
 export class Opening extends EventEmitter {
@@ -29,8 +27,6 @@ export class Opening extends EventEmitter {
   readonly #all: Map<NodeRequest, Opening>;
   readonly #abort: AbortController;
   readonly #context: AsyncResource;
-  readonly #prototype: NodeRequest;
-  readonly #watched: object;
   #timer: NodeJS.Timeout | undefined;
   #begun = false;
   #timedOut = false;
@@ -57,11 +53,10 @@ export class Opening extends EventEmitter {
     process.nextTick(() => (this.#begun = true));
     all.set(req, this);
     openings.set(req, this);
-    // The request gets another prototype for a while. Properties of its own would make it a slow object for ever, even
-    // when they are deleted.
-    this.#prototype = Object.getPrototypeOf(req);
-    this.#watched = watching.get(this.#prototype) ?? watched(this.#prototype);
-    Object.setPrototypeOf(req, this.#watched);
+    // Methods that the program gave to the request stay.
+    const { destroy, setTimeout: setTimeoutOf } = methodsOf(req);
+    if (req.destroy === destroy) Object.defineProperty(req, 'destroy', WATCHED.destroy);
+    if (req.setTimeout === setTimeoutOf) Object.defineProperty(req, 'setTimeout', WATCHED.setTimeout);
     if (timeout) this.arm(timeout);
   }
 
@@ -107,15 +102,17 @@ export class Opening extends EventEmitter {
   /** Takes the opening out of its pool, and gives the request its own methods back. */
   end(): void {
     clearTimeout(this.#timer);
-    const { pool = {}, name } = this;
+    const { pool = {}, name, request } = this;
     const sockets = pool[name];
     const index = sockets?.indexOf(this) ?? -1;
     if (index !== -1) sockets?.splice(index, 1);
     if (sockets?.length === 0) delete pool[name];
-    this.#all.delete(this.request);
-    openings.delete(this.request);
-    if (Object.getPrototypeOf(this.request) === this.#watched)
-      Object.setPrototypeOf(this.request, this.#prototype);
+    this.#all.delete(request);
+    openings.delete(request);
+    // The properties stay, because a request that loses one is a slow object from then on.
+    const { destroy, setTimeout: setTimeoutOf } = methodsOf(request);
+    if (request.destroy === WATCHED.destroy.value) request.destroy = destroy;
+    if (request.setTimeout === WATCHED.setTimeout.value) request.setTimeout = setTimeoutOf;
   }
 }
 
@@ -132,22 +129,32 @@ export function checkTimeouts(...timeouts: (number | undefined)[]): void {
   }
 }
 
-/** @param original its methods are looked up at each call, because other code may replace them later */
-function watched(original: NodeRequest): object {
-  const methods: Pick<NodeRequest, 'destroy' | 'setTimeout'> = {
-    destroy(this: NodeRequest, error) {
+type Methods = Pick<NodeRequest, 'destroy' | 'setTimeout'>;
+
+/** Those that every request of its class has. */
+function methodsOf(req: NodeRequest): Methods {
+  return Object.getPrototypeOf(req);
+}
+
+/** The own properties of a request that has an opening. */
+const WATCHED = {
+  destroy: {
+    writable: true,
+    configurable: true,
+    value(this: NodeRequest, error?: Error): NodeRequest {
       const { destroyed } = this;
-      original.destroy.call(this, error);
+      methodsOf(this).destroy.call(this, error);
       openings.get(this)?.onDestroy(destroyed);
       return this;
     },
-    setTimeout(this: NodeRequest, milliseconds, callback) {
-      original.setTimeout.call(this, milliseconds, callback);
+  },
+  setTimeout: {
+    writable: true,
+    configurable: true,
+    value(this: NodeRequest, milliseconds: number, callback?: () => void): NodeRequest {
+      methodsOf(this).setTimeout.call(this, milliseconds, callback);
       openings.get(this)?.arm(milliseconds);
       return this;
     },
-  };
-  const created: object = Object.create(original, Object.getOwnPropertyDescriptors(methods));
-  watching.set(original, created);
-  return created;
-}
+  },
+};

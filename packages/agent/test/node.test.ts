@@ -157,11 +157,13 @@ describe('Node still', () => {
 
 describe('a request', () => {
   const shape = (req: ClientRequest): unknown => ({
-    own: Object.getOwnPropertyNames(req).toSorted(),
+    enumerable: Object.keys(req).toSorted(),
+    destroy: req.destroy === http.ClientRequest.prototype.destroy,
+    setTimeout: req.setTimeout === http.ClientRequest.prototype.setTimeout,
     prototype: Object.getPrototypeOf(req) === http.ClientRequest.prototype,
   });
 
-  test('has the properties that it has with an agent of Node, and no others', async () => {
+  test('has the properties and methods that it has with an agent of Node', async () => {
     const over = async (agent: http.Agent, host: string): Promise<unknown> => {
       const req = http.get({ host, port: site.http, agent });
       req.on('response', (res) => res.resume());
@@ -198,6 +200,19 @@ describe('a request', () => {
       { cwd: fileURLToPath(new URL('..', import.meta.url)) },
     );
     expect(stdout.trim().split('\n')).toEqual(Array(6).fill('true true'));
+  });
+
+  test('keeps a method that the program gave it before its socket was opened', async () => {
+    const agent = new SocksAgent(proxy.url('socks5'), { maxSockets: 1 });
+    const options = { host: 'origin.test', port: site.http, agent, headers: { connection: 'close' } };
+    const send = (): ClientRequest => http.get(options, (res) => res.resume());
+    send();
+    const queued = send();
+    const own = queued.destroy.bind(queued);
+    queued.destroy = own;
+    await once(queued, 'close');
+    expect(Object.values(queued)).toContain(own);
+    agent.destroy();
   });
 
   test('keeps a wrapper that its destroy got while its socket was being opened', async () => {
