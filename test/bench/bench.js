@@ -1,8 +1,13 @@
 // Measures every figure of `figures.js`, each row against its control in one interleaved run: every candidate has a
 // process of its own, and each round runs one batch of each, in random order. Rows and controls are compared within a
-// round, so that a busy machine slows both sides. A second process of each control shows what the noise comes to.
+// round, so that a busy machine slows both sides. A second process of each control shows what the noise comes to. Where
+// CPU is measured, every candidate gets a fresh process after some rounds.
 //
 //     node test/bench/bench.js [--only NAME]... [--rounds 25] [--json FILE] [--check] [--small] [--profile]
+//         [--before FOLDER]
+//
+// `--before` names a built checkout of this repository, with an earlier version of the packages. Each row with a goal or a
+// limit is then also measured there, in the same rounds, and compared with that.
 //
 // With `--check` the status is 1 when a row is above its limit by more than the noise; without a limit of its own, its
 // limit is its goal. A row misses its goal when its median is above it, be it by less than the noise. `--profile` says of
@@ -12,7 +17,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { FIGURES } from './figures.js';
@@ -34,6 +39,7 @@ const { values } = parseArgs({
     check: { type: 'boolean', default: false },
     small: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
+    before: { type: 'string' },
   },
 });
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -78,6 +84,7 @@ async function measure({
   size,
   warm,
   rounds,
+  renew = Infinity,
   digits = 3,
   execArgv,
   rows,
@@ -90,15 +97,29 @@ async function measure({
       { key: row, row },
       { key: `${row} again`, row },
     ]),
+    ...rows
+      .filter(({ goal, limit = goal }) => values.before !== undefined && limit !== undefined)
+      .map(({ row }) => ({ key: `${row} before`, row, folder: join(values.before, 'test/bench') })),
   ];
   const running = new Map();
-  for (const { key, row } of candidates) running.set(key, await start(file, row, execArgv));
+  const stop = () => {
+    for (const batch of running.values()) batch.stop();
+  };
   const samples = new Map(candidates.map(({ key }) => [key, []]));
-  for (const batch of running.values()) if (warm > 0) await batch(warm);
+  /** One batch of each candidate. */
+  const runAll = async (use) => {
+    for (const key of shuffled([...running.keys()])) use(key, await running.get(key)(size));
+  };
   const count = Number(values.rounds ?? rounds);
   for (let round = 1; round <= count; round++) {
+    if (round === 1 || (round - 1) % renew === 0) {
+      stop();
+      for (const { key, row, folder } of shuffled(candidates))
+        running.set(key, await start(row, { file, execArgv, folder }));
+      for (let warmed = 0; warmed < warm; warmed += size) await runAll(() => {});
+    }
     progress(`${name}: round ${round} of ${count}`);
-    for (const key of shuffled([...running.keys()])) samples.get(key).push(await running.get(key)(size));
+    await runAll((key, value) => samples.get(key).push(value));
   }
   progress('');
 
@@ -108,6 +129,10 @@ async function measure({
     const figure = summarize(compare ? compared(row, control) : samples.get(row));
     const noise = compare && noiseOf(compared(`${control} again`, control), compare(1, 1));
     const least = figure.median - 2 * figure.error - (noise ?? 0);
+    const earlier = samples.get(`${row} before`);
+    const change = earlier?.map((value, i) =>
+      (compare ?? COMPARISONS.difference)(samples.get(row)[i], value),
+    );
     return {
       row,
       ...(control !== undefined && { control }),
@@ -115,6 +140,7 @@ async function measure({
       ...(limit !== undefined && { limit, over: least > limit }),
       ...(noise !== undefined && { noise }),
       ...figure,
+      ...(change && { change: summarize(change) }),
     };
   });
   console.log(`\n${title}\n`);
@@ -126,7 +152,7 @@ async function measure({
       for (const key of [row, control]) profiles[key] ??= await running.get(key)({ profile: 4 * size });
     }
   }
-  for (const batch of running.values()) batch.stop();
+  stop();
   return { name, title, by, digits, rounds: count, rows: summaries, profiles };
 }
 
@@ -136,19 +162,26 @@ function noiseOf(found, none) {
   return Math.abs(median - none) + 2 * error;
 }
 
-function print({ row, low, median, high, noise, goal, limit, missed, over: isOver }, digits) {
-  const [a, b, c] = [low, median, high].map((value) => value.toFixed(digits));
-  const parts = [`  ${row.padEnd(40)} ${b} (${a} to ${c})`];
+function print({ row, noise, goal, limit, missed, over: isOver, change, ...figure }, digits) {
+  const spread = ({ low, median, high }) => {
+    const [a, b, c] = [low, median, high].map((value) => value.toFixed(digits));
+    return `${b} (${a} to ${c})`;
+  };
+  const parts = [`  ${row.padEnd(40)} ${spread(figure)}`];
   if (noise !== undefined) parts.push(`noise ${noise.toFixed(digits)}`);
   if (goal !== undefined) parts.push(`goal ${goal}${missed ? ': missed' : ''}`);
   if (limit !== undefined && limit !== goal) parts.push(`limit ${limit}`);
+  if (change) parts.push(`against before ${spread(change)}`);
   console.log(`${parts.join(', ')}${isOver ? ': OVER' : ''}`);
 }
 
-/** Starts a candidate in a process of its own. */
-async function start(file, row, execArgv = []) {
-  const flags = ['--expose-gc', '--no-warnings', ...execArgv];
-  const child = fork(here('candidate.js'), [file, row, JSON.stringify(ports)], { execArgv: flags });
+/**
+ * Starts a candidate in a process of its own. V8's memory reducer would make the young generation smaller in each process
+ * that waits long for the others, and such a process is slower by a quarter for the rest of its life.
+ */
+async function start(row, { file, execArgv = [], folder = here('.') }) {
+  const flags = ['--expose-gc', '--no-warnings', '--no-memory-reducer', ...execArgv];
+  const child = fork(join(folder, 'candidate.js'), [file, row, JSON.stringify(ports)], { execArgv: flags });
   const ended = once(child, 'exit').then(([status]) => {
     throw new Error(`${row} ended with ${status}`);
   });

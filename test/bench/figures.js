@@ -1,6 +1,7 @@
 // What is measured. A row is compared with its control, by quotient or by difference; without a control it stands alone.
 // `goal` is what a row should come to, `limit` what it may come to in a check, where that differs. `size` is what one
-// batch does, `warm` what comes before the first batch. `small` is for a run of a minute on a busy machine.
+// batch does, `warm` what comes before the first batch, and `renew` the rounds after which each candidate gets a fresh process:
+// the same program is faster in one process than in another, for the whole life of the process. `small` is for a run of a minute on a busy machine.
 
 /** @typedef {{ row: string, control?: string, goal?: number, limit?: number }} Row */
 
@@ -69,8 +70,9 @@ export const FIGURES = [
     size: 512,
     warm: 2500,
     rounds: 25,
+    renew: 5,
     rows: CONNECTIONS,
-    small: { rounds: 9, size: 256, warm: 1500, rows: roughly(CONNECTIONS) },
+    small: { rounds: 9, renew: Infinity, size: 256, warm: 1500, rows: roughly(CONNECTIONS) },
   },
   {
     name: 'tls-connections',
@@ -79,6 +81,7 @@ export const FIGURES = [
     size: 128,
     warm: 500,
     rounds: 25,
+    renew: 5,
     rows: [
       ...over('https: exchange', { 'https: agent': [1.05, 1.2], 'https: socks-proxy-agent': undefined }),
       ...VERSIONS.flatMap((version) => ofUndici(', https', version, [0.92, 1.4])),
@@ -91,8 +94,9 @@ export const FIGURES = [
     size: 600,
     warm: 2500,
     rounds: 25,
+    renew: 5,
     rows: REQUESTS,
-    small: { rounds: 9, size: 400, warm: 1500, rows: roughly(REQUESTS) },
+    small: { rounds: 9, renew: Infinity, size: 400, warm: 1500, rows: roughly(REQUESTS) },
   },
   {
     name: 'transfers',
@@ -101,6 +105,7 @@ export const FIGURES = [
     size: 64,
     warm: 64,
     rounds: 15,
+    renew: 5,
     rows: ['http', 'https'].flatMap((scheme) =>
       ['down', 'up'].flatMap((direction) =>
         [
@@ -215,6 +220,7 @@ export const FIGURES = [
     size: 300,
     warm: 300,
     rounds: 25,
+    renew: 5,
     rows: over('1 tunnels: core', { '4096 tunnels: core': 1.2 }),
   },
   {
@@ -224,6 +230,7 @@ export const FIGURES = [
     size: 300,
     warm: 300,
     rounds: 25,
+    renew: 5,
     rows: ['agent', 'dispatcher'].flatMap((client) =>
       over(`1 origins: ${client}`, { [`2000 origins: ${client}`]: 1.2 }),
     ),
