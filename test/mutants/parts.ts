@@ -73,7 +73,6 @@ export const PARTS: Record<string, Part> = {
   client: {
     files: ['packages/core/src/tunnel/client.ts'],
     tests: ['packages/core/test/{alternatives,client,connect,ownership,route,trace}.test.ts'],
-    isUnfinished: true,
   },
   pipeline: {
     files: ['packages/core/src/tunnel/pipeline.ts'],
