@@ -817,6 +817,23 @@ test('the message of a tunnel that fails has the error of each attempt, and how 
   expect(refused.dial).toBeLessThan(silence.greeting ?? 0);
 });
 
+test('the message of a tunnel that is aborted before its first attempt says that no other one began', async () => {
+  const messages: TunnelMessage[] = [];
+  const listener = (message: unknown): void => void messages.push(message as TunnelMessage);
+  subscribe('socksify:tunnel:error', listener);
+  closing.push(() => unsubscribe('socksify:tunnel:error', listener));
+  const abort = new AbortController();
+  const tls = () => {
+    abort.abort('enough');
+    return {};
+  };
+  // SOCKS4 has no IPv6, so that each attempt would fail at once.
+  const both = group(['socks4a://a.test', 'socks4a://b.test']);
+  const opening = connect(both, { host: '::1', port: 80 }, { tls, signal: abort.signal });
+  await expect(opening).rejects.toBe('enough');
+  expect(messages).toMatchObject([{ error: 'enough', attempts: [{ outcome: 'unused' }] }]);
+});
+
 test('the message of a tunnel that is aborted when it is ready says that no member gave one', async () => {
   const site = await startSite();
   closing.push(() => site.close());
