@@ -77,11 +77,9 @@ export const PARTS: Record<string, Part> = {
   pipeline: {
     files: ['packages/core/src/tunnel/pipeline.ts'],
     tests: ['packages/core/test/pipeline.test.ts'],
-    isUnfinished: true,
   },
   standby: {
     files: ['packages/core/src/tunnel/standby.ts'],
     tests: ['packages/core/test/standby.test.ts'],
-    isUnfinished: true,
   },
 };
