@@ -220,7 +220,6 @@ export const FIGURES = [
     size: 300,
     warm: 300,
     rounds: 25,
-    renew: 5,
     rows: over('1 tunnels: core', { '4096 tunnels: core': 1.2 }),
   },
   {
@@ -230,7 +229,6 @@ export const FIGURES = [
     size: 300,
     warm: 300,
     rounds: 25,
-    renew: 5,
     rows: ['agent', 'dispatcher'].flatMap((client) =>
       over(`1 origins: ${client}`, { [`2000 origins: ${client}`]: 1.2 }),
     ),
