@@ -12,7 +12,7 @@ export function exchange(proxyPort, port, callback) {
   const request = Buffer.from([0x05, 0x01, 0x00, 0x01, 127, 0, 0, 1, port >> 8, port & 0xff]);
   const socket = connect({ port: proxyPort, host: '127.0.0.1', noDelay: true });
   let chosen = false;
-  socket.on('connect', () => socket.write(GREETING));
+  socket.once('connect', () => socket.write(GREETING));
   const receive = (data) => {
     if (!chosen) {
       if (data.length !== 2 || data[1] !== 0) throw new Error(`METHOD ${data.toString('hex')}`);

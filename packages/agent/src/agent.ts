@@ -319,8 +319,13 @@ export class SocksAgent extends Agent {
     if (options.socketPath) throw unixSocket();
     const opening = options[OPENING];
     if (opening) {
-      this.connect(opening.request, options).then(created?.bind(undefined, null), (error) =>
-        created?.(error || new Error(`connect() failed: ${String(error)}`), NO_STREAM),
+      this.connect(opening.request, options).then(
+        (socket) => {
+          // Node keeps these options as long as the socket, and the opening would keep the request.
+          options[OPENING] = undefined;
+          created?.(null, socket);
+        },
+        (error) => created?.(error || new Error(`connect() failed: ${String(error)}`), NO_STREAM),
       );
       return NO_STREAM;
     }

@@ -202,6 +202,29 @@ describe('a request', () => {
     expect(stdout.trim().split('\n')).toEqual(Array(6).fill('true true'));
   });
 
+  test('is not kept by the connection that it used', async () => {
+    const script = `
+      import http from 'node:http';
+      import { once } from 'node:events';
+      import { SocksAgent } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
+      const agent = new SocksAgent('${proxy.url('socks5')}', { keepAlive: true });
+      const send = async () => {
+        const req = http.get({ host: 'origin.test', port: ${site.http}, agent }, (res) => res.resume());
+        await once(req, 'close');
+        return new WeakRef(req);
+      };
+      const sent = await Promise.all([send(), send()]);
+      for (let i = 0; i < 100 && sent.some((req) => req.deref()); i++) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        gc();
+      }
+      const kept = sent.filter((req) => req.deref()).length;
+      console.log(kept, Object.values(agent.freeSockets).flat().length);
+      agent.destroy();`;
+    const stdout = await outputOf(process.execPath, ['--expose-gc', '--input-type=module', '--eval', script]);
+    expect(stdout.trim()).toBe('0 2');
+  });
+
   test('keeps a method that the program gave it before its socket was opened', async () => {
     const agent = new SocksAgent(proxy.url('socks5'), { maxSockets: 1 });
     const options = { host: 'origin.test', port: site.http, agent, headers: { connection: 'close' } };

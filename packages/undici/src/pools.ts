@@ -201,15 +201,22 @@ export class Pool {
       this.#release();
       return;
     }
-    const h2 = Number(socket.alpnProtocol === 'h2');
-    this.#h2 += h2;
+    const isH2 = socket.alpnProtocol === 'h2';
+    if (isH2) this.#h2++;
     // This listener comes before that of undici, which dials again for the requests that were sent on this socket.
-    socket.once('close', () => {
-      this.#h2 -= h2;
-      this.#requeue();
-      this.#release();
-    });
+    socket.on('close', isH2 ? this.#onH2Closed : this.#onClosed);
   }
+
+  // Made once for a pool, so that no idle connection holds a function of its own.
+  readonly #onClosed = (): void => {
+    this.#requeue();
+    this.#release();
+  };
+
+  readonly #onH2Closed = (): void => {
+    this.#h2--;
+    this.#onClosed();
+  };
 
   /**
    * A connection was lost, and it is not known which requests it had. So every request that was sent may need another
