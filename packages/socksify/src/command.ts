@@ -85,6 +85,8 @@ function parse(args: readonly string[]): { options: Options; command: readonly s
     if (argument === '--') return { options, command: args.slice(at + 1) };
     if (!argument.startsWith('-')) return { options, command: args.slice(at) };
     const [, name = '', value] = /^--([\w-]+)(?:=(.*))?$/s.exec(argument) ?? [];
+    // The last one would replace the others in silence, and two proxies look like a chain.
+    if (name in options) throw new UsageError(`--${name} is given twice`);
     if (withValue.has(name)) {
       const given = value ?? args[++at];
       if (given === undefined) throw new UsageError(`--${name} needs a value`);
@@ -105,9 +107,11 @@ function environment(options: Options): Record<string, string> {
     settings[name] = value;
   };
   const { proxy, allow, strict } = options;
-  // The list of processes shows this in place of the arguments, which can hold a password.
-  if (proxy !== undefined) process.title = 'socksify';
-  if (proxy !== undefined) set('SOCKS_PROXY', proxy === '-' ? readLine() : proxy);
+  if (proxy !== undefined) {
+    // The list of processes shows this in place of the arguments, which can hold a password.
+    process.title = 'socksify';
+    set('SOCKS_PROXY', proxy === '-' ? readLine() : proxy);
+  }
   if (options['no-proxy'] !== undefined) set('NO_PROXY', options['no-proxy']);
   if (allow !== undefined) set('SOCKSIFY_ALLOW', allow);
   if (strict !== undefined) set('SOCKSIFY_STRICT', strict);

@@ -219,6 +219,13 @@ describe('the command refuses', () => {
     ],
     ['an unknown option', ['--prox=socks5://u:hunter2@h', node], {}, 1, '--prox'],
     ['a short option', ['-p', 'x'], {}, 1, 'unknown option'],
+    [
+      'an option that is given twice',
+      ['--proxy', 'socks5://a', '--proxy=socks5://u:hunter2@b', node],
+      {},
+      1,
+      '--proxy is given twice',
+    ],
     ['an unknown level', ['--strict=udp', node], {}, 1, '--strict'],
     ['an option without its value', ['--proxy'], {}, 1, '--proxy'],
     ['no command', ['--strict'], { SOCKS_PROXY: 'socks5://h' }, 1, 'no command'],
