@@ -7,7 +7,7 @@
 //         [--before FOLDER]
 //
 // `--before` names a built checkout of this repository, with an earlier version of the packages. Each row with a goal or a
-// limit is then also measured there, in the same rounds, and compared with that.
+// limit is then also measured there, in the same rounds, and compared with that, but for those of `tunnels` and `origins`.
 //
 // With `--check` the status is 1 when a row is above its limit by more than the noise; without a limit of its own, its
 // limit is its goal. A row misses its goal when its median is above it, be it by less than the noise. `--profile` says of
@@ -85,6 +85,7 @@ async function measure({
   warm,
   rounds,
   renew = Infinity,
+  crowded = false,
   digits = 3,
   execArgv,
   rows,
@@ -98,7 +99,7 @@ async function measure({
       { key: `${row} again`, row },
     ]),
     ...rows
-      .filter(({ goal, limit = goal }) => values.before !== undefined && limit !== undefined)
+      .filter(({ goal, limit = goal }) => values.before !== undefined && !crowded && limit !== undefined)
       .map(({ row }) => ({ key: `${row} before`, row, folder: join(values.before, 'test/bench') })),
   ];
   const running = new Map();

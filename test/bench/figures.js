@@ -1,7 +1,9 @@
 // What is measured. A row is compared with its control, by quotient or by difference; without a control it stands alone.
 // `goal` is what a row should come to, `limit` what it may come to in a check, where that differs. `size` is what one
-// batch does, `warm` what comes before the first batch, and `renew` the rounds after which each candidate gets a fresh process:
-// the same program is faster in one process than in another, for the whole life of the process. `small` is for a run of a minute on a busy machine.
+// batch does, `warm` what comes before the first batch, and `renew` the rounds after which each candidate gets a fresh
+// process: the same program is faster in one process than in another, for the whole life of the process. `crowded` is for
+// a figure whose servers have no room for the connections of another checkout. `small` is for a run of a minute on a busy
+// machine.
 
 /** @typedef {{ row: string, control?: string, goal?: number, limit?: number }} Row */
 
@@ -219,6 +221,7 @@ export const FIGURES = [
     file: 'scale',
     size: 300,
     warm: 300,
+    crowded: true,
     rounds: 25,
     rows: over('1 tunnels: core', { '4096 tunnels: core': 1.2 }),
   },
@@ -228,6 +231,7 @@ export const FIGURES = [
     file: 'scale',
     size: 300,
     warm: 300,
+    crowded: true,
     rounds: 25,
     rows: ['agent', 'dispatcher'].flatMap((client) =>
       over(`1 origins: ${client}`, { [`2000 origins: ${client}`]: 1.2 }),

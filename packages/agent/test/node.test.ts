@@ -215,7 +215,7 @@ describe('a request', () => {
       };
       const sent = await Promise.all([send(), send()]);
       for (let i = 0; i < 100 && sent.some((req) => req.deref()); i++) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await new Promise((resolve) => setImmediate(resolve));
         gc();
       }
       const kept = sent.filter((req) => req.deref()).length;

@@ -86,7 +86,7 @@ function parse(args: readonly string[]): { options: Options; command: readonly s
     if (!argument.startsWith('-')) return { options, command: args.slice(at) };
     const [, name = '', value] = /^--([\w-]+)(?:=(.*))?$/s.exec(argument) ?? [];
     // The last one would replace the others in silence, and two proxies look like a chain.
-    if (name in options) throw new UsageError(`--${name} is given twice`);
+    if (Object.hasOwn(options, name)) throw new UsageError(`--${name} is given twice: write it once`);
     if (withValue.has(name)) {
       const given = value ?? args[++at];
       if (given === undefined) throw new UsageError(`--${name} needs a value`);

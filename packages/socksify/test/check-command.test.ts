@@ -151,6 +151,11 @@ describe('socksify check ends with status 2, and says what to write', () => {
     ['an idle time below 0', ['socks5://h', '--idle=-1'], '--idle as a number above 0'],
     ['an option without its value', ['socks5://h', '--target'], '--target needs a value'],
     ['an unknown option', ['socks5://h', '--proxy=hunter2'], 'unknown option --proxy'],
+    [
+      'an option that is given twice',
+      ['socks5://h', '--idle=1', '--idle', 'hunter2'],
+      '--idle is given twice',
+    ],
     ['a value for --json', ['socks5://h', '--json=hunter2'], 'unknown option --json'],
   ])('for %s', async (_, args, words) => {
     const ended = await check(args);

@@ -224,7 +224,7 @@ describe('the command refuses', () => {
       ['--proxy', 'socks5://a', '--proxy=socks5://u:hunter2@b', node],
       {},
       1,
-      '--proxy is given twice',
+      '--proxy is given twice: write it once',
     ],
     ['an unknown level', ['--strict=udp', node], {}, 1, '--strict'],
     ['an option without its value', ['--proxy'], {}, 1, '--proxy'],

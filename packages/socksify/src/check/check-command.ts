@@ -74,6 +74,7 @@ function parse(args: readonly string[]): Arguments {
   for (let at = 0; at < args.length; at++) {
     const argument = args[at] ?? '';
     const [, name = '', value] = /^--([\w-]+)(?:=(.*))?$/s.exec(argument) ?? [];
+    if (Object.hasOwn(options, name)) throw new Error(`--${name} is given twice: write it once`);
     if (argument === '-' || !argument.startsWith('-')) urls.push(argument);
     else if (FLAGS.has(name) && value === undefined) options[name] = '';
     else if (OPTIONS.has(name)) {
