@@ -46,8 +46,15 @@ export function endRequest(req: NodeRequest, error?: unknown): void {
   req.onSocket(null, error);
 }
 
-/** The same for an error that is `undefined`, `null` or another value that Node takes for "no error". */
-export function endWithFalsyError(req: NodeRequest, error: unknown): void {
+/**
+ * Ends a request that has no socket with what was thrown, whatever that is. Node takes `undefined`, `null` and some other
+ * values for "no error".
+ */
+export function failRequest(req: NodeRequest, error: unknown): void {
+  if (error || req.destroyed) {
+    endRequest(req, error);
+    return;
+  }
   const emitter: EventEmitter = req;
   process.nextTick(() => {
     req.destroyed = true;
@@ -55,12 +62,6 @@ export function endWithFalsyError(req: NodeRequest, error: unknown): void {
     Object.assign(req, { _closed: true } satisfies Partial<NodeRequest>);
     req.emit('close');
   });
-}
-
-/** Ends a request that has no socket with what was thrown, whatever that is. */
-export function failRequest(req: NodeRequest, error: unknown): void {
-  if (error || req.destroyed) endRequest(req, error);
-  else endWithFalsyError(req, error);
 }
 
 /** The request has reported its timeout already: its socket must not report a second one. */

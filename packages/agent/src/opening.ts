@@ -53,10 +53,7 @@ export class Opening extends EventEmitter {
     process.nextTick(() => (this.#begun = true));
     all.set(req, this);
     openings.set(req, this);
-    // Methods that the program gave to the request stay.
-    const { destroy, setTimeout: setTimeoutOf } = methodsOf(req);
-    if (req.destroy === destroy) Object.defineProperty(req, 'destroy', WATCHED.destroy);
-    if (req.setTimeout === setTimeoutOf) Object.defineProperty(req, 'setTimeout', WATCHED.setTimeout);
+    replaceMethods(req, methodsOf(req), WATCHED);
     if (timeout) this.arm(timeout);
   }
 
@@ -110,9 +107,7 @@ export class Opening extends EventEmitter {
     this.#all.delete(request);
     openings.delete(request);
     // The properties stay, because a request that loses one is a slow object from then on.
-    const { destroy, setTimeout: setTimeoutOf } = methodsOf(request);
-    if (request.destroy === WATCHED.destroy.value) request.destroy = destroy;
-    if (request.setTimeout === WATCHED.setTimeout.value) request.setTimeout = setTimeoutOf;
+    replaceMethods(request, WATCHED, methodsOf(request));
   }
 }
 
@@ -136,25 +131,25 @@ function methodsOf(req: NodeRequest): Methods {
   return Object.getPrototypeOf(req);
 }
 
-/** The own properties of a request that has an opening. */
-const WATCHED = {
-  destroy: {
-    writable: true,
-    configurable: true,
-    value(this: NodeRequest, error?: Error): NodeRequest {
-      const { destroyed } = this;
-      methodsOf(this).destroy.call(this, error);
-      openings.get(this)?.onDestroy(destroyed);
-      return this;
-    },
+/** Methods that the program gave to the request stay. */
+function replaceMethods(req: NodeRequest, from: Methods, to: Methods): void {
+  for (const name of ['destroy', 'setTimeout'] as const) {
+    if (req[name] === from[name])
+      Object.defineProperty(req, name, { value: to[name], writable: true, configurable: true });
+  }
+}
+
+/** The own methods of a request that has an opening. */
+const WATCHED: Methods = {
+  destroy(this: NodeRequest, error?: Error): NodeRequest {
+    const { destroyed } = this;
+    methodsOf(this).destroy.call(this, error);
+    openings.get(this)?.onDestroy(destroyed);
+    return this;
   },
-  setTimeout: {
-    writable: true,
-    configurable: true,
-    value(this: NodeRequest, milliseconds: number, callback?: () => void): NodeRequest {
-      methodsOf(this).setTimeout.call(this, milliseconds, callback);
-      openings.get(this)?.arm(milliseconds);
-      return this;
-    },
+  setTimeout(this: NodeRequest, milliseconds: number, callback?: () => void): NodeRequest {
+    methodsOf(this).setTimeout.call(this, milliseconds, callback);
+    openings.get(this)?.arm(milliseconds);
+    return this;
   },
 };

@@ -16,7 +16,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 import {
   endRequest,
-  endWithFalsyError,
+  failRequest,
   nodeHttpsAgent,
   moduleProtocol,
   nodeAgent,
@@ -92,7 +92,7 @@ describe('Node still', () => {
 
   test('treats a request with _closed as closed', async () => {
     const { req } = idle();
-    endWithFalsyError(req, null);
+    failRequest(req, null);
     expect(await once(req, 'error')).toEqual([null]);
     expect(req).toMatchObject({ destroyed: true, closed: true });
   });
