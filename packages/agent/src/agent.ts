@@ -196,11 +196,26 @@ export class SocksAgent extends Agent {
     this.#adding = req;
     try {
       nodeAgent.addRequest.call(this.#node, req, options);
-      if (this.#adding === req && !req.reusedSocket)
+      if (this.#adding === req && !req.reusedSocket) {
         this.#queued.set(req, { options, context: new AsyncResource('SocksRequest') });
+        this.#makeRoom(req);
+      }
     } finally {
       this.#adding = outer;
     }
+  }
+
+  /**
+   * Closes an idle socket of another pool if the request waits for `maxTotalSockets`. Node's agent would wait until the
+   * server closes one. With a selector that rotates, every request could wait so.
+   */
+  #makeRoom(req: NodeRequest): void {
+    const { requests, sockets, totalSocketCount } = this.#node;
+    if (totalSocketCount < this.maxTotalSockets) return;
+    const name = Object.keys(requests).find((pool) => requests[pool]?.at(-1) === req) ?? '';
+    if ((sockets[name] ?? []).length >= this.maxSockets) return;
+    const idle = Object.values(this.freeSockets).flat();
+    idle.find((socket) => !socket?.destroyed)?.destroy();
   }
 
   /** @returns true if the selector has not answered yet: its request is added later. */
@@ -281,9 +296,12 @@ export class SocksAgent extends Agent {
     opening.name = name;
     (agent.sockets[name] ??= []).push(opening);
     agent.totalSocketCount++;
-    const onCreated: Created = (error, socket) => {
+    const end = (): void => {
       opening.end();
       agent.totalSocketCount--;
+    };
+    const onCreated: Created = (error, socket) => {
+      end();
       if (!error) {
         if (isFirst) (agent.requests[name] ??= []).unshift(req);
         created(null, socket);
@@ -302,8 +320,7 @@ export class SocksAgent extends Agent {
       nodeAgent.createSocket.call(agent, req, options, onCreated);
       options[OPENING] = undefined;
     } catch (error) {
-      opening.end();
-      agent.totalSocketCount--;
+      end();
       agent.removeSocket(opening, place);
       throw error;
     }

@@ -6,7 +6,7 @@ import https from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { inspect } from 'node:util';
 import type { ProxyRoute, SocksProxy } from '@socksify/core';
-import { CERTIFICATE, startSite } from '@socksify/support';
+import { CERTIFICATE, listen, startSite } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
@@ -70,6 +70,74 @@ describe('a queue', () => {
     expect(pool(agent)).toMatchObject({ totalSocketCount: 0 });
     expect(Object.values(pool(agent).sockets).flat()).toEqual([]);
     await server.close();
+  });
+});
+
+describe('a request for which maxTotalSockets leaves no place', () => {
+  // This server never closes an idle connection, which would free a place too.
+  const server = http.createServer({ keepAliveTimeout: 0 }, (_, res) => res.end());
+  let proxy: SocksServer;
+  let port: number;
+  beforeAll(async () => {
+    [proxy, port] = await Promise.all([
+      startServer({ names, users: 'any', allowAnonymous: true }),
+      listen(server),
+    ]);
+  });
+  afterAll(async () => {
+    server.closeAllConnections();
+    await Promise.all([proxy.close(), new Promise((resolve) => server.close(resolve))]);
+  });
+
+  const get = async (agent: SocksAgent, host: string): Promise<boolean> => {
+    const req = http.get({ host, port, agent }, (res) => res.resume());
+    await once(req, 'close');
+    await new Promise(setImmediate);
+    return req.reusedSocket;
+  };
+  const limits: SocksAgentOptions = { keepAlive: true, maxTotalSockets: 2 };
+
+  test('is sent when the idle socket of another host is closed for it, the oldest first', async () => {
+    const agent = new SocksAgent(proxy.url('socks5'), limits);
+    const hosts = ['origin.test', 'ip6.test', 'dual.test', 'ip6.test', 'origin.test'];
+    const reused: boolean[] = [];
+    for (const host of hosts) reused.push(await get(agent, host));
+    expect(reused).toEqual([false, false, false, true, false]);
+    agent.destroy();
+    await proxy.idle();
+  });
+
+  test.each([
+    ['at once', (url: string) => url],
+    ['later', (url: string) => Promise.resolve(url)],
+  ])('is sent when its selector gives other credentials %s', async (_, answer) => {
+    let user = 0;
+    const agent = new SocksAgent(
+      () => answer(proxy.url('socks5', { username: `user${user++}`, password: 'x' })),
+      limits,
+    );
+    for (let i = 0; i < 4; i++) await get(agent, 'origin.test');
+    expect(pool(agent)).toMatchObject({ requests: {}, totalSocketCount: 2 });
+    agent.destroy();
+    await proxy.idle();
+  });
+
+  test('is sent with others that wait, each when there is a place', async () => {
+    const agent = new SocksAgent(proxy.url('socks5'), limits);
+    await Promise.all([get(agent, 'origin.test'), get(agent, 'origin.test')]);
+    await Promise.all(['ip6.test', 'dual.test', 'echo.test', 'ip6.test'].map((host) => get(agent, host)));
+    expect(pool(agent).requests).toEqual({});
+    agent.destroy();
+    await proxy.idle();
+  });
+
+  test('takes no place from another host while it waits for maxSockets', async () => {
+    const agent = new SocksAgent(proxy.url('socks5'), { ...limits, maxSockets: 1 });
+    await get(agent, 'origin.test');
+    await Promise.all([get(agent, 'ip6.test'), get(agent, 'ip6.test')]);
+    expect(await get(agent, 'origin.test')).toBe(true);
+    agent.destroy();
+    await proxy.idle();
   });
 });
 
