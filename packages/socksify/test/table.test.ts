@@ -1,5 +1,6 @@
 // What `socksify check` prints for people: a line for each thing that was found out. check-command.test.ts runs it.
 
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { draft } from '../src/check/report.ts';
 import type { CheckReport } from '../src/check/report.ts';
@@ -42,7 +43,7 @@ test('a proxy of which all is known has a line for each thing', () => {
   SOCKS5          yes
   SOCKS4A         no
   SOCKS4          no
-  methods         none, user and password, GSSAPI, 128
+  methods         no authentication, user and password, GSSAPI, 128
   credentials     accepted
   resolves names  yes
   IPv6 addresses  no
@@ -52,6 +53,22 @@ test('a proxy of which all is known has a line for each thing', () => {
   idle            closed after 5000 ms
   time            dial 12 ms (1 RTT), greeting 1.5 ms (1 RTT)
 `);
+});
+
+test('docs/check.md explains each row', () => {
+  const page = readFileSync(new URL('../../../docs/check.md', import.meta.url), 'utf8');
+  const explained = [...page.matchAll(/^\| (`.*?`) \|/gm)].flatMap(([, cell = '']) => cell.split(', '));
+  const report = reported({
+    rtt: 1,
+    versions: { socks4: true, socks4a: true, socks5: true },
+    early: true,
+    pipelining: true,
+    idle: { ms: 1, closed: true },
+  });
+  const [, ...rows] = printTable(report, 'example.com:443', false).trim().split('\n');
+  const labels = rows.map((row) => `\`${row.trim().split('  ')[0]}\``);
+  expect(labels).toContain('`time`');
+  expect(explained).toEqual(labels);
 });
 
 test('a proxy of which nothing is known but that it accepts connections says unknown, and leaves lines out', () => {

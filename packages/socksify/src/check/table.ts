@@ -7,7 +7,11 @@ type Row = readonly [label: string, text: string, mark?: Mark];
 
 const COLOURS: Readonly<Record<Mark, string>> = { good: '\u001b[32m', bad: '\u001b[31m', plain: '' };
 const RESET = '\u001b[39m';
-const METHODS: Readonly<Record<number, string>> = { 0: 'none', 1: 'GSSAPI', 2: 'user and password' };
+const METHODS: Readonly<Record<number, string>> = {
+  0: 'no authentication',
+  1: 'GSSAPI',
+  2: 'user and password',
+};
 
 export function printTable(report: CheckReport, destination: string | undefined, colours: boolean): string {
   const colour = (text: string, mark: Mark = 'plain'): string =>
