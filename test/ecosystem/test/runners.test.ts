@@ -1,17 +1,20 @@
 // Jest and Vitest run tests in realms of their own (vm contexts, with a DOM or without), whose globals are not those of
 // Node's own modules. Agent and dispatcher have to work there, and the global dispatcher has to apply to fetch.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { runProgram } from '@socksify/support';
 import type { Ended } from '@socksify/support';
 import { expect, test } from 'vitest';
 import { here, startProxiedSite } from './proxied-site.ts';
 
 const REALM = here('../programs/realm');
-const JEST = createRequire(import.meta.url).resolve('jest/bin/jest');
+const require = createRequire(import.meta.url);
+const JEST = require.resolve('jest/bin/jest');
+const PLUGIN = dirname(require.resolve('@babel/plugin-transform-modules-commonjs/package.json'));
+const FLAGS = ['--ci', '--json', '--runInBand', '--runTestsByPath'];
 const [MAJOR = 0, MINOR = 0] = process.versions.node.split('.').map(Number);
 const LOADS_ES_MODULES = MAJOR > 24 || (MAJOR === 24 && MINOR >= 9);
 const VITEST = here('../../../node_modules/vitest/vitest.mjs');
@@ -55,10 +58,9 @@ async function jest(
     watchman: false,
   });
   const options = ['--experimental-vm-modules', '--no-warnings', JEST, '--config', config];
-  const flags = ['--ci', '--json', '--runInBand', '--runTestsByPath'];
   const paths = files.map((file) => join(REALM, file));
   try {
-    return await runProgram(process.execPath, [...options, ...flags, ...paths], {
+    return await runProgram(process.execPath, [...options, ...FLAGS, ...paths], {
       env: { ...process.env, ...env },
     });
   } finally {
@@ -90,3 +92,39 @@ test.runIf(LOADS_ES_MODULES)('a test in CommonJS for Jest loads the packages by 
 test('agent and dispatcher work in the jsdom environment of Jest, which has no fetch', async () => {
   await expectPassed((...args) => jest('jsdom', ...args), ['agent.test.js']);
 });
+
+/** A project that has the packages as npm installs them, and the two files that the guide shows. */
+function makeBabelProject(): string {
+  const project = mkdtempSync(join(tmpdir(), 'socksify-babel-jest-'));
+  const modules = join(project, 'node_modules');
+  // Copies, because Jest follows links, and compiles everything outside of node_modules.
+  for (const name of ['agent', 'core', 'undici'])
+    for (const part of ['dist', 'package.json']) {
+      const copy = join(modules, '@socksify', name, part);
+      cpSync(here(`../../../packages/${name}/${part}`), copy, { recursive: true });
+    }
+  const base = here('../../../packages/agent/node_modules/agent-base');
+  cpSync(base, join(modules, 'agent-base'), { recursive: true, dereference: true });
+  mkdirSync(join(modules, '@babel'));
+  symlinkSync(PLUGIN, join(modules, '@babel/plugin-transform-modules-commonjs'));
+  for (const file of ['agent.test.js', 'fetch.test.js', 'require.test.cjs'])
+    cpSync(join(REALM, file), join(project, file));
+
+  const guide = readFileSync(here('../../../docs/guide.md'), 'utf8');
+  const files = [...guide.matchAll(/, as (\w+\.config\.json) -->\n```json\n([^`]*)```/g)];
+  expect(files.map(([, name]) => name)).toEqual(['babel.config.json', 'jest.config.json']);
+  for (const [, name = '', content = ''] of files) writeFileSync(join(project, name), content);
+  return project;
+}
+
+test('babel-jest compiles the packages with the files that the guide shows, without a flag of Node', async () => {
+  const project = makeBabelProject();
+  const options = [JEST, '--cacheDirectory', join(project, 'cache'), '--no-watchman', ...FLAGS];
+  const run = (files: readonly string[], env: Record<string, string>): Promise<Ended> =>
+    runProgram(process.execPath, [...options, ...files], { cwd: project, env: { ...process.env, ...env } });
+  try {
+    await expectPassed(run, ['agent.test.js', 'fetch.test.js', 'require.test.cjs']);
+  } finally {
+    rmSync(project, { recursive: true, force: true });
+  }
+}, 60_000);
