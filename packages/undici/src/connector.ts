@@ -182,7 +182,9 @@ export function connectorOver(client: SocksClient, settings: ConnectorSettings):
     // As undici's connector does: the socket that upgrade() or connect() hands out may have no other listener yet.
     socket.on('error', ignore);
     if (socket.readableLength > 0) holdBack(socket);
+    const listeners = socket.listenerCount('close');
     callback(null, socket);
+    if (socket.listenerCount('close') === listeners) showClose(socket, pool);
   };
 }
 
@@ -210,6 +212,23 @@ function holdBack(socket: Socket & { readonly alpnProtocol?: string | false | nu
   setImmediate(() => {
     Reflect.deleteProperty(socket, 'read');
     socket.emit('readable');
+  });
+}
+
+/**
+ * undici 5 and 6 compile their parser while the first connection opens, and listen to its socket only then. They wait for
+ * ever for a socket that closed before, and keep one open whose Agent was destroyed before. So they are shown the event
+ * `close` as soon as they listen to it.
+ */
+function showClose(socket: Socket, pool: Pool | undefined): void {
+  socket.on('newListener', function onListener(event: string, listener: (hadError: boolean) => void) {
+    if (event !== 'close') return;
+    socket.off('newListener', onListener);
+    // undici is done with the connection only after this turn.
+    setImmediate(() => {
+      if (socket.closed) listener.call(socket, socket.errored !== null);
+      else if (pool?.agents().some(({ destroyed }) => destroyed)) socket.destroy();
+    });
   });
 }
 

@@ -16,6 +16,7 @@ export interface AgentLike {
   dispatch(options: OfUndici, handler: OfUndici): boolean;
   close(callback?: OfUndici): Promise<void>;
   destroy(error?: OfUndici, callback?: OfUndici): Promise<void>;
+  readonly destroyed?: boolean;
   on(event: OfUndici, listener: DispatcherMethod): unknown;
   readonly webSocketOptions?: unknown;
   readonly eventSourceOptions?: unknown;

@@ -4,7 +4,8 @@ import type { Socket } from 'node:net';
 import { startScript } from '@socksify/server';
 import type { ScriptStep } from '@socksify/server';
 import type { ConnectionOptions } from 'node:tls';
-import { CERTIFICATE, rejection } from '@socksify/support';
+import { fileURLToPath } from 'node:url';
+import { CERTIFICATE, outputOf, rejection } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
 import type { SocksConnectorOptions } from '../src/index.ts';
@@ -12,6 +13,8 @@ import { agents, undicis } from './combinations.ts';
 import { startForFile } from './file-servers.ts';
 import { startSite } from './site.ts';
 import { startHangingProxy, startProxy, startRefusingProxy } from './recorded-proxy.ts';
+
+const child = fileURLToPath(new URL('late-parser.js', import.meta.url));
 
 const on = startForFile({ proxy: startProxy, http: () => startSite(), h2: () => startSite('h2') });
 
@@ -149,6 +152,27 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     await dispatcher.destroy();
     await server.close();
     return { text, attempts };
+  }
+});
+
+describe.each([
+  ["Node's own undici", []],
+  ...[...undicis.keys()].map((name) => [name, [import.meta.resolve(name.replace(' ', ''))]] as const),
+] as const)('%s, whose parser is not compiled yet', (_name, undici) => {
+  const kinds = undici.length > 0 ? ['dispatcher', 'connector'] : ['dispatcher'];
+
+  test.each(kinds)('fails the request of a %s whose socket has closed meanwhile', async (kind) => {
+    expect(await late(kind, 'end')).toBe('UND_ERR_SOCKET');
+    expect(await late(kind, 'reset')).toMatch(/^(?:ECONNRESET|UND_ERR_SOCKET)$/);
+  });
+
+  test('leaves no socket of a dispatcher open that was destroyed meanwhile', async () => {
+    expect(await late('dispatcher', 'destroy')).toBe('UND_ERR_DESTROYED');
+  });
+
+  async function late(kind: string, event: string): Promise<string> {
+    const args = ['--no-warnings', child, kind, event, ...undici];
+    return (await outputOf(process.execPath, args)).trim();
   }
 });
 

@@ -183,7 +183,7 @@ async function send(client, request) {
     ...(byDestroy && request.abortAfter !== undefined && { destroyAfter: request.abortAfter }),
   };
   const outcome = await current.run(request, () =>
-    within(client.send(request.url, how), `${request.url} of ${client.name}`).then(
+    within(client.send(request.url, how), `${request.url} of ${client.name}`, request).then(
       (answer) => ({ answer }),
       (error) => ({ error: error ?? new Error(`rejected with ${error}`) }),
     ),
@@ -192,16 +192,16 @@ async function send(client, request) {
   total[outcome.error ? 'errors' : 'answers']++;
   const wrong = judge(request, outcome);
   if (wrong) {
-    report(`${request.url} of ${client.name}: ${wrong}`, { ...request, body: `${body.length} bytes` });
+    report(`${request.url} of ${client.name}: ${wrong}`, request);
   }
 }
 
 /** Waits for the promise, and reports it when it hangs. */
-async function within(promise, what) {
+async function within(promise, what, details) {
   try {
     return await withinTime(promise, what, HANG);
   } catch (error) {
-    if (error?.message === `hangs: ${what}`) report(error.message);
+    if (error?.message === `hangs: ${what}`) report(error.message, details);
     throw error;
   }
 }
