@@ -10,7 +10,8 @@ import { dts } from 'rolldown-plugin-dts';
 
 // Editors read the documentation from the declarations, so the code goes without. Bundlers learn from `sideEffects` in the
 // manifest what they may drop, so it goes without annotations too. Lines stay, because Node prints the line
-// of an uncaught error; names of functions and classes stay for its trace. Names of variables are shortened.
+// of an uncaught error, but not their indentation; names of functions and classes stay for its trace. Names of variables
+// are shortened.
 const NAMES = { function: true, class: true };
 const CODE = {
   comments: { annotation: false, jsdoc: false, legal: false },
@@ -56,7 +57,8 @@ async function bundle({ output, ...options }) {
 /** Removes files of earlier builds last, so that a program that runs during the build finds every file. */
 function replace(dist, files) {
   mkdirSync(dist, { recursive: true });
-  for (const { fileName, code } of files) writeFileSync(join(dist, fileName), code);
+  // Declarations are indented by spaces, and so are the lines of texts.
+  for (const { fileName, code } of files) writeFileSync(join(dist, fileName), code.replaceAll(/^\t+/gm, ''));
   const names = new Set(files.map(({ fileName }) => fileName));
   for (const name of readdirSync(dist)) {
     if (!names.has(name)) rmSync(join(dist, name), { recursive: true });
