@@ -34,6 +34,11 @@ export interface HttpClient {
   readonly protocol?: string | undefined;
 }
 
+/** The listeners of a request run in its context too, but they dial nothing for the request once it has a socket. */
+interface DiallingClient extends HttpClient {
+  isDialling?: boolean;
+}
+
 export interface HttpClients {
   /** The http or https request for which the running code dials, if any. */
   current(): HttpClient | undefined;
@@ -47,14 +52,17 @@ export type Check = (socket: net.Socket, client: HttpClient) => Error | undefine
 
 /** @param check called with each socket that a request gets; what it returns ends the request */
 export function watchHttp(patches: Patches, check: Check): HttpClients {
-  const storage = new AsyncLocalStorage<HttpClient>();
+  const storage = new AsyncLocalStorage<DiallingClient>();
   patches.onUndo(() => storage.disable());
-  /** Requests without a socket. The listeners of the others run in the same context, but dial nothing for the request. */
-  const dialling = new WeakSet<HttpClient>();
+  /** A connection keeps what is stored when it is dialled, so that is not the request, which may end long before. */
+  const clients = new WeakMap<object, DiallingClient>();
   const dialFor = (request: unknown, dial: () => unknown): unknown => {
     if (!isObject(request)) return dial();
-    dialling.add(request);
-    return storage.run(request, dial);
+    const { protocol }: HttpClient = request;
+    const client: DiallingClient = clients.get(request) ?? { protocol };
+    client.isDialling = true;
+    clients.set(request, client);
+    return storage.run(client, dial);
   };
 
   const known = new WeakSet<object>();
@@ -107,7 +115,8 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
   });
 
   patches.wrap(http.ClientRequest.prototype, 'onSocket', (original, self: Request, args) => {
-    dialling.delete(self);
+    const client = clients.get(self);
+    if (client) client.isDialling = false;
     const socket: unknown = args[0];
     // Other streams do not say where they lead.
     const error = socket instanceof net.Socket ? check(socket, self) : undefined;
@@ -118,8 +127,8 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
 
   return {
     current: () => {
-      const request = storage.getStore();
-      return request && dialling.has(request) ? request : undefined;
+      const client = storage.getStore();
+      return client?.isDialling ? client : undefined;
     },
   };
 }

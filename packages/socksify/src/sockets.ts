@@ -47,7 +47,7 @@ export function watchSockets(options: SocketOptions): Sockets {
   const { patches, policy, tunnels, strict, placeholders, client, approved } = options;
   /** Sockets of the program that are left alone, and their destinations. */
   const others = new WeakMap<object, string>();
-  /** Sockets that an http client was given before they were connected. */
+  /** Sockets that an http client was given before they were connected. They must not keep the request. */
   const claimed = new WeakMap<object, HttpClient>();
   const direct = new WeakSet<object>();
   /** The names to which Node connects now. The program's own code can run meanwhile, and may look up no other name. */
@@ -106,7 +106,7 @@ export function watchSockets(options: SocketOptions): Sockets {
   return {
     isConnecting: (name) => names.includes(name),
     mayConnect: (socket) => direct.has(socket),
-    check(socket, user) {
+    check(socket, { protocol }) {
       // TLS over a socket leads where that socket leads.
       let at: unknown = socket;
       while (at instanceof net.Socket) {
@@ -120,7 +120,7 @@ export function watchSockets(options: SocketOptions): Sockets {
       // Other streams do not say where they lead.
       if (!(at instanceof net.Socket) || at.destroyed) return undefined;
       if (at.pending && !at.connecting) {
-        claimed.set(at, user);
+        claimed.set(at, { protocol });
         return undefined;
       }
       const { remoteAddress: host, remotePort: port = 0 } = at;

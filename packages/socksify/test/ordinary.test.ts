@@ -150,6 +150,39 @@ describe('the ordinary level sends through the proxy', () => {
   });
 });
 
+test('the ordinary level keeps no request for as long as its idle connection', async () => {
+  const ended = await run(
+    network,
+    `import http from 'node:http';
+     import net from 'node:net';
+     import { once } from 'node:events';
+     class Unconnected extends http.Agent {
+       createConnection({ host, port }) {
+         const socket = new net.Socket();
+         process.nextTick(() => socket.connect(port, host));
+         return socket;
+       }
+     }
+     const agents = [http.globalAgent, new Unconnected({ keepAlive: true })];
+     const send = async (agent) => {
+       const request = http.get(http1, { agent }, (response) => response.resume());
+       await once(request, 'close');
+       return new WeakRef(request);
+     };
+     const sent = await Promise.all(agents.flatMap((agent) => [send(agent), send(agent)]));
+     for (let i = 0; i < 100 && sent.some((request) => request.deref()); i++) {
+       await new Promise((resolve) => setTimeout(resolve, 10));
+       gc();
+     }
+     await attempt('requests', () => sent.map((request) => Number(Boolean(request.deref()))).join());
+     await attempt('connections', () => agents.flatMap((agent) => Object.values(agent.freeSockets).flat()).length);
+     process.exit();`,
+    {},
+    ['--require', REGISTER, '--expose-gc'],
+  );
+  expect(results(ended)).toEqual({ requests: '0,0,0,0', connections: '4' });
+});
+
 describe('the ordinary level leaves alone', () => {
   test('a socket of the program itself, also in the callbacks of a request', async () => {
     const before = direct();
