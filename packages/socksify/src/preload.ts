@@ -5,7 +5,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import type { TunnelMessage } from '@socksify/core';
 import { passOn } from './children.ts';
 import { install } from './install.ts';
-import { settingsOf, withPreload } from './settings.ts';
+import { argumentsOf, isEnvProxy, settingsOf, withPreload } from './settings.ts';
 import type { Strict } from './sockets.ts';
 import { codeOf, isObject, messageOf } from './unknown.ts';
 
@@ -44,12 +44,13 @@ function strictOf(value: string | undefined): Strict {
 /** With NODE_USE_ENV_PROXY, Node would send fetch to an HTTP proxy. It sets that up after the preloads have run. */
 function refuseOtherProxy(): void {
   const { env, execArgv } = process;
-  const used = env['NODE_USE_ENV_PROXY'] === '1' || execArgv.includes('--use-env-proxy');
-  const others = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].filter((name) => env[name]);
-  const set = env['NODE_USE_ENV_PROXY'] === '1' ? 'NODE_USE_ENV_PROXY' : '--use-env-proxy';
-  if (used && others.length > 0) {
+  const isVariable = env['NODE_USE_ENV_PROXY'] === '1';
+  const isUsed = isVariable || [...execArgv, ...argumentsOf(env['NODE_OPTIONS'] ?? '')].some(isEnvProxy);
+  const other = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].find((name) => env[name]);
+  if (isUsed && other !== undefined) {
+    const set = isVariable ? 'NODE_USE_ENV_PROXY' : '--use-env-proxy';
     throw new Error(
-      `${set} makes Node use the HTTP proxy of ${others[0]}: remove it, or start with the command socksify`,
+      `${set} makes Node use the HTTP proxy of ${other}: remove it, or start with the command socksify`,
     );
   }
 }

@@ -41,6 +41,14 @@ function pick(env: Environment, fits: (name: string) => boolean): Record<string,
 /** Our preload comes first, because others could connect. With --use-env-proxy, Node would use an HTTP proxy. */
 export function withPreload(options = ''): string {
   const ours = `--require=${JSON.stringify(PRELOAD)}`;
-  const others = options.replaceAll(ours, '').replaceAll(/(?<=^|\s)--use-env-proxy(?=\s|$)/g, '');
-  return `${ours} ${others.trim().replaceAll(/\s+/g, ' ')}`.trim();
+  return [ours, ...argumentsOf(options).filter((each) => each !== ours && !isEnvProxy(each))].join(' ');
+}
+
+/** The arguments in a NODE_OPTIONS, as they are written. Node splits it at spaces, unless they are quoted. */
+export function argumentsOf(options: string): readonly string[] {
+  return options.match(/(?:[^ "]|"(?:\\.|[^"\\])*"?)+/gs) ?? [];
+}
+
+export function isEnvProxy(argument: string): boolean {
+  return /^--use[-_]env[-_]proxy$/.test(argument.replaceAll(/["\\]/g, ''));
 }

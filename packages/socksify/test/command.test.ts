@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeFolder } from './folder.ts';
 import { startNetwork } from './network.ts';
 import type { Network } from './network.ts';
-import { COMMAND, execute } from './run-program.ts';
+import { COMMAND, execute, REGISTER } from './run-program.ts';
 import type { Ended } from '@socksify/support';
 
 let network: Network;
@@ -124,6 +124,29 @@ describe('the command runs a program through the proxy', () => {
     const ended = await socksify([node, file('fetch.js', FETCH), url()], env);
     // The first line comes from the process of the command itself.
     expect(ended).toEqual({ ...OK, stdout: 'undefined\nfunction\nhello\n' });
+  });
+
+  test('with the quoted values of NODE_OPTIONS as they are, and with its unquoted ones', async () => {
+    const preload = file('two  spaces --use-env-proxy x.cjs', 'process.exitCode = 7;');
+    const options = `--title="a \\"b  \\\\c" --require="${preload}" --title=d\te`;
+    const show = file('show.js', 'console.log(process.env.NODE_OPTIONS); console.log(process.title);');
+    const env = { SOCKS_PROXY: network.url, NODE_OPTIONS: `  ${options}  ` };
+    for (const args of [
+      [node, show],
+      [node, '-e', `require('child_process').fork(process.argv[1])`, show],
+    ]) {
+      const { stdout, stderr, status } = await socksify(args, env);
+      expect([stderr, status]).toEqual(['', 7]);
+      expect(stdout).toBe(`--require=${JSON.stringify(REGISTER)} ${options}\nd\te\n`);
+    }
+  });
+
+  const CAN_USE_PROXY = process.allowedNodeEnvironmentFlags.has('--use-env-proxy');
+  test.runIf(CAN_USE_PROXY)('without --use-env-proxy in NODE_OPTIONS, however it is written', async () => {
+    for (const option of ['--use-env-proxy', '"--use-env-proxy"', '--use_env_proxy', '--use-"env\\-proxy"']) {
+      const env = { SOCKS_PROXY: network.url, HTTP_PROXY: 'http://127.0.0.1:9', NODE_OPTIONS: option };
+      expect(await socksify([node, file('fetch.js', FETCH), url()], env)).toEqual(OK);
+    }
   });
 });
 

@@ -49,6 +49,27 @@ describe('the preload ends the process with status 1 before the program starts',
     expect(ended.stderr).not.toContain('hunter2');
   });
 
+  test.runIf(process.allowedNodeEnvironmentFlags.has('--use-env-proxy'))(
+    'when an option would make Node use an HTTP proxy',
+    async () => {
+      const HTTP_PROXY = 'http://u:hunter2@h:1';
+      for (const option of ['--use-env-proxy', '--use_env_proxy']) {
+        const proxies = { SOCKS_PROXY: 'socks5://h', HTTP_PROXY };
+        const args = ['--require', REGISTER, '--eval', program];
+        const ended = [
+          await execute(process.execPath, [option, ...args], proxies),
+          await execute(process.execPath, args, { ...proxies, NODE_OPTIONS: `"${option}"` }),
+        ];
+        for (const { status, stdout, stderr } of ended) {
+          expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+          expect(stderr).toMatch(
+            /^socksify: --use-env-proxy makes Node use the HTTP proxy of HTTP_PROXY: remove it/,
+          );
+        }
+      }
+    },
+  );
+
   test('when it is loaded as an ES module too', async () => {
     const args = ['--import', here('../dist/register.js'), '--eval', program];
     const ended = await execute(process.execPath, args, { SOCKS_PROXY: 'x' });
