@@ -1,6 +1,6 @@
-// Refuses questions to a name server. Look-ups of addresses, of listed names and of the loopback pass, and so do those
-// that Node makes while it connects a socket that may be direct. Where TCP is tunnelled, other look-ups are answered with
-// placeholders.
+// Refuses questions to a name server. Look-ups of addresses and of listed names pass, and so do those that Node makes while
+// it connects a socket that may be direct. Names of the loopback are answered here. Where TCP is tunnelled, other look-ups
+// are answered with placeholders.
 
 import type { LookupAddress } from 'node:dns';
 import { isIP } from 'node:net';
@@ -19,8 +19,6 @@ const dns = process.getBuiltinModule('node:dns');
 /** Functions that always send a question to a name server. `lookup` does so for some names only. */
 const QUESTION = /^(?:resolve|reverse$|lookupService$)/;
 
-type Lookup = (...args: unknown[]) => unknown;
-
 export interface DnsOptions {
   readonly patches: Patches;
   readonly policy: Policy;
@@ -31,40 +29,30 @@ export interface DnsOptions {
 }
 
 export function watchDns({ patches, policy, isConnecting, placeholders }: DnsOptions): void {
-  /** True for a name that a name server would get. The system knows `localhost`, but no other spelling of it. */
+  /** True for a name that a name server would get. */
   const isQuestion = (name: unknown): name is string =>
-    typeof name === 'string' &&
-    name !== '' &&
-    name.toLowerCase() !== 'localhost' &&
-    !isConnecting(name) &&
-    !policy.mayLookUp(name);
-  /** Look-ups that Node has been told to make, and whose call has not returned yet. */
-  let depth = 0;
-  const lookUpBySystem = (
-    original: Lookup,
-    self: unknown,
-    [name, ...others]: readonly unknown[],
-  ): unknown => {
-    depth++;
-    try {
-      return Reflect.apply(original, self, [isQuestion(name) ? loopbackOf(name) : name, ...others]);
-    } finally {
-      depth--;
-    }
+    typeof name === 'string' && name !== '' && !isConnecting(name) && !policy.mayLookUp(name);
+  /** Undefined if the system may look the name up. */
+  const lookUp = (name: unknown, options: unknown): LookupAddress[] | Error | undefined => {
+    const asked = isObject(options) ? fieldOf(options, 'family') : options;
+    const family = Number(String(asked).replace('IPv', '')) || 0;
+    if (isLoopbackName(name)) return addressesOfLoopback(name, family);
+    if (!isQuestion(name)) return undefined;
+    if (!placeholders || family === 6) return refusedQuestion('lookup', name);
+    return [{ address: placeholders.addressOf(name), family: 4 }];
   };
   patches.wrap(dns, 'lookup', (original, self, args) => {
-    const [name, options] = args;
-    if (!isQuestion(name) || isLoopback(name)) return lookUpBySystem(original, self, args);
-    const found = lookUp(name, options, placeholders);
+    const found = lookUp(args[0], args[1]);
+    if (!found) return Reflect.apply(original, self, args);
     if (found instanceof Error) return answer(args, found);
-    return Array.isArray(found) ? answer(args, null, found) : answer(args, null, found.address, found.family);
+    if (fieldOf(args[1], 'all')) return answer(args, null, found);
+    return answer(args, null, found[0]?.address, found[0]?.family);
   });
   patches.wrap(dns.promises, 'lookup', async (original, self, args) => {
-    const [name, options] = args;
-    if (!isQuestion(name) || isLoopback(name)) return lookUpBySystem(original, self, args);
-    const found = lookUp(name, options, placeholders);
+    const found = lookUp(args[0], args[1]);
+    if (!found) return Reflect.apply(original, self, args);
     if (found instanceof Error) throw found;
-    return found;
+    return fieldOf(args[1], 'all') ? found : found[0];
   });
   for (const object of [dns, dns.Resolver.prototype]) {
     for (const name of questionsOf(object)) {
@@ -76,28 +64,24 @@ export function watchDns({ patches, policy, isConnecting, placeholders }: DnsOpt
       patches.wrap(object, name, (_original, _self, args) => Promise.reject(refusedQuestion(name, args[0])));
     }
   }
-  refuseNatively(patches, (name) => depth === 0 && isQuestion(name));
+  refuseNatively(patches, isQuestion);
+}
+
+function isLoopbackName(name: unknown): name is string {
+  return typeof name === 'string' && isIP(name) === 0 && isLoopback(name);
 }
 
 /**
- * What the system finds without a name server in place of a name of the loopback: `app.localhost` and `localhost.` are
- * `localhost`, and `127.0.0.1.` is an address only without its last dot.
+ * By RFC 6761, names of the loopback have these addresses. The system would send one that its file of hosts does not have
+ * for this family to a name server.
  */
-function loopbackOf(name: string): string {
+function addressesOfLoopback(name: string, family: number): LookupAddress[] {
+  // A number such as `127.0.0.1.` stands for one address.
   const host = parseHost(name) ?? '';
-  return isIP(host) === 0 ? 'localhost' : host;
-}
-
-/** @param options of `lookup`: an object or a family. With `all` the answer is a list of one address */
-function lookUp(
-  name: string,
-  options: unknown,
-  placeholders: Placeholders | undefined,
-): LookupAddress | LookupAddress[] | Error {
-  const family = isObject(options) ? fieldOf(options, 'family') : Number(options);
-  if (!placeholders || family === 6 || family === 'IPv6') return refusedQuestion('lookup', name);
-  const found = { address: placeholders.addressOf(name), family: 4 };
-  return fieldOf(options, 'all') ? [found] : found;
+  const addresses = isIP(host) === 0 ? ['127.0.0.1', '::1'] : [host];
+  return addresses
+    .map((address) => ({ address, family: isIP(address) }))
+    .filter((each) => addresses.length === 1 || family === 0 || each.family === family);
 }
 
 /** Refuses on the native side of every resolver too, and in the bindings that `process.binding` shows. */
@@ -111,9 +95,10 @@ function refuseNatively(patches: Patches, isQuestion: (name: unknown) => boolean
   }
   const bindings = bindingOf('cares_wrap');
   if (!bindings) return;
-  patches.wrap(bindings, 'getaddrinfo', (original, self, args) => {
-    if (!isQuestion(args[1])) return Reflect.apply(original, self, args);
-    throw refusedQuestion('getaddrinfo', args[1]);
+  patches.wrap(bindings, 'getaddrinfo', (original, self, [request, name, family, ...others]) => {
+    if (isLoopbackName(name)) name = addressesOfLoopback(name, family)[0]?.address;
+    else if (isQuestion(name)) throw refusedQuestion('getaddrinfo', name);
+    return Reflect.apply(original, self, [request, name, family, ...others]);
   });
   patches.wrap(bindings, 'getnameinfo', (_original, _self, args) => {
     throw refusedQuestion('getnameinfo', args[1]);

@@ -183,10 +183,15 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
        const server = net.createServer((socket) => socket.end('accepted'));
        server.listen(0, 'localhost');
        await once(server, 'listening');
-       const look = async (name) => (await dns.promises.lookup(name)).address.replace('::1', '127.0.0.1');
+       const look = async (name) => (await dns.promises.lookup(name)).address;
        await attempt('lookup', () => look('localhost'));
        await attempt('lookup of a subdomain', () => look('app.localhost'));
        await attempt('lookup of a number', () => look('127.0.0.2.'));
+       const all = async (options) => (await dns.promises.lookup('localhost', { all: true, ...options })).map(({ address }) => address).join();
+       await attempt('lookup of all', () => all());
+       await attempt('lookup of IPv4', () => all({ family: 'IPv4' }));
+       await attempt('lookup of IPv6', () => all({ family: 6 }));
+       await attempt('lookup with a callback', () => new Promise((resolve) => dns.lookup('localhost', 6, (...found) => resolve(found.join()))));
        await attempt('server', () => read(net.connect(server.address().port, server.address().address)));
        server.close();`,
       { SOCKSIFY_STRICT: strict, NO_PROXY: '127.0.0.1,::1' },
@@ -195,6 +200,10 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
       lookup: '127.0.0.1',
       'lookup of a subdomain': '127.0.0.1',
       'lookup of a number': '127.0.0.2',
+      'lookup of all': '127.0.0.1,::1',
+      'lookup of IPv4': '127.0.0.1',
+      'lookup of IPv6': '::1',
+      'lookup with a callback': ',::1,6',
       server: 'accepted',
     });
   });
@@ -208,6 +217,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
        import dgram from 'node:dgram';
        await attempt('net', () => read(net.connect(HTTP, '127.0.0.1').end(HEAD)));
        await attempt('localhost', () => read(net.connect(HTTP, 'localhost').end(HEAD)));
+       await attempt('a name below localhost', () => read(net.connect(HTTP, 'app.localhost').end(HEAD)));
        await attempt('udp', () => new Promise((resolve, reject) => {
          const socket = dgram.createSocket('udp4');
          socket.send('x', 9, '127.0.0.1', (error) => (socket.close(), error ? reject(error) : resolve('sent')));
@@ -237,6 +247,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
     expect(results(ended)).toEqual({
       net: 'hello',
       localhost: 'hello',
+      'a name below localhost': 'hello',
       udp: 'sent',
       'udp, connected': 'sent',
       'port and host': 'hello',
@@ -247,7 +258,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
       'own lookup of another name': BYPASS,
       'options that change': 'hello',
     });
-    expect(network.direct() - before).toBe(7);
+    expect(network.direct() - before).toBe(8);
   });
 
   test('connects where the options led when it read them, whatever they are and become', async () => {

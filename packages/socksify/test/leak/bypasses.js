@@ -101,6 +101,15 @@ const attempts = [
   () => dns.lookup('leak11.localhost', () => {}),
   () => dns.promises.lookup('127.0.0.1.'),
   () => quiet(net.createServer()).listen(0, 'localhost.'),
+  // The loopback itself, of which the system may know no address, or none of this family.
+  () => dns.lookup('localhost', () => {}),
+  () => dns.promises.lookup('LOCALHOST', { family: 6 }),
+  () => quiet(dgram.createSocket('udp6')).bind(0, 'localhost'),
+  () => quiet(net.connect(101, 'leak13.localhost')),
+  () => {
+    const { GetAddrInfoReqWrap, getaddrinfo } = process.binding('cares_wrap');
+    getaddrinfo(new GetAddrInfoReqWrap(), 'localhost', 6, 0, 0);
+  },
   // A diagnostic report waits for the names of the addresses to which sockets lead.
   () =>
     childProcess.execFile(process.execPath, [
