@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -157,6 +157,40 @@ test.each([
     expect(ended.status, ended.stdout + ended.stderr).toBe(0);
     const manifest = readFileSync(join(cwd, 'node_modules/a-package/package.json'), 'utf8');
     expect((JSON.parse(manifest) as { version: string }).version).toBe('1.2.3');
+  },
+  60_000,
+);
+
+// The workflow of a release has Node 24.
+test.runIf(process.version.startsWith('v24.'))(
+  'a release that is run again publishes the packages that the registry does not have',
+  async () => {
+    const release = join(folder, 'release');
+    mkdirSync(release);
+    const names = ['@socksify/core', '@socksify/env', '@socksify/agent', '@socksify/undici', 'socksify'];
+    for (const name of names) {
+      const file = `${name.replace('@', '').replace('/', '-')}-1.2.3.tgz`;
+      const path = join(project(file), 'package');
+      mkdirSync(path);
+      writeFileSync(join(path, 'package.json'), JSON.stringify({ name, version: '1.2.3' }));
+      const packed = await execute('tar', ['-czf', join(release, file), '-C', dirname(path), 'package']);
+      expect(packed.status, packed.stderr).toBe(0);
+    }
+    const publish = (): Promise<Ended> =>
+      execute(
+        'sh',
+        [here('../../.changeset/publish.sh'), release, '1.2.3'],
+        { HOME: folder },
+        { cwd: folder },
+      );
+    const missing = join(release, 'socksify-env-1.2.3.tgz');
+    renameSync(missing, `${missing}.later`);
+    expect((await publish()).status).not.toBe(0);
+    renameSync(`${missing}.later`, missing);
+    const again = await publish();
+    expect(again.status, again.stderr).toBe(0);
+    const published = names.slice(1).map((name) => `+ ${name}@1.2.3`);
+    expect(again.stdout.split('\n')).toEqual(['@socksify/core@1.2.3 is published already', ...published, '']);
   },
   60_000,
 );
