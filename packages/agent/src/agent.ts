@@ -25,7 +25,7 @@ import {
   unixSocket,
   withoutUndefined,
 } from './request-options.ts';
-import type { RequestOptions } from './request-options.ts';
+import type { OpeningSlot, RequestOptions } from './request-options.ts';
 
 /** Options of Node's `https.Agent`, and those of a tunnel with the time limit named `connectTimeout`. */
 export interface SocksAgentOptions extends HttpsAgentOptions, Omit<ClientOptions, 'timeout' | 'lookup'> {
@@ -296,8 +296,10 @@ export class SocksAgent extends Agent {
     opening.name = name;
     (agent.sockets[name] ??= []).push(opening);
     agent.totalSocketCount++;
+    const slot: OpeningSlot = { opening };
     const end = (): void => {
       opening.end();
+      slot.opening = undefined;
       agent.totalSocketCount--;
     };
     const onCreated: Created = (error, socket) => {
@@ -316,7 +318,7 @@ export class SocksAgent extends Agent {
       if (timeout) checkTimeouts(req.timeout, this.options.timeout);
       const options: RequestOptions = queued?.options ?? place;
       // For createConnection(), which Node calls with a copy of the options.
-      options[OPENING] = opening;
+      options[OPENING] = slot;
       nodeAgent.createSocket.call(agent, req, options, onCreated);
       options[OPENING] = undefined;
     } catch (error) {
@@ -334,20 +336,15 @@ export class SocksAgent extends Agent {
   ): Duplex {
     const options: RequestOptions = given;
     if (options.socketPath) throw unixSocket();
-    const opening = options[OPENING];
+    const opening = options[OPENING]?.opening;
     if (opening) {
-      this.connect(opening.request, options).then(
-        (socket) => {
-          // Node keeps these options as long as the socket, and the opening would keep the request.
-          options[OPENING] = undefined;
-          created?.(null, socket);
-        },
-        (error) => created?.(error || new Error(`connect() failed: ${String(error)}`), NO_STREAM),
+      this.connect(opening.request, options).then(created?.bind(undefined, null), (error) =>
+        created?.(error || new Error(`connect() failed: ${String(error)}`), NO_STREAM),
       );
       return NO_STREAM;
     }
     const pending = new PendingSocket((signal) =>
-      this.connect(undefined, { ...options, [OPENING]: { request: undefined, signal } }),
+      this.connect(undefined, { ...options, [OPENING]: { opening: { request: undefined, signal } } }),
     );
     const secure = this.isSecureEndpoint(options);
     const socket = secure ? secureStream(pending, toDestination(options, secure), options) : pending;
@@ -364,7 +361,7 @@ export class SocksAgent extends Agent {
   override async connect(request: ClientRequest | undefined, given: object): Promise<Socket> {
     const req: NodeRequest | undefined = request;
     const options: RequestOptions = given;
-    const { [OPENING]: opening, [SELECTED]: selected } = options;
+    const { [OPENING]: { opening } = {}, [SELECTED]: selected } = options;
     const secure = options.secureEndpoint ?? this.isSecureEndpoint(options);
     const destination = toDestination(options, secure);
     const ofAgent: RequestOptions = this.options;

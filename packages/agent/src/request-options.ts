@@ -20,7 +20,15 @@ export interface RequestOptions
   readonly timeout?: number | undefined;
   readonly highWaterMark?: number | undefined;
   [SELECTED]?: Selected;
-  [OPENING]?: Opening | Handed | undefined;
+  [OPENING]?: OpeningSlot | undefined;
+}
+
+/**
+ * The opening of a socket; empty when the socket is open. Node and subclasses keep the options, or copies of them, as long
+ * as the socket, and an opening would keep its request.
+ */
+export interface OpeningSlot {
+  opening?: Opening | Handed | undefined;
 }
 
 /** The opening of a socket for a caller that handles timeouts and TLS itself. */

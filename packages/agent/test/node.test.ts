@@ -181,6 +181,7 @@ describe('a request', () => {
   test('stays a fast object after its socket was opened', async () => {
     const script = `
       import http from 'node:http';
+      import https from 'node:https';
       import { once } from 'node:events';
       import { SocksAgent } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
       const routes = ['${proxy.url('socks5')}', () => Promise.resolve('${proxy.url('socks5')}')];
@@ -205,24 +206,33 @@ describe('a request', () => {
   test('is not kept by the connection that it used', async () => {
     const script = `
       import http from 'node:http';
+      import https from 'node:https';
       import { once } from 'node:events';
       import { SocksAgent } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
-      const agent = new SocksAgent('${proxy.url('socks5')}', { keepAlive: true });
-      const send = async () => {
-        const req = http.get({ host: 'origin.test', port: ${site.http}, agent }, (res) => res.resume());
+      class Copying extends SocksAgent {
+        createConnection(options, created) {
+          return super.createConnection({ ...options }, created);
+        }
+      }
+      const agents = [SocksAgent, Copying].map((Agent) => new Agent('${proxy.url('socks5')}', { keepAlive: true }));
+      const send = async (agent, get, port) => {
+        const options = { host: 'origin.test', port, agent, rejectUnauthorized: false };
+        const req = get(options, (res) => res.resume());
         await once(req, 'close');
         return new WeakRef(req);
       };
-      const sent = await Promise.all([send(), send()]);
+      const sent = await Promise.all(
+        agents.flatMap((agent) => [send(agent, http.get, ${site.http}), send(agent, https.get, ${site.https})]),
+      );
       for (let i = 0; i < 100 && sent.some((req) => req.deref()); i++) {
         await new Promise((resolve) => setImmediate(resolve));
         gc();
       }
-      const kept = sent.filter((req) => req.deref()).length;
-      console.log(kept, Object.values(agent.freeSockets).flat().length);
-      agent.destroy();`;
+      const kept = sent.map((req) => Number(Boolean(req.deref())));
+      console.log(kept.join(), agents.flatMap(({ freeSockets }) => Object.values(freeSockets).flat()).length);
+      for (const agent of agents) agent.destroy();`;
     const stdout = await outputOf(process.execPath, ['--expose-gc', '--input-type=module', '--eval', script]);
-    expect(stdout.trim()).toBe('0 2');
+    expect(stdout.trim()).toBe('0,0,0,0 4');
   });
 
   test('keeps a method that the program gave it before its socket was opened', async () => {
