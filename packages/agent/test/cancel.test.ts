@@ -7,7 +7,7 @@ import type { Agent, ClientRequest } from 'node:http';
 import type { Socket } from 'node:net';
 import { startScript, startServer } from '@socksify/server';
 import type { ScriptStep } from '@socksify/server';
-import { CERTIFICATE, closed, startDestination, startSite } from '@socksify/support';
+import { CERTIFICATE, closed, deferred, startDestination, startSite } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
@@ -109,8 +109,7 @@ describe.each(Object.entries(ENDINGS))('%s', (_, how) => {
   );
 
   test('ends a request during the look-up as it does with https.Agent', async () => {
-    let began = (): void => {};
-    const started = new Promise<void>((resolve) => (began = resolve));
+    const { promise: started, resolve: began } = deferred<void>();
     const lookup = (): void => began();
     const agent = new SocksAgent({ version: 5, host: '127.0.0.1', port: 1, dns: 'local' });
     const ready = (): Promise<void> => started.then(() => new Promise(setImmediate));

@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import type { ScriptStep, SocksServer } from '@socksify/server';
 import {
   bytes,
+  deferred,
   freePort,
   IN_ORDER,
   startDestination,
@@ -135,8 +136,7 @@ describe('the number of standby connections', () => {
 
 describe('the first standby connection', () => {
   test('is opened while the first tunnel is negotiated, as soon as the proxy is connected to', async () => {
-    let answer = (): void => {};
-    const second = new Promise<void>((resolve) => (answer = resolve));
+    const { promise: second, resolve: answer } = deferred<void>();
     const server = await startRawProxy(async (socket, read, index) => {
       if (index === 1) answer();
       await read(3);
@@ -165,8 +165,7 @@ describe('the first standby connection', () => {
 
   test('sends its credentials after those of the first tunnel were accepted', async () => {
     const order: string[] = [];
-    let greeted = (): void => {};
-    const both = new Promise<void>((resolve) => (greeted = resolve));
+    const { promise: both, resolve: greeted } = deferred<void>();
     const server = await startRawProxy(async (socket, read, index) => {
       await read(4);
       socket.write(bytes('0502'));
@@ -192,8 +191,7 @@ describe('the first standby connection', () => {
 });
 
 test('a standby connection is replaced when it is taken, before the proxy has answered the request', async () => {
-  let open = (): void => {};
-  const third = new Promise<void>((resolve) => (open = resolve));
+  const { promise: third, resolve: open } = deferred<void>();
   const server = await startRawProxy(async (socket, read, index) => {
     if (index === 2) open();
     await read(3);
@@ -218,10 +216,8 @@ describe('a standby connection that is still being opened', () => {
     answer: () => void;
     closed: Promise<void>;
   }> {
-    let answer = (): void => {};
-    const told = new Promise<void>((resolve) => (answer = resolve));
-    let close = (): void => {};
-    const closed = new Promise<void>((resolve) => (close = resolve));
+    const { promise: told, resolve: answer } = deferred<void>();
+    const { promise: closed, resolve: close } = deferred<void>();
     const ports: (number | undefined)[] = [];
     const server = await startRawProxy(async (socket, read, index) => {
       ports.push(socket.remotePort);
@@ -275,8 +271,7 @@ describe('a standby connection that is still being opened', () => {
 
   test('is waited for once: if it fails, the tunnel opens a connection of its own and reports its error', async () => {
     let opened = 0;
-    let refuse = (): void => {};
-    const told = new Promise<void>((resolve) => (refuse = resolve));
+    const { promise: told, resolve: refuse } = deferred<void>();
     const server = await startRawProxy(async (socket, read, index) => {
       opened++;
       await read(3);
@@ -378,8 +373,7 @@ describe('of the connections that are held,', () => {
   });
 
   test('one that is still being opened is waited for, and no timer is left', async () => {
-    let answer = (): void => {};
-    const told = new Promise<void>((resolve) => (answer = resolve));
+    const { promise: told, resolve: answer } = deferred<void>();
     const proxy = await startGreeted((index) => (index === 0 ? told : new Promise(() => {})));
     const standby = hold(1);
     await request(standby, proxy.chain, 1);
@@ -395,8 +389,7 @@ describe('of the connections that are held,', () => {
   });
 
   test('one that is opened ahead of the credentials of a tunnel is taken by another one only when it is ready', async () => {
-    let answer = (): void => {};
-    const told = new Promise<void>((resolve) => (answer = resolve));
+    const { promise: told, resolve: answer } = deferred<void>();
     const proxy = await startGreeted(() => told);
     const standby = hold(1);
     expect(await standby.take(proxy.chain, attempt())).toBeUndefined();
@@ -470,8 +463,7 @@ describe('of the connections that are held,', () => {
 
   test('none keeps the process alive until it is taken', async () => {
     const dialled = watchDials();
-    let answer = (): void => {};
-    const told = new Promise<void>((resolve) => (answer = resolve));
+    const { promise: told, resolve: answer } = deferred<void>();
     const proxy = await startGreeted(() => told);
     const standby = hold(1);
     await request(standby, proxy.chain, 1);
@@ -517,8 +509,7 @@ describe('of the connections that are held,', () => {
   });
 
   test('one is waited for twice as long as the last one took, if that is more than a second', async () => {
-    let answer = (): void => {};
-    const slow = new Promise<void>((resolve) => (answer = resolve));
+    const { promise: slow, resolve: answer } = deferred<void>();
     const proxy = await startGreeted((index) => (index === 0 ? slow : new Promise(() => {})));
     const standby = hold(1);
     let now = 1000;
@@ -812,8 +803,7 @@ test.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12])(
 
 test('a tunnel made from a standby connection keeps the process alive, over an encapsulation too', async () => {
   const frame = (hex: string) => Buffer.from(`000${(hex.length / 2).toString(16)}`.slice(-4) + hex, 'hex');
-  let waits = (): void => {};
-  const ready = new Promise<void>((resolve) => (waits = resolve));
+  const { promise: ready, resolve: waits } = deferred<void>();
   const server = await startRawProxy(async (socket, read, index) => {
     await read(3);
     socket.write(bytes('0580'));
