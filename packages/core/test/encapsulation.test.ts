@@ -264,12 +264,7 @@ describe('a tunnel that nobody reads', () => {
 
 describe('an encapsulation that fails', () => {
   const failure = new Error('no key');
-  const afterRequest = (seal: () => Uint8Array | Promise<Uint8Array>) => {
-    let calls = 0;
-    return { seal: (data: Uint8Array) => (++calls === 1 ? frame(data) : seal()) };
-  };
-
-  test.each<[string, () => Uint8Array | Promise<Uint8Array>]>([
+  const FAILING: [how: string, seal: () => Uint8Array | Promise<Uint8Array>][] = [
     [
       'throws',
       () => {
@@ -278,6 +273,14 @@ describe('an encapsulation that fails', () => {
     ],
     ['rejects', () => Promise.reject(failure)],
     ['rejects with what is no error', () => Promise.reject('no key')],
+  ];
+  const afterRequest = (seal: () => Uint8Array | Promise<Uint8Array>) => {
+    let calls = 0;
+    return { seal: (data: Uint8Array) => (++calls === 1 ? frame(data) : seal()) };
+  };
+
+  test.each<[string, () => Uint8Array | Promise<Uint8Array>]>([
+    ...FAILING,
     ['gives nothing', () => undefined as never],
     ['gives text', () => 'text' as never],
     ['resolves to nothing', async () => undefined as never],
@@ -296,16 +299,7 @@ describe('an encapsulation that fails', () => {
     await expect.poll(() => proxy.open.size, { interval: 5 }).toBe(0);
   });
 
-  test.each<[string, () => Uint8Array | Promise<Uint8Array>]>([
-    [
-      'throws',
-      () => {
-        throw failure;
-      },
-    ],
-    ['rejects', () => Promise.reject(failure)],
-    ['throws what is no error', () => Promise.reject('no key')],
-  ])('rejects the call when seal() %s for the request', async (_, seal) => {
+  test.each(FAILING)('rejects the call when seal() %s for the request', async (_, seal) => {
     const proxy = await granting(() => {});
     await expect(openTunnel(proxy, { seal })).rejects.toMatchObject({
       message: expect.any(String) as string,
