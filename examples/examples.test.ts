@@ -10,7 +10,16 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
-import { bytes, CERTIFICATE_FILE, freePort, listen, runProgram, startSite, TLS } from '@socksify/support';
+import {
+  bytes,
+  CERTIFICATE_FILE,
+  freePort,
+  listen,
+  runProgram,
+  startSite,
+  stopListening,
+  TLS,
+} from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
@@ -250,11 +259,7 @@ async function startTcp(listener: Server): Promise<AsyncDisposable & { readonly 
   listener.on('connection', (socket: Socket) => sockets.push(socket));
   return {
     port: await listen(listener),
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      listener.close();
-      await once(listener, 'close');
-    },
+    [Symbol.asyncDispose]: () => stopListening(listener, sockets),
   };
 }
 

@@ -27,7 +27,7 @@ import type { Server, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
-import { CERTIFICATE, closed as closedOf, listen, TLS } from '@socksify/support';
+import { CERTIFICATE, closed as closedOf, listen, stopListening, TLS } from '@socksify/support';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SocksAgent } from '../src/index.ts';
 
@@ -217,12 +217,6 @@ async function startSite(protocol: 'http' | 'https', options: https.ServerOption
   return { port: await listen(server, 'localhost'), server, sockets, secured };
 }
 
-async function stopSite({ server, sockets }: Site): Promise<void> {
-  for (const socket of sockets) socket.destroy();
-  server.close();
-  await once(server, 'close');
-}
-
 let proxy: SocksServer;
 beforeAll(async () => {
   proxy = await startServer({ names: { localhost: ['127.0.0.1', '::1'] } });
@@ -254,7 +248,7 @@ async function record(
     if (connections) run.note('the site saw', site.sockets.length, 'connections', site.secured.join('; '));
   } finally {
     run.end();
-    await stopSite(site);
+    await stopListening(site.server, site.sockets);
   }
   return unordered ? run.events.toSorted() : run.events;
 }

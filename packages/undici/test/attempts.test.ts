@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import { CERTIFICATE, listen, rejection, turns } from '@socksify/support';
+import { CERTIFICATE, listen, rejection, stopListening, turns } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import type { SocksDispatcherOptions } from '../src/index.ts';
@@ -276,10 +276,6 @@ async function startGate(proxy: RecordedProxy): Promise<Gate> {
     async leftOpen(count) {
       while (sockets.size > count) await once(server, 'closed');
     },
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-      await once(server, 'close');
-    },
+    [Symbol.asyncDispose]: () => stopListening(server, sockets),
   };
 }

@@ -1,7 +1,6 @@
 // The site of these tests: one handler behind http, https and HTTP/2.
 
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createSecureServer } from 'node:http2';
@@ -9,7 +8,7 @@ import type { Server, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
-import { listen, TLS } from '@socksify/support';
+import { listen, stopListening, TLS } from '@socksify/support';
 
 export const LARGE = Buffer.alloc(5 * 1024 * 1024, 'a large body ');
 
@@ -52,11 +51,7 @@ export async function startSite(kind: 'http' | 'https' | 'h2' = 'http'): Promise
     server,
     secured,
     pending,
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-      await once(server, 'close');
-    },
+    [Symbol.asyncDispose]: () => stopListening(server, sockets),
   };
 }
 

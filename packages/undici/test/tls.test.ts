@@ -5,7 +5,7 @@ import tls, { createServer } from 'node:tls';
 import type { Server, TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { CERTIFICATE, listen, outputOf, TLS } from '@socksify/support';
+import { CERTIFICATE, listen, outputOf, stopListening, TLS } from '@socksify/support';
 import { describe, expect, test, vi } from 'vitest';
 import { checkAgent } from '../src/base-agent.ts';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
@@ -61,11 +61,7 @@ async function startSite(version: 'TLSv1.2' | 'TLSv1.3' = 'TLSv1.3'): Promise<Si
     sockets,
     raw,
     port,
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-      await once(server, 'close');
-    },
+    [Symbol.asyncDispose]: () => stopListening(server, sockets),
   };
 }
 

@@ -1,9 +1,8 @@
 // Destinations that speak plain TCP, the echo server among them.
 
-import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import { listen, portHex } from './port.ts';
+import { listen, portHex, stopListening } from './port.ts';
 
 export interface TcpDestination {
   readonly server: Server;
@@ -27,11 +26,7 @@ export async function startDestination(
   });
   const port = await listen(server, host);
   const close = async (): Promise<void> => {
-    if (!server.listening) return;
-    const closed = once(server, 'close');
-    server.close();
-    for (const socket of open) socket.destroy();
-    await closed;
+    if (server.listening) await stopListening(server, open);
   };
   return { server, port, hex: portHex(port), close };
 }

@@ -7,7 +7,7 @@ export type { TcpDestination } from './destination.ts';
 export { countTrips, tripsByAgent, tripsByDispatcher } from './first-byte.ts';
 export type { Trips, TripsProgram } from './first-byte.ts';
 export { bytes } from './hex.ts';
-export { freePort, listen, portHex } from './port.ts';
+export { freePort, listen, portHex, stopListening } from './port.ts';
 export { IN_ORDER, outputOf, runProgram } from './program.ts';
 export type { Ended, ProgramOptions } from './program.ts';
 export { dialRaw, RawClient } from './raw-client.ts';

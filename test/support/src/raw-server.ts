@@ -4,7 +4,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
-import { listen } from './port.ts';
+import { listen, stopListening } from './port.ts';
 
 export interface RawServer {
   readonly port: number;
@@ -54,12 +54,6 @@ export async function startRawServer(
     void served().catch(() => socket.destroy());
   });
   const port = await listen(server);
-  const close = async (): Promise<void> => {
-    const closed = once(server, 'close');
-    server.close();
-    for (const socket of open) socket.destroy();
-    await closed;
-  };
   return {
     port,
     open,
@@ -73,6 +67,6 @@ export async function startRawServer(
       while (open.size > 0) await once(server, 'closed');
     },
     url: `socks5://127.0.0.1:${port}`,
-    close,
+    close: () => stopListening(server, open),
   };
 }
