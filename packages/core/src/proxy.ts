@@ -236,7 +236,11 @@ function toCredentials(version: 4 | 5, value: SocksCredentials): SocksCredential
   }
   checkField('username', username);
   if (password !== undefined) checkField('password', password);
-  check(version === 5 || password === undefined, 'CREDENTIALS', 'SOCKS4 has a USERID and no password');
+  check(
+    version === 5 || password === undefined,
+    'CREDENTIALS',
+    'SOCKS4 has no password: remove it, or use socks5://',
+  );
   // The NUL would end the USERID early, and what follows would be read as a SOCKS4A name.
   check(version === 5 || !username.includes('\0'), 'CREDENTIALS', 'a NUL in the SOCKS4 USERID');
   return hide(withoutUndefined<SocksCredentials>({ username, password }));

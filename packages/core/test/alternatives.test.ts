@@ -674,7 +674,7 @@ describe('options', () => {
       expect(await failure(group(urls), { socket })).toMatchObject({
         name: 'TypeError',
         code: 'ERR_INVALID_ARG_VALUE',
-        message: expect.stringContaining('the route is a group'),
+        message: expect.stringContaining('give that proxy in place of a group'),
       });
       expect(socket.destroyed).toBe(true);
     }

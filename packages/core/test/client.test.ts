@@ -170,7 +170,7 @@ describe('a direct connection', () => {
     expect(await rejection(connect(direct, here(), { socket }))).toMatchObject({
       name: 'TypeError',
       code: 'ERR_INVALID_ARG_VALUE',
-      message: expect.stringContaining('the route is a direct connection'),
+      message: expect.stringContaining('leave it out for a direct connection'),
     });
     expect(socket.destroyed).toBe(true);
     expect(dialled).toEqual([]);

@@ -207,7 +207,7 @@ describe('a refusal says what the server usually means by it', () => {
   const mine: AuthMethod = { id: 0x80, *authenticate() {} };
   const REQUIRED = "the proxy may take no credentials: leave out auth: 'required'";
   test.each<[Omit<Conversation, 'answers'>, offered: string, hint?: string]>([
-    [{}, '0x00', 'the proxy wants credentials'],
+    [{}, '0x00', 'the proxy wants credentials: write socks5://user:password@host'],
     [{ url: WITH, options: { auth: 'required' } }, '0x02', REQUIRED],
     [{ url: WITH }, '0x02, 0x00'],
     [{ options: { auth: [mine] } }, '0x80'],

@@ -47,7 +47,9 @@ const WITH_CREDENTIALS: readonly OfferedMethod[] = [
     authenticate: userpass,
   },
 ];
-const WITHOUT_CREDENTIALS: readonly OfferedMethod[] = [{ id: 0x00, hint: 'the proxy wants credentials' }];
+const WITHOUT_CREDENTIALS: readonly OfferedMethod[] = [
+  { id: 0x00, hint: 'the proxy wants credentials: write socks5://user:password@host' },
+];
 const ALL = [...WITH_CREDENTIALS, ...WITHOUT_CREDENTIALS];
 
 /** Offers 02 only with credentials, because some servers choose 02 whenever it is offered. */

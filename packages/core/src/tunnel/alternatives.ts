@@ -60,7 +60,7 @@ export async function openAlternative(
   client: ClientState,
 ): Promise<Found> {
   if (attempt.existing) {
-    throw invalidOption('socket is a connection to one proxy, and the route is a group');
+    throw invalidOption('socket is a connection to one proxy: give that proxy in place of a group');
   }
   const { members, stagger } = Alternatives.contentOf(alternatives);
   const [only, ...more] = members;

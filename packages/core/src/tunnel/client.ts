@@ -242,7 +242,7 @@ function destroySocket(options: ConnectOptions): void {
 
 async function openDirectly(destination: Destination, attempt: Attempt): Promise<Opened> {
   if (attempt.existing) {
-    throw invalidOption('socket is a connection to a proxy, and the route is a direct connection');
+    throw invalidOption('socket is a connection to a proxy: leave it out for a direct connection');
   }
   if (isOnion(destination.host)) {
     const detail = 'an onion name is never dialled directly: choose a tor proxy for it';

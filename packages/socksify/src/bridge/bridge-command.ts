@@ -98,8 +98,8 @@ function parse(args: readonly string[], readLine: () => string): BridgeOptions |
     return value;
   };
   const count = once('max-connections');
-  if (count !== undefined && !/^[1-9]\d{0,5}$/.test(count))
-    throw new Error('--max-connections needs a number from 1 to 999999');
+  if (count !== undefined && !/^(?:[1-9]\d{0,5}|1000000)$/.test(count))
+    throw new Error('--max-connections needs a number from 1 to 1000000');
   return {
     proxy: values.get('proxy')?.map((value) => (value === '-' ? readLine() : value)),
     listen: once('listen'),

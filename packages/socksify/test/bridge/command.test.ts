@@ -128,6 +128,7 @@ describe('refuses with status 2 and a sentence', () => {
     ['an empty password', ['--proxy', secret, '--user', 'bob:'], {}, '1 to 255'],
     ['a long password', ['--proxy', secret, '--user', `bob:hunter2${'x'.repeat(255)}`], {}, '1 to 255'],
     ['a limit of 0', ['--proxy', secret, '--max-connections', '0'], {}, 'number from 1'],
+    ['a limit above the highest', ['--proxy', secret, '--max-connections=1000001'], {}, 'from 1 to 1000000'],
     ['an unknown option', ['--prox=socks5://u:hunter2@h'], {}, '--prox'],
     ['an option without its value', ['--proxy'], {}, '--proxy needs a value'],
     [
@@ -145,8 +146,9 @@ describe('refuses with status 2 and a sentence', () => {
     expect(ended.stderr).not.toContain('hunter2');
   });
 
-  test('a port that is in use', async () => {
-    const ended = await run(['--proxy', proxy, '--listen', `127.0.0.1:${echo.port}`]);
+  test('a port that is in use, after it has accepted the highest limit', async () => {
+    const listen = `127.0.0.1:${echo.port}`;
+    const ended = await run(['--proxy', proxy, '--listen', listen, '--max-connections', '1000000']);
     expect(ended).toMatchObject({ status: 2, stdout: '' });
     expect(ended.stderr).toContain('EADDRINUSE');
   });
