@@ -62,7 +62,8 @@ const DEFAULT_CONNECT_TIMEOUT = 30_000;
  * Errors of the tunnel arrive as the request's `error` event, a `SocksError` with an `ERR_SOCKS_*` code; errors of
  * the destination as they do without a proxy.
  *
- * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS` in the constructor
+ * @throws (in the constructor) SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; TypeError
+ * `ERR_INVALID_ARG_VALUE` for an option
  * @example
  * const agent = new SocksAgent('socks5://127.0.0.1:1080', { keepAlive: true });
  * https.get('https://example.com/', { agent }, (response) => response.pipe(process.stdout));

@@ -7,8 +7,8 @@ import { isObject } from './given.ts';
 /**
  * - `proxy`: another proxy may succeed.
  * - `destination`: no proxy would succeed.
- * - `unclear`: the proxy or the destination.
- * - `none`: neither. The input is not valid, the client was closed, or this machine ran out of files or ports.
+ * - `unclear`: the proxy or the destination. Also for a destination that SOCKS4 cannot carry.
+ * - `none`: neither. Proxy or credentials are not valid, the client was closed, or this machine ran out of files or ports.
  */
 export type Blame = 'proxy' | 'destination' | 'unclear' | 'none';
 

@@ -88,7 +88,7 @@ export type SocksErrorDetails = Pick<SocksError, 'phase'> & {
 export class SocksError extends Error {
   declare readonly code: SocksErrorCode;
   declare readonly phase: SocksPhase;
-  /** The hop that failed, without credentials, such as `socks5://127.0.0.1:1080`; empty if there is none yet. */
+  /** The hop that reported the failure, without credentials: `socks5://127.0.0.1:1080`; empty if there is none yet. */
   declare readonly proxy: string;
   /** What was requested of that hop, as `host:port`; empty if there is none yet. */
   declare readonly destination: string;

@@ -20,7 +20,7 @@ export interface SocksOptions {
    */
   timeout?: number | undefined;
   /**
-   * Replaces `dns.lookup` where this side looks a name up: the name of the proxy, the destination with `dns: 'local'`,
+   * Replaces `dns.lookup` where this machine looks a name up: the name of the proxy, the destination with `dns: 'local'`,
    * the destination of a direct connection. It has to answer with IP literals.
    */
   lookup?: LookupFunction | undefined;
@@ -34,7 +34,7 @@ export interface SocksOptions {
    * Send greeting, authentication and request of the last hop in one segment (SOCKS5). Default false. The password is
    * then sent before the proxy has sent a byte.
    *
-   * Some servers drop what comes with the greeting, and this side cannot tell that from a slow destination. So a second
+   * Some servers drop what comes with the greeting, and the client cannot tell that from a slow destination. So a second
    * attempt begins beside the first, message by message and on a new connection. It begins when no answer came within a
    * second or four dial times, whichever is longer; or at once when the proxy closes without an answer or accepts no
    * method. The first answer wins. A slow destination can therefore see two connections.

@@ -42,6 +42,7 @@ export interface AgentOptions {
   maxConcurrentStreams?: number;
   initialWindowSize?: number;
   connectionWindowSize?: number;
+  /** Milliseconds between the pings of a connection of HTTP/2; 0: none. */
   pingInterval?: number;
   h2Options?: { useH2c?: boolean } & object;
   webSocket?: object;

@@ -1,4 +1,4 @@
-// Resolves names on this side: destinations for proxies with dns: 'local', and names that are dialled.
+// Resolves names on this machine: destinations for proxies with dns: 'local', and names that are dialled.
 
 import type { LookupOptions } from 'node:dns';
 import { isIP, isIPv4 } from 'node:net';

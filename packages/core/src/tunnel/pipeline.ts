@@ -1,4 +1,4 @@
-// Sends the handshake with the last proxy in one segment. Some servers drop what comes with the greeting, and this side
+// Sends the handshake with the last proxy in one segment. Some servers drop what comes with the greeting, and the client
 // cannot tell that from a slow destination. So a second attempt, message by message, begins beside the first when no
 // answer comes.
 

@@ -13,7 +13,7 @@ import type { Certificate } from './proxy-certificate.ts';
 import { CLOSED, DIAL, SILENT } from './hints.ts';
 import { printProxy } from './printed.ts';
 
-/** Milliseconds, and how often this side waited for an answer. */
+/** The time of a phase in milliseconds, and how often this machine waited for an answer in it. */
 export interface PhaseTime {
   readonly ms: number;
   readonly roundTrips: number;

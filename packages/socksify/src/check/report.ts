@@ -32,7 +32,7 @@ export interface CheckReport {
     readonly socks4a: boolean | null;
     readonly socks5: boolean | null;
   };
-  /** The methods that the proxy accepts, each offered alone: 0 (none), 1 (GSSAPI), 2 (user and password). */
+  /** The methods that the proxy accepts, each offered alone: 0 (no authentication), 1 (GSSAPI), 2 (user and password). */
   readonly methods: readonly number[] | null;
   /** The proxy accepted the credentials. */
   readonly authentication: boolean | null;
