@@ -37,8 +37,8 @@ export function routeFromEnvironment(env: NodeJS.ProcessEnv): EnvironmentRoute {
 }
 
 /**
- * The proxies to which this side connects itself: several if the variable holds a list. Without those of a Unix socket:
- * host and port of such a proxy stand for nothing.
+ * The proxies to which this machine connects itself: several if the variable holds a list. Those of a Unix socket are left
+ * out: host and port of such a proxy stand for nothing.
  */
 function proxiesOf(choice: ProxyChoice | Promise<ProxyChoice>): readonly SocksProxy[] {
   if (choice === undefined) return [];

@@ -128,7 +128,10 @@ function policyOf({ proxy, allow = [] }: InstallOptions): Policy {
   return new Policy({ route: proxy, noProxy: '', allow: entries, proxies: addresses });
 }
 
-/** The proxy to which this side connects itself, unless it is a Unix socket. A selector answers later, for each destination. */
+/**
+ * The proxy to which this machine connects itself, unless it is a Unix socket. A selector answers later, for each
+ * destination.
+ */
 function firstOf(route: ProxyRoute): readonly SocksProxy[] {
   if (typeof route === 'function') return [];
   const chain = new SocksClient(route).select({ host: 'first.invalid', port: 80 });

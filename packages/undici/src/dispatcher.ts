@@ -48,7 +48,7 @@ const OVER_DISPATCH: ReadonlySet<unknown> = new Set(['compose', ...LENT]);
  *
  * A selector is called once for each request, in its async context. No request uses a connection that was opened for
  * another answer. A failed connection, and what a selector throws, is the `cause` of fetch's TypeError, and the error
- * itself for `undici.request`: match its `code` (`ERR_SOCKS_*`). Does no IO until the first request.
+ * itself for `undici.request`: match its `code` (`ERR_SOCKS_*`). There is no IO before the first request.
  *
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; undici's `UND_ERR_INVALID_ARG` for its
  * own options; Error `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` on Bun and Deno, which would send directly; Error

@@ -12,7 +12,9 @@ import { User } from './user.ts';
 export interface BridgeOptions {
   /** A proxy, a chain (first hop first), or a selector. Default: what the environment names, as in `proxyFromEnv()`. */
   proxy?: ProxyRoute | undefined;
-  /** `HOST:PORT` or `[IPv6]:PORT`. Default `127.0.0.1:1080`; port 0 takes a free one. Beyond loopback, `user` is needed. */
+  /**
+   * `HOST:PORT` or `[IPv6]:PORT`. Default `127.0.0.1:1080`; port 0 takes a free one. Beyond the loopback, `user` is needed.
+   */
   listen?: string | undefined;
   /**
    * What to connect to directly: entries as in NO_PROXY. Default: NO_PROXY when the proxy comes from the environment, else
