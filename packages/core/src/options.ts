@@ -3,7 +3,7 @@
 import type { LookupFunction, TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { invalidOption } from './errors.ts';
-import { describe, withoutUndefined } from './given.ts';
+import { describe, isFunction, withoutUndefined } from './given.ts';
 import { checkAuth } from './protocol/method.ts';
 import type { AuthPolicy } from './protocol/method.ts';
 import { isChecked } from './proxy.ts';
@@ -80,9 +80,10 @@ const CHECKS: readonly (readonly [
   [
     'tcp',
     'object',
-    'an object of options of net.connect, with family 0, 4 or 6, and without encoding and onread',
+    'an object of options of net.connect: lookup a function, family 0, 4 or 6, no encoding and no onread',
     // The socket has to give bytes, and to give them to the handshake.
-    ({ family, encoding, onread }: Fields) => FAMILIES.has(family) && !encoding && !onread,
+    ({ lookup, family, encoding, onread }: Fields) =>
+      (!lookup || isFunction(lookup)) && FAMILIES.has(family) && !encoding && !onread,
   ],
   ['pipeline', 'boolean', 'true or false'],
   [

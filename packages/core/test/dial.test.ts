@@ -3,6 +3,7 @@
 import { Socket } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { ConnectOptions } from '../src/options.ts';
 import { Attempt } from '../src/tunnel/attempt.ts';
 import { dial, toProxyError } from '../src/tunnel/dial.ts';
 import { Progress } from '../src/tunnel/progress.ts';
@@ -12,6 +13,7 @@ vi.mock('node:net', async (original) => ({ ...(await original<object>()), connec
 afterEach(() => void vi.resetAllMocks());
 
 const destination = { host: 'proxy.test', port: 1080 };
+const LOOKUP: LookupFunction = (_host, _options, done) => done(null, '127.0.0.1', 4);
 
 /** A socket that dials nothing, and counts the calls of unref(). */
 function socketOf() {
@@ -36,7 +38,7 @@ describe('a dial', () => {
     const { socket, unref } = socketOf();
     const attempt = new Attempt({});
     const connection = dial(destination, attempt);
-    expect(connect.mock.calls).toStrictEqual([[{ ...defaults, ...destination }]]);
+    expect(connect.mock.calls).toStrictEqual([[{ ...defaults, ...destination, path: undefined }]]);
     expect([connection.stream, connection.owner]).toEqual([socket, attempt]);
     expect(unref).not.toHaveBeenCalled();
     expect(socket.listenerCount('connectionAttempt')).toBe(0);
@@ -50,20 +52,33 @@ describe('a dial', () => {
     socket.destroy();
   });
 
-  test('has the tcp options of the caller, but never another host or port', () => {
+  test('has the tcp options of the caller, but never another host, port or Unix socket', () => {
     const { socket } = socketOf();
-    const tcp = { noDelay: false, localAddress: '127.0.0.2', host: 'evil.test', port: 1 };
+    const tcp = { noDelay: false, localAddress: '127.0.0.2', host: 'evil.test', port: 1, path: '/evil.sock' };
     dial(destination, new Attempt({ tcp }));
     expect(connect.mock.calls[0]).toStrictEqual([
-      { ...defaults, noDelay: false, localAddress: '127.0.0.2', ...destination },
+      { ...defaults, noDelay: false, localAddress: '127.0.0.2', ...destination, path: undefined },
     ]);
     socket.destroy();
   });
 
-  test('calls the look-up function of the caller', async () => {
+  test.each<[string, ConnectOptions]>([
+    ['lookup', { lookup: LOOKUP }],
+    ['tcp.lookup', { tcp: { lookup: LOOKUP } }],
+    [
+      'lookup before tcp.lookup',
+      {
+        lookup: LOOKUP,
+        tcp: {
+          lookup() {
+            throw new Error('the other one');
+          },
+        },
+      },
+    ],
+  ])('calls the look-up function of the caller: %s', async (_, options) => {
     const { socket } = socketOf();
-    const lookup: LookupFunction = (_host, _options, done) => done(null, '127.0.0.1', 4);
-    dial(destination, new Attempt({ lookup }));
+    dial(destination, new Attempt(options));
     const given = connect.mock.calls[0]?.[0] as { lookup: LookupFunction };
     const answer = await new Promise((resolve) => {
       given.lookup('proxy.test', { all: true }, (_error, found) => resolve(found));

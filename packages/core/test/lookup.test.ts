@@ -227,12 +227,34 @@ describe('a look-up of the name to dial', () => {
       },
     ],
     ['fails', answering(new Error('no resolver'))],
+    ['is async and throws', async () => Promise.reject(new Error('no resolver'))],
   ])('is the cause of the failure when it %s', async (_, lookup) => {
     await expect(connect('socks5://proxy.test', DESTINATION, { lookup })).rejects.toMatchObject({
       code: 'ERR_SOCKS_PROXY_UNREACHABLE',
       cause: { message: 'no resolver' },
     });
     await expect(connect(() => undefined, DESTINATION, { lookup })).rejects.toThrow('no resolver');
+    await expect(connect(local({ port: 9 }), DESTINATION, { lookup })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_LOOKUP',
+      cause: { message: 'no resolver' },
+    });
+  });
+
+  test.each([undefined, null])('fails without an address when it throws %o', async (thrown) => {
+    const lookup: LookupFunction = () => {
+      // oxlint-disable-next-line typescript/only-throw-error -- the callers of this package may throw anything
+      throw thrown;
+    };
+    const attempt = connect('socks5://proxy.test', DESTINATION, { lookup, timeout: 2000 });
+    await expect(attempt).rejects.toMatchObject({
+      code: 'ERR_SOCKS_PROXY_UNREACHABLE',
+      cause: { code: 'ENOTFOUND' },
+    });
+  });
+
+  test.each(NONSENSE)('in tcp is checked as `lookup` is, when it answers %s', async (_, lookup) => {
+    const attempt = connect('socks5://proxy.test', DESTINATION, { tcp: { lookup }, timeout: 2000 });
+    await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_PROXY_UNREACHABLE' });
   });
 
   test('may answer with one address when it is called for all', async () => {

@@ -31,6 +31,7 @@ describe('an option that is not valid', () => {
       { family: -1 },
       { encoding: 'utf8' },
       { onread: {} },
+      { lookup: 'x' },
     ].map((value): [string, unknown] => ['tcp', value]),
     ...['none', null, 5, [], [null], [{ id: 0 }], [{ id: 255, authenticate() {} }], {}].map(
       (value): [string, unknown] => ['auth', value],

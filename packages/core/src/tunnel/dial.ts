@@ -39,17 +39,17 @@ export function dial(
   { host, port, path }: Destination & { readonly path?: string },
   attempt: Attempt,
 ): Connection {
-  const { lookup, tcp } = attempt.options;
+  const { tcp, lookup = tcp?.lookup } = attempt.options;
   attempt.throwIfStopped();
   const options = {
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: 60_000,
-    ...(lookup && { lookup: lookUpToDial(lookup) }),
     ...tcp,
+    ...(lookup && { lookup: lookUpToDial(lookup) }),
     host,
     port,
-    ...(path !== undefined && { path }),
+    path,
   };
   let socket: Socket;
   try {

@@ -62,12 +62,15 @@ function addressesOf(
   options: LookupOptions,
 ): Promise<readonly string[]> {
   return new Promise((resolve, reject) => {
-    lookup(host, options, (error, found) => {
+    const returned: unknown = lookup(host, options, (error, found) => {
       if (error) return reject(error);
       const all: readonly unknown[] = Array.isArray(found) ? found : [{ address: found }];
       const texts = all.map((one) => String(isObject(one) && one['address']));
       resolve(texts.filter((text) => isIP(text) !== 0));
     });
+    // An async function that throws does not call back, and its rejection would end the process.
+    // oxlint-disable-next-line promise/prefer-await-to-then -- a promise is not expected, and nothing waits for it
+    Promise.resolve(returned).catch(reject);
   });
 }
 
@@ -76,15 +79,18 @@ function addressesOf(
  */
 export function lookUpToDial(lookup: LookupFunction): LookupFunction {
   return async (host, options, done) => {
-    let found: readonly string[];
+    let found: readonly string[] = [];
+    let failure: unknown;
     try {
       found = await addressesOf(lookup, host, options);
     } catch (error) {
-      return done(error as Error, []);
+      failure = error;
     }
     const all = found.map((address) => ({ address, family: isIP(address) }));
     const [first] = all;
-    if (!first) done(Object.assign(new Error(`no address of ${host}`), { code: 'ENOTFOUND' }), []);
+    // A look-up can also fail with `undefined`, which net.connect would take for an answer.
+    const error = failure || Object.assign(new Error(`no address of ${host}`), { code: 'ENOTFOUND' });
+    if (!first) done(error as Error, []);
     else if (options.all) done(null, all);
     else done(null, first.address, first.family);
   };
