@@ -1,10 +1,10 @@
 // How the steps of a handshake are carried out, without a socket.
 
+import { Duplex } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import type { Step, Steps } from '../src/protocol/step.ts';
 import type { Attempt } from '../src/tunnel/attempt.ts';
-import { StreamClosed } from '../src/tunnel/connection.ts';
-import type { Connection } from '../src/tunnel/connection.ts';
+import { Connection, StreamClosed } from '../src/tunnel/connection.ts';
 import { drive } from '../src/tunnel/drive.ts';
 import { Progress } from '../src/tunnel/progress.ts';
 
@@ -88,6 +88,53 @@ describe('steps', () => {
       return undefined;
     }
     expect(await drive(steps(), connectionWith([]).connection)).toBe(refused);
+  });
+
+  test.each([undefined, null])('get %o, too, as the rejection of a promise', async (refused) => {
+    const caught: unknown[] = [];
+    function* steps(): Steps<string> {
+      try {
+        yield { wait: Promise.reject(refused) };
+      } catch (error) {
+        caught.push(error);
+      }
+      return 'done';
+    }
+    expect(await drive(steps(), connectionWith([]).connection, attemptWith().attempt)).toBe('done');
+    expect(caught).toEqual([refused]);
+  });
+
+  test.each<[string, unknown]>([
+    ['nothing', undefined],
+    ['null', null],
+    ['a number', 5],
+    ['an empty object', {}],
+    ['bytes', Buffer.from([1])],
+    ['a number to write', { write: 5 }],
+    ['null to write', { write: null }],
+    ['a list to write', { write: [1] }],
+    ['text in place of a number to read', { read: '2', phase: 'greeting' }],
+    ['no number to read', { read: undefined, phase: 'greeting' }],
+    ['a negative number to read', { read: -1, phase: 'greeting' }],
+    ['half a byte to read', { read: 0.5, phase: 'greeting' }],
+    ['NaN bytes to read', { read: Number.NaN, phase: 'greeting' }],
+    ['endless bytes to read', { read: Infinity, phase: 'greeting' }],
+    ['no promise to wait for', { wait: 5 }],
+  ])('get the error of a step that nobody can carry out: %s', async (_, step) => {
+    function* steps(): Steps<unknown> {
+      try {
+        yield step as Step;
+      } catch (error) {
+        return error;
+      }
+      return undefined;
+    }
+    // A stream that writes and reads nothing, but checks what it is given.
+    const stream = new Duplex({ read() {}, write() {} });
+    const connection = new Connection(stream);
+    expect(await drive(steps(), connection)).toBeInstanceOf(TypeError);
+    expect(stream.destroyed).toBe(false);
+    stream.destroy();
   });
 
   test('do not get the end of the connection as the rejection of what they wait for', async () => {

@@ -331,7 +331,14 @@ describe('an encapsulation that fails', () => {
         return new Uint8Array();
       },
     ],
-  ])('is the error of the socket when open() %s', async (_, failing) => {
+    ...[null, undefined, 'text', 5, {}].map((given): [string, () => Generator<Step, never, Uint8Array>] => [
+      `gives ${JSON.stringify(given)} in place of bytes`,
+      function* open() {
+        yield* framing.open();
+        return given as never;
+      },
+    ]),
+  ])('is the error of the socket when open() %s', async (how, failing) => {
     const proxy = await granting(async (socket, read) => {
       await read(2 + 2);
       socket.write(frame(Buffer.from('x')));
@@ -344,7 +351,8 @@ describe('an encapsulation that fails', () => {
     });
     const failed = once(socket, 'error');
     socket.resume().write('go');
-    expect(await failed).toEqual([failure]);
+    const expected = how.startsWith('gives') ? new TypeError('open() gives a Uint8Array') : failure;
+    expect(await failed).toEqual([expected]);
     await expect.poll(() => proxy.open.size, { interval: 5 }).toBe(0);
   });
 });

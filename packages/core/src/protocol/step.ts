@@ -9,8 +9,8 @@ import type { SocksProxy } from '../proxy.ts';
 
 /**
  * What a handshake needs next: `write` sends these bytes in one piece; `read` receives exactly so many bytes; `wait`
- * waits for a promise, whose rejection is thrown at the `yield`. `wait` is for authentication methods that compute
- * their messages asynchronously.
+ * waits for a promise, whose rejection is thrown at the `yield`, as is the error of a step that is none of these. `wait`
+ * is for authentication methods that compute their messages asynchronously.
  */
 export type Step =
   | { readonly write: Uint8Array }

@@ -23,27 +23,28 @@ export async function drive<Result>(
     let step = steps.next(NOTHING);
     while (!step.done) {
       const { value } = step;
-      if ('write' in value) {
-        connection.received = 0;
-        connection.stream.write(value.write);
-        step = steps.next(NOTHING);
-      } else if ('read' in value) {
-        if (value.phase !== attempt?.progress.phase) attempt?.progress.enter(value.phase);
-        const { read } = value;
-        step = steps.next(connection.read(read) ?? (await connection.until(READ_EVENTS, read)));
-      } else {
-        try {
-          await connection.race(value.wait);
-          step = steps.next(NOTHING);
-        } catch (reason) {
-          if (reason === connection.ended?.reason) throw reason;
-          step = steps.throw(reason);
-        }
+      let bytes = NOTHING;
+      try {
+        if ('write' in value) {
+          connection.received = 0;
+          connection.stream.write(value.write);
+        } else if ('read' in value) {
+          if (value.phase !== attempt?.progress.phase) attempt?.progress.enter(value.phase);
+          const { read } = value;
+          if (!Number.isInteger(read) || read < 0) throw new TypeError('read is a number of bytes');
+          bytes = connection.read(read) ?? (await connection.until(READ_EVENTS, read));
+        } else await connection.race(value.wait);
+      } catch (reason) {
+        if (hasEnded(connection, reason)) throw reason;
+        // A step that cannot be carried out is an error of the steps, as the rejection of a `wait` is.
+        step = steps.throw(reason);
+        continue;
       }
+      step = steps.next(bytes);
     }
     return step.value;
   } catch (error) {
-    if (!attempt || error !== connection.ended?.reason) throw error;
+    if (!attempt || !hasEnded(connection, error)) throw error;
     // The attempt may have stopped after the connection failed, and before this catch.
     attempt.throwIfStopped();
     const { received } = connection;
@@ -60,6 +61,11 @@ export async function drive<Result>(
       // The attempt ends with its first error; this later one is dropped.
     }
   }
+}
+
+/** True if this is why the connection has ended. A promise can reject with `undefined`. */
+function hasEnded({ ended }: Connection, reason: unknown): boolean {
+  return ended !== undefined && ended.reason === reason;
 }
 
 const CLOSED_HINTS: Readonly<Partial<Record<SocksPhase, string>>> = {

@@ -51,7 +51,7 @@ export class EncapsulatedSocket extends Duplex {
     this.#reading = true;
     try {
       while (await this.#inner.hasMore()) {
-        const data = await drive(this.#encapsulation.open(), this.#inner);
+        const data = bytesOf(await drive(this.#encapsulation.open(), this.#inner), 'open');
         if (!this.push(data)) await new Promise<void>((resolve) => (this.#resume = resolve));
       }
       this.push(null);
@@ -63,8 +63,7 @@ export class EncapsulatedSocket extends Duplex {
   async #send(data: Uint8Array, done: (error?: Error | null) => void): Promise<void> {
     let frames: Uint8Array;
     try {
-      frames = await this.#encapsulation.seal(data);
-      if (!ArrayBuffer.isView(frames)) throw new TypeError('seal() gives a Uint8Array');
+      frames = bytesOf(await this.#encapsulation.seal(data), 'seal');
     } catch (reason) {
       return done(toError(reason));
     }
@@ -92,6 +91,12 @@ export class EncapsulatedSocket extends Duplex {
     what(this.#inner.stream);
     return this;
   }
+}
+
+/** What a function of the encapsulation gave. A stream takes null for its end. */
+function bytesOf(given: Uint8Array, name: keyof Encapsulation): Uint8Array {
+  if (!ArrayBuffer.isView(given)) throw new TypeError(`${name}() gives a Uint8Array`);
+  return given;
 }
 
 function toError(reason: unknown): Error {
