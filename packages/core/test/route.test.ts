@@ -326,6 +326,18 @@ test('select() returns no promise when the selector returns none', () => {
   expect(client.select({ host: 'h', port: 1 })).toMatchObject([{ host: 'proxy.test' }]);
 });
 
+test.each([{}, 'x', null, 5, { aborted: false }])(
+  'select() refuses %j as a signal before the selector is called',
+  (signal) => {
+    const selector = vi.fn<ProxySelector>(async () => 'socks5://h');
+    const client = new SocksClient(selector);
+    expect(() => client.select({ host: 'a.test', port: 80 }, { signal } as never)).toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }),
+    );
+    expect(selector).not.toHaveBeenCalled();
+  },
+);
+
 test('a text that a selector gives again is not parsed again, while it is one of the last hundred', () => {
   let text = 'socks5://alice:secret@proxy.test';
   const client = new SocksClient(() => text);

@@ -112,6 +112,7 @@ export class SocksClient {
   ): Selection | Promise<Selection> {
     const parsed = parseDestination(destination);
     if (typeof this.#route !== 'function') return this.#route;
+    checkOptions({ signal });
     const context = new LazyContext();
     const selection = selectChain(this.#route, parsed, context);
     return selection instanceof Promise ? this.#waitFor(selection, context, parsed, signal) : selection;
