@@ -45,7 +45,20 @@ export class SecureContexts {
         },
       },
     );
-    return (this.#context = tls.createSecureContext(recorded));
+    return (this.#context = createContext(recorded));
+  }
+}
+
+/** @throws what Node throws for options that it refuses. The error does not repeat the value, which may be a key. */
+export function createContext(options: SecureContextOptions): SecureContext {
+  try {
+    return process.getBuiltinModule('node:tls').createSecureContext(options);
+  } catch (error) {
+    if (error instanceof Error) {
+      for (const name of ['message', 'stack'] as const)
+        error[name] = String(error[name]).replace(/ Received .*/, '');
+    }
+    throw error;
   }
 }
 

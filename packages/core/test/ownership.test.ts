@@ -17,7 +17,7 @@ import {
 } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { connect, SocksClient } from '../src/index.ts';
+import { connect, proxyGroup, SocksClient } from '../src/index.ts';
 import type { AuthMethod, ConnectOptions, ProxyRoute, SecureOptions, Step } from '../src/index.ts';
 import { runCore } from './core-program.ts';
 import { atEnd, startRawProxy, startScripted, SUCCESS } from './proxies.ts';
@@ -77,11 +77,38 @@ describe('TLS options that Node refuses', () => {
     },
   );
 
+  test.each<[string, () => unknown]>([
+    ['undefined', () => undefined],
+    ['null', () => null],
+    ['a number', () => 5],
+    ['text', () => 'yes'],
+    ['a promise of options', async () => ({ ca: CERTIFICATE })],
+  ])('are refused before anything is dialled when a function gives %s', async (_, tls) => {
+    const script = await startScripted(...SUCCESS);
+    const proxies = [script.url('socks5'), script.url('socks5')];
+    for (const route of [script.url('socks5'), proxyGroup(proxies), () => undefined]) {
+      await expect(
+        connect(route, { host: '127.0.0.1', port: script.port }, { tls: tls as never }),
+      ).rejects.toMatchObject({
+        code: 'ERR_INVALID_ARG_VALUE',
+        message: expect.stringContaining('a function that returns one') as string,
+      });
+    }
+    expect(script.connections).toHaveLength(0);
+  });
+
   test('for the proxy reject before anything is dialled, or close what was dialled', async () => {
     const script = await startScripted({ stall: true });
-    for (const tls of [{ ciphers: 'bogus' }, { servername: 1 }, { minDHSize: -1 }]) {
+    const refused = [
+      { ciphers: 'bogus' },
+      { servername: 1 },
+      { minDHSize: -1 },
+      { sigalgs: '' },
+      { highWaterMark: -1 },
+    ];
+    for (const tls of refused) {
       const proxy = { version: 5, host: '127.0.0.1', port: script.port, dns: 'remote', tls } as never;
-      expect(await rejection(connect(proxy, atSite()))).toBeInstanceOf(Error);
+      expect(await rejection(connect(proxy, atSite()))).toMatchObject({ code: 'ERR_SOCKS_PROXY_TLS' });
     }
     await Promise.all(script.connections.map(({ closedByClient }) => closedByClient));
   });

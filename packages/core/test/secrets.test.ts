@@ -101,6 +101,23 @@ const FAILURES: readonly [what: string, code: string, begin: () => Promise<Faili
     async () => ({ route: withLogin((await server({ tls: TLS })).port, 'socks5s') }),
   ],
   [
+    'a TLS option to the proxy that Node refuses',
+    'ERR_SOCKS_PROXY_TLS',
+    async () => ({
+      route: {
+        version: 5,
+        host: '127.0.0.1',
+        port: (await server()).port,
+        tls: { ticketKeys: SECRET as never },
+      },
+    }),
+  ],
+  [
+    'a TLS option to the destination that Node refuses',
+    'ERR_INVALID_ARG_TYPE',
+    () => ({ route: withLogin(1), options: { tls: { ticketKeys: SECRET as never } } }),
+  ],
+  [
     'TLS to the destination',
     'DEPTH_ZERO_SELF_SIGNED_CERT',
     async () => {

@@ -15,8 +15,9 @@ export function toProxyError(error: unknown, attempt: Attempt): unknown {
   attempt.throwIfStopped();
   const { progress } = attempt;
   const detail = codeOf(error);
-  if (detail === 'ERR_INVALID_ARG_VALUE') return error;
-  const code = progress.phase === 'dial' ? 'ERR_SOCKS_PROXY_UNREACHABLE' : 'ERR_SOCKS_PROXY_TLS';
+  const isDial = progress.phase === 'dial';
+  if (isDial && detail === 'ERR_INVALID_ARG_VALUE') return error;
+  const code = isDial ? 'ERR_SOCKS_PROXY_UNREACHABLE' : 'ERR_SOCKS_PROXY_TLS';
   return progress.error(code, { cause: error, detail, hint: tlsHint(detail) });
 }
 

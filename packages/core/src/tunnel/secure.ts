@@ -4,7 +4,9 @@
 import { isIP, Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { Destination } from '../destination.ts';
-import { withoutUndefined } from '../given.ts';
+import { invalidOption } from '../errors.ts';
+import { isObject, withoutUndefined } from '../given.ts';
+import { createContext } from '../secure-contexts.ts';
 import { StreamClosed } from './connection.ts';
 import type { Connection } from './connection.ts';
 
@@ -17,14 +19,17 @@ export interface SecureOptions extends ConnectionOptions {
 /**
  * Reads certificates, keys and versions before anything is dialled.
  *
- * @throws what Node throws for options that it refuses
+ * @throws what Node throws for options that it refuses; TypeError `ERR_INVALID_ARG_VALUE` for what is no object
  */
 export function withSecureContext(options: SecureOptions): SecureOptions {
+  // A function of the caller may return anything; the options in a promise would be left out.
+  const value: unknown = options;
+  if (!isObject(value) || 'then' in value)
+    throw invalidOption('tls is an object of options of tls.connect, or a function that returns one');
   const given = withoutUndefined(options);
   // Loaded here, because most tunnels need no TLS and the module is slow to load.
   const tls = process.getBuiltinModule('node:tls');
-  const secureContext =
-    given.secureContext ?? tls.createSecureContext({ ciphers: tls.DEFAULT_CIPHERS, ...given });
+  const secureContext = given.secureContext ?? createContext({ ciphers: tls.DEFAULT_CIPHERS, ...given });
   // A TLSSocket keeps its options, and prints them: keys stay in the SecureContext alone.
   const { key: _, passphrase: __, pfx: ___, ...shown } = given;
   return { ...shown, secureContext };
