@@ -25,8 +25,10 @@ export type EnvironmentSelector = (destination: Destination) => SocksProxy | Pro
  * @example new SocksAgent(proxyFromEnv())
  */
 export function proxyFromEnv(env: NodeJS.ProcessEnv = process.env): EnvironmentSelector {
-  if (typeof env !== 'object' || env === null) {
-    const message = 'env is an object of variables such as process.env, not the value of one of them';
+  // A URL and a Map are objects too, but have no variables.
+  const isObject = Object.prototype.toString.call(env) === '[object Object]';
+  if (!isObject || Object.values(env).some((value) => typeof (value ?? '') !== 'string')) {
+    const message = 'env is an object of texts such as process.env, not the value of one of them';
     throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
   }
   return selectorFromEnv(env, process.platform);

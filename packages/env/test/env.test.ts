@@ -1,6 +1,7 @@
 // Which variable decides, and which destinations NO_PROXY lists. no-proxy.test.ts compares NO_PROXY with curl.
 
 import { describe, expect, test } from 'vitest';
+import { parseProxy, proxyGroup } from '@socksify/core';
 import type { ProxyGroup, SocksProxy } from '@socksify/core';
 import { selectorFromEnv } from '../src/env.ts';
 import { proxyFromEnv } from '../src/index.ts';
@@ -212,7 +213,23 @@ describe('on Windows, where names of variables have no case', () => {
   });
 });
 
-test.each([null, 'socks5://proxy.test', 5])('%j in place of the variables is refused', (env) => {
+test.each<[string, unknown]>([
+  ['null', null],
+  ['a URL as text', 'socks5://proxy.test'],
+  ['a number', 5],
+  ['a URL', new URL('socks5://proxy.test')],
+  ['a list of URLs', ['socks5://proxy.test']],
+  ['an empty list', []],
+  ['a proxy', parseProxy('socks5://proxy.test')],
+  ['a proxy as an object', { version: 5, host: 'proxy.test' }],
+  ['a Map', new Map([['SOCKS_PROXY', 'socks5://proxy.test']])],
+  ['a promise', Promise.resolve({ SOCKS_PROXY: 'socks5://proxy.test' })],
+  ['a group', proxyGroup(['socks5://proxy.test'])],
+  ['a variable that is a URL', { SOCKS_PROXY: new URL('socks5://proxy.test') }],
+  ['a variable that is a list', { SOCKS_PROXY: ['socks5://proxy.test'] }],
+  ['a variable that is false', { ALL_PROXY: false }],
+  ['NO_PROXY that is a list', { SOCKS_PROXY: 'socks5://proxy.test', NO_PROXY: ['localhost'] }],
+])('%s in place of the variables is refused', (_, env) => {
   expect(() => proxyFromEnv(env as never)).toThrowError(
     expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
   );
