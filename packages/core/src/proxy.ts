@@ -65,6 +65,7 @@ const SCHEMES: Readonly<Record<string, Pick<SocksProxy, 'version' | 'dns' | 'tls
 };
 const DEFAULT_PORT = 1080;
 const ENCODE = 'percent-encode the username and password';
+const A_LIST = 'a list is not a proxy: write an array for a chain, or proxyGroup() for alternatives';
 const NO_URL = `not a URL such as socks5://user:password@host:1080, with a port up to 65535; ${ENCODE}`;
 
 /**
@@ -82,6 +83,8 @@ export function parseProxy(url: string | URL): SocksProxy {
   check(typeof text === 'string' && !/[\t\n\r]/.test(text.trim()), 'PROXY', NO_URL);
   check(text.trim() !== '', 'PROXY', 'the URL is empty');
   check(text.includes('://'), 'PROXY', 'no scheme: write socks5:// in front of the host');
+  // A comma in the authority, and no @ behind it.
+  check(!/^[^/]*\/\/[^/]*,[^@/]*(?:\/|$)/.test(text), 'PROXY', `${A_LIST}; ${ENCODE}`);
   const parsed = NodeURL.canParse(text) ? new NodeURL(text) : undefined;
   // In user:password@host, the parser takes the user for a scheme; in socks5:host, it takes the host for a path.
   if (!parsed?.href.startsWith(`${parsed.protocol}//`)) throw invalid('PROXY', NO_URL);
@@ -135,11 +138,7 @@ export function toProxy(value: ProxyLike): SocksProxy {
   const literal = typeof host === 'string' && host.includes(':') && isIPv6(host) ? host : undefined;
   const address =
     path === undefined ? (literal ?? parseHost(host) ?? refuseHost(host, 'PROXY')) : 'localhost';
-  check(
-    !address.includes(','),
-    'PROXY',
-    'a list is not a proxy: write an array for a chain, or proxyGroup() for alternatives',
-  );
+  check(!address.includes(','), 'PROXY', A_LIST);
   const proxy = Object.freeze(
     withoutUndefined<SocksProxy>({
       version,

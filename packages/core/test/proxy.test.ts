@@ -244,12 +244,26 @@ describe('the error of a value that is no proxy', () => {
     [{ version: 5, host: 'h', port: null }, 'the port must be a number or a string of digits'],
     [5, 'a proxy is a URL or an object such as { version: 5, host }, not 5'],
     [[['socks5://h']], 'not array'],
+    ['socks5://a,b', 'write an array for a chain, or proxyGroup() for alternatives'],
+    ['socks5://a:1,b:2', 'write an array for a chain, or proxyGroup() for alternatives'],
+    ['socks5://a,socks5://b', 'write an array for a chain, or proxyGroup() for alternatives'],
+    ['socks5://a:1080,socks5://b:1080', 'write an array for a chain, or proxyGroup() for alternatives'],
+    ['socks5://u:p@a, socks5://u:p@b', 'write an array for a chain, or proxyGroup() for alternatives'],
+    ['socks5://u:p,q/r@h', encode],
     [{ version: 5, host: 'h', credentials: 'u:p' }, 'an object { username, password }, not string'],
   ])('says what to write instead of %o: %s', (value, words) => {
     expect(() => checkRoute(value as ProxyLike)).toThrowError(
       expect.objectContaining({ name: 'SocksError', message: expect.stringContaining(words) }),
     );
   });
+});
+
+test.each([
+  ['socks5://u:p,q@h', { host: 'h', credentials: { username: 'u', password: 'p,q' } }],
+  ['socks5://u,v:p,q@h/', { host: 'h', credentials: { username: 'u,v', password: 'p,q' } }],
+  ['socks5://localhost/run/a,b.sock', { path: '/run/a,b.sock' }],
+])('a comma that is in no host makes no list: %s', (url, expected) => {
+  expect(parseProxy(url)).toMatchObject(expected);
 });
 
 test('an object with an href is a URL, of whatever class it is', () => {
