@@ -12,35 +12,14 @@ import { isObject } from './given.ts';
  */
 export type Blame = 'proxy' | 'destination' | 'unclear' | 'none';
 
-/** The codes that blame one party alone, whatever the phase. */
-const BLAME: Readonly<Partial<Record<SocksErrorCode, Blame>>> = {
-  ERR_SOCKS_INVALID_PROXY: 'none',
-  ERR_SOCKS_INVALID_DESTINATION: 'unclear',
-  ERR_SOCKS_INVALID_CREDENTIALS: 'none',
-  ERR_SOCKS_LOOKUP: 'unclear',
-  ERR_SOCKS_PROXY_UNREACHABLE: 'proxy',
-  ERR_SOCKS_PROXY_TLS: 'proxy',
-  ERR_SOCKS_CLOSED: 'none',
-  ERR_SOCKS_BYPASS: 'none',
-  ERR_SOCKS_PROTOCOL: 'proxy',
-  ERR_SOCKS_WRONG_PROTOCOL: 'proxy',
-  ERR_SOCKS_NO_ACCEPTABLE_METHOD: 'proxy',
-  ERR_SOCKS_AUTH_FAILED: 'proxy',
-  ERR_SOCKS_GENERAL_FAILURE: 'unclear',
-  ERR_SOCKS_NOT_ALLOWED: 'unclear',
-  ERR_SOCKS_NETWORK_UNREACHABLE: 'unclear',
-  ERR_SOCKS_HOST_UNREACHABLE: 'destination',
-  ERR_SOCKS_CONNECTION_REFUSED: 'destination',
-  ERR_SOCKS_TTL_EXPIRED: 'unclear',
-  ERR_SOCKS_COMMAND_NOT_SUPPORTED: 'proxy',
-  ERR_SOCKS_ADDRESS_TYPE_NOT_SUPPORTED: 'unclear',
-  ERR_SOCKS_UNASSIGNED_REPLY: 'unclear',
-  ERR_SOCKS_REJECTED: 'unclear',
-  ERR_SOCKS_IDENTD_UNREACHABLE: 'proxy',
-  ERR_SOCKS_IDENTD_MISMATCH: 'proxy',
-};
+/** The ends of the codes that blame one party alone, whatever the phase. */
+const BLAME: readonly (readonly [codes: RegExp, blame: Blame])[] = [
+  [/PROXY_UNREACHABLE$|PROXY_TLS$|PROTOCOL$|METHOD$|AUTH_FAILED$|COMMAND_NOT_SUPPORTED$|IDENTD_/, 'proxy'],
+  [/HOST_UNREACHABLE$|REFUSED$/, 'destination'],
+  [/INVALID_PROXY$|CREDENTIALS$|SOCKS_CLOSED$|BYPASS$/, 'none'],
+];
 
-/** For the other codes, the phase decides: before the request, no proxy knows the destination. */
+/** For PROXY_CLOSED and TIMEOUT, the phase decides: before the request, no proxy knows the destination. */
 const BLAME_BY_PHASE: Readonly<Record<SocksPhase, Blame>> = {
   input: 'none',
   lookup: 'unclear',
@@ -57,7 +36,8 @@ const LOCAL: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL'
 
 export function blameFor(code: SocksErrorCode, phase: SocksPhase, cause: unknown): Blame {
   if (isLocal(cause)) return 'none';
-  return BLAME[code] ?? BLAME_BY_PHASE[phase];
+  if (/PROXY_CLOSED|TIMEOUT/.test(code)) return BLAME_BY_PHASE[phase];
+  return BLAME.find(([codes]) => codes.test(code))?.[1] ?? 'unclear';
 }
 
 /** An AggregateError is the error of a dial to several addresses. */
