@@ -12,14 +12,7 @@ import { isObject } from './given.ts';
  */
 export type Blame = 'proxy' | 'destination' | 'unclear' | 'none';
 
-/** The ends of the codes that blame one party alone, whatever the phase. */
-const BLAME: readonly (readonly [codes: RegExp, blame: Blame])[] = [
-  [/PROXY_UNREACHABLE$|PROXY_TLS$|PROTOCOL$|METHOD$|AUTH_FAILED$|COMMAND_NOT_SUPPORTED$|IDENTD_/, 'proxy'],
-  [/HOST_UNREACHABLE$|REFUSED$/, 'destination'],
-  [/INVALID_PROXY$|CREDENTIALS$|SOCKS_CLOSED$|BYPASS$/, 'none'],
-];
-
-/** For PROXY_CLOSED and TIMEOUT, the phase decides: before the request, no proxy knows the destination. */
+/** For an error that any phase can have: before the request, no proxy knows the destination. */
 const BLAME_BY_PHASE: Readonly<Record<SocksPhase, Blame>> = {
   input: 'none',
   lookup: 'unclear',
@@ -36,8 +29,31 @@ const LOCAL: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL'
 
 export function blameFor(code: SocksErrorCode, phase: SocksPhase, cause: unknown): Blame {
   if (isLocal(cause)) return 'none';
-  if (/PROXY_CLOSED|TIMEOUT/.test(code)) return BLAME_BY_PHASE[phase];
-  return BLAME.find(([codes]) => codes.test(code))?.[1] ?? 'unclear';
+  switch (code) {
+    case 'ERR_SOCKS_PROXY_CLOSED':
+    case 'ERR_SOCKS_TIMEOUT':
+      return BLAME_BY_PHASE[phase];
+    case 'ERR_SOCKS_PROXY_UNREACHABLE':
+    case 'ERR_SOCKS_PROXY_TLS':
+    case 'ERR_SOCKS_PROTOCOL':
+    case 'ERR_SOCKS_WRONG_PROTOCOL':
+    case 'ERR_SOCKS_NO_ACCEPTABLE_METHOD':
+    case 'ERR_SOCKS_AUTH_FAILED':
+    case 'ERR_SOCKS_COMMAND_NOT_SUPPORTED':
+    case 'ERR_SOCKS_IDENTD_UNREACHABLE':
+    case 'ERR_SOCKS_IDENTD_MISMATCH':
+      return 'proxy';
+    case 'ERR_SOCKS_HOST_UNREACHABLE':
+    case 'ERR_SOCKS_CONNECTION_REFUSED':
+      return 'destination';
+    case 'ERR_SOCKS_INVALID_PROXY':
+    case 'ERR_SOCKS_INVALID_CREDENTIALS':
+    case 'ERR_SOCKS_CLOSED':
+    case 'ERR_SOCKS_BYPASS':
+      return 'none';
+    default:
+      return 'unclear';
+  }
 }
 
 /** An AggregateError is the error of a dial to several addresses. */
