@@ -93,8 +93,13 @@ function parse(args: readonly string[]): { options: Options; command: readonly s
       options[name] = given;
     } else if (name === 'strict' && (value === undefined || value === 'tcp')) options[name] = value ?? '1';
     else if (withoutValue.has(name) && value === undefined) options[name] = '';
+    else if (name === 'strict' || withoutValue.has(name))
+      throw new UsageError(`--${name} does not take this value; --help says which`);
     // The argument itself may hold a password.
-    else throw new UsageError(`unknown option --${name.slice(0, 20)}; --help says which there are`);
+    else {
+      const option = name === '' ? argument.slice(0, 2) : `--${name.slice(0, 20)}`;
+      throw new UsageError(`unknown option ${option}; --help says which there are`);
+    }
   }
   return { options, command: [] };
 }
@@ -110,7 +115,10 @@ function environment(options: Options): Record<string, string> {
   if (proxy !== undefined) {
     // The list of processes shows this in place of the arguments, which can hold a password.
     process.title = 'socksify';
-    set('SOCKS_PROXY', proxy === '-' ? readLine() : proxy);
+    const url = proxy === '-' ? readLine() : proxy;
+    // An empty variable counts as none, and another variable would be used in silence.
+    if (url === '') throw new UsageError('--proxy is empty: write socks5://host:1080');
+    set('SOCKS_PROXY', url);
   }
   if (options['no-proxy'] !== undefined) set('NO_PROXY', options['no-proxy']);
   if (allow !== undefined) set('SOCKSIFY_ALLOW', allow);
