@@ -5,6 +5,9 @@ import { SocksError } from '@socksify/core';
 import type { Destination, ProxyRoute } from '@socksify/core';
 import { proxyFromEnv } from '@socksify/env';
 
+// Not imported: an import reads every export of a module of Node, and some of them load much.
+const path = process.getBuiltinModule('node:path');
+
 /** True for a destination that is listed, by name or by address. */
 type Listed = (destination: Destination) => boolean;
 
@@ -45,8 +48,12 @@ export class Policy {
   }
 
   /** True if the program may connect to this Unix socket. An entry that ends with a slash lists a folder. */
-  isDirectPath(path: string): boolean {
-    return this.#paths.some((entry) => (entry.endsWith('/') ? path.startsWith(entry) : path === entry));
+  isDirectPath(given: string): boolean {
+    // An abstract socket has a name, which begins with NUL, in place of a path.
+    const full = given.startsWith('\0') ? given : path.resolve(given);
+    return this.#paths.some((entry) =>
+      entry.endsWith('/') ? full.startsWith(entry) : full === path.resolve(entry),
+    );
   }
 
   /**

@@ -333,5 +333,9 @@ describe('the ordinary level refuses', () => {
     expect(results(await run(network, source))).toEqual({ unix: 'ERR_SOCKS_BYPASS' });
     const env = { SOCKSIFY_ALLOW: '/tmp/' };
     expect(results(await run(network, source, env))).toEqual({ unix: 'ENOENT' });
+    const outside = source.replace('/tmp/', '/tmp/../run/');
+    expect(results(await run(network, outside, env))).toEqual({ unix: 'ERR_SOCKS_BYPASS' });
+    const relative = `process.chdir('/tmp'); ${source.replace('/tmp/', './')}`;
+    expect(results(await run(network, relative, env))).toEqual({ unix: 'ENOENT' });
   });
 });
