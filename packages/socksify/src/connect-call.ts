@@ -41,7 +41,10 @@ function describe(options: object, callback: (() => void) | undefined): ConnectC
 }
 
 function destinationOf(options: object): Destination | undefined {
-  const port = fieldOf(options, 'port');
+  // With an empty path, Node takes a port that is missing for port 0. Without any path, it throws.
+  const hasPath = (fieldOf(options, 'path') ?? undefined) !== undefined;
+  const given = fieldOf(options, 'port');
+  const port = given === undefined && hasPath ? 0 : given;
   const number = Number(port);
   const isPort = (typeof port === 'number' || (typeof port === 'string' && port !== '')) && number >= 0;
   if (!isPort || number > 65_535 || !Number.isInteger(number)) return undefined;
