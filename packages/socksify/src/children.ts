@@ -5,7 +5,7 @@ import type { WorkerOptions } from 'node:worker_threads';
 import { Patches } from './patches.ts';
 import { preloaded, PRELOAD } from './settings.ts';
 import type { Environment } from './settings.ts';
-import { fieldOf, isFunction, isObject } from './unknown.ts';
+import { codeOf, fieldOf, isFunction, isObject } from './unknown.ts';
 
 // Not imported: an import reads every export of a module of Node, and some of them load much.
 const childProcess = process.getBuiltinModule('node:child_process');
@@ -14,17 +14,30 @@ const worker = process.getBuiltinModule('node:worker_threads');
 /** The key of the global undo, for a command that starts a program with other settings. */
 const INHERITED = Symbol.for('socksify.inherited');
 
+/** The key of a global value: the preload came by --import, and not by --require. */
+const IMPORTED = Symbol.for('socksify.imported');
+
+/** The key of the settings for workers, which Node passes on to workers of workers too. */
+const SETTINGS = 'socksify.settings';
+
 type Merge = (env: Environment) => Record<string, string>;
+
+/** In a worker: the settings of the thread that started it, whatever its program has done to the variables since. */
+export function inheritedSettings(): Environment | undefined {
+  const settings: unknown = worker.getEnvironmentData(SETTINGS);
+  return isSettings(settings) ? settings : undefined;
+}
 
 /** @param settings the variables that every child gets, in place of its own ones of these names */
 export function passOn(settings: Environment): void {
   const patches = new Patches();
+  worker.setEnvironmentData(SETTINGS, settings);
+  patches.onUndo(() => worker.setEnvironmentData(SETTINGS, undefined));
   patches.onUndo(syncBuiltinESMExports); // runs last, when the functions are restored
   const merge: Merge = (env) => preloaded(env, settings);
   patches.wrap(childProcess.ChildProcess.prototype, 'spawn', (original, self, [options]) => {
     const pairsOfCaller: readonly string[] | undefined = options.envPairs;
-    if (!pairsOfCaller) return Reflect.apply(original, self, [options]);
-    const env = Object.fromEntries(pairsOfCaller.map(splitPair));
+    const env = pairsOfCaller ? Object.fromEntries(pairsOfCaller.map(splitPair)) : process.env;
     const pairs = Object.entries(merge(env)).map(([name, value]) => `${name}=${value}`);
     return Reflect.apply(original, self, [{ ...options, envPairs: pairs }]);
   });
@@ -49,6 +62,10 @@ export function stopPassingOn(): void {
   if (isFunction(stop)) stop();
 }
 
+function isSettings(value: unknown): value is Environment {
+  return isObject(value);
+}
+
 function isOptions(value: unknown): value is { readonly env?: Environment } {
   return isObject(value) && !Array.isArray(value);
 }
@@ -70,18 +87,28 @@ function splitPair(pair: string): [string, string] {
   return [pair.slice(0, at), pair.slice(at + 1)];
 }
 
-/** Adds the preload to an `env` or `execArgv` of a worker's own. A worker without them inherits it. */
+/** Adds the preload where a worker would not inherit it. */
 function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof worker.Worker {
   return new Proxy(Worker, {
     construct(original, [file, options = {}]: [unknown, WorkerOptions?], newTarget) {
-      const { env, execArgv } = options;
-      const merged = {
-        ...options,
-        ...(isObject(env) && { env: merge(env) }),
-        ...(execArgv && !execArgv.includes(PRELOAD) && { execArgv: ['--require', PRELOAD, ...execArgv] }),
+      const { env, eval: isText, execArgv } = options;
+      const make = (others: readonly string[] | undefined): object => {
+        const own = others && !others.includes(PRELOAD) && { execArgv: ['--require', PRELOAD, ...others] };
+        const merged = { ...options, ...(isObject(env) && { env: merge(env) }), ...own };
+        const made: object = Reflect.construct(original, [file, merged], newTarget);
+        return made;
       };
-      const made: object = Reflect.construct(original, [file, merged], newTarget);
-      return made;
+      // With SHARE_ENV, Node reads the NODE_OPTIONS of the program, which may have changed it.
+      if (typeof env === 'symbol') return make(execArgv ?? []);
+      // In a worker from source text, Node runs no preload of --import.
+      if (!isText || execArgv || isObject(env) || !(IMPORTED in globalThis)) return make(execArgv);
+      try {
+        return make(process.execArgv);
+      } catch (error) {
+        // Workers refuse some options of a process.
+        if (codeOf(error) !== 'ERR_WORKER_INVALID_EXEC_ARGV') throw error;
+        return make([]);
+      }
     },
   });
 }

@@ -54,12 +54,17 @@ const INSTALLED = Symbol.for('socksify.installed');
  * const undo = install({ proxy: 'socks5://127.0.0.1:1080' });
  */
 export function install(options: InstallOptions = {}): () => void {
+  return installFrom(process.env, options);
+}
+
+/** @param env the variables that name the proxy, if the options do not */
+export function installFrom(env: NodeJS.ProcessEnv, options: InstallOptions): () => void {
   checkRuntime();
   const { strict = false } = options;
   if (![true, false, 'tcp'].includes(strict)) {
     throw Object.assign(new TypeError("strict is true, false or 'tcp'"), { code: 'ERR_INVALID_ARG_VALUE' });
   }
-  const policy = policyOf(options);
+  const policy = policyOf(env, options);
   const earlier = fieldOf(globalThis, INSTALLED);
   // Connections that the earlier installation tunnelled stay open, and may be used.
   const known = fieldOf(earlier, 'approved');
@@ -113,10 +118,10 @@ function refuseReportLookups(patches: Patches): void {
   patches.onUndo(() => Reflect.set(report, 'excludeNetwork', before));
 }
 
-function policyOf({ proxy, allow = [] }: InstallOptions): Policy {
+function policyOf(env: NodeJS.ProcessEnv, { proxy, allow = [] }: InstallOptions): Policy {
   const entries = (typeof allow === 'string' ? allow.split(/[\s,]+/) : allow).filter((entry) => entry !== '');
   if (proxy === undefined) {
-    const { route, proxies, noProxy } = routeFromEnvironment(process.env);
+    const { route, proxies, noProxy } = routeFromEnvironment(env);
     return new Policy({
       route,
       noProxy,

@@ -3,9 +3,9 @@
 
 import { subscribe } from 'node:diagnostics_channel';
 import type { TunnelMessage } from '@socksify/core';
-import { passOn } from './children.ts';
-import { install } from './install.ts';
-import { argumentsOf, isEnvProxy, settingsOf, withPreload } from './settings.ts';
+import { inheritedSettings, passOn } from './children.ts';
+import { installFrom } from './install.ts';
+import { argumentsOf, isEnvProxy, preloaded, settingsOf, withPreload } from './settings.ts';
 import type { Strict } from './sockets.ts';
 import { codeOf, isObject, messageOf } from './unknown.ts';
 
@@ -25,11 +25,13 @@ try {
 function register(): void {
   const { env } = process;
   refuseOtherProxy();
-  install({ strict: strictOf(env['SOCKSIFY_STRICT']), allow: env['SOCKSIFY_ALLOW'] ?? '' });
-  passOn(settingsOf(env));
+  const settings = inheritedSettings() ?? settingsOf(env);
+  const strict = strictOf(settings['SOCKSIFY_STRICT']);
+  installFrom(preloaded(env, settings), { strict, allow: settings['SOCKSIFY_ALLOW'] ?? '' });
+  passOn(settings);
   // A preload of the command line is passed on by the environment.
   if (isMainThread) env['NODE_OPTIONS'] = withPreload(env['NODE_OPTIONS']);
-  if (env['SOCKSIFY_VERBOSE'] === '1') printTunnels();
+  if (settings['SOCKSIFY_VERBOSE'] === '1') printTunnels();
 }
 
 function strictOf(value: string | undefined): Strict {

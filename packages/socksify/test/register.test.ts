@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeFolder } from './folder.ts';
 import { startNetwork } from './network.ts';
 import type { Network } from './network.ts';
-import { execute, here, REGISTER, results, run } from './run-program.ts';
+import { execute, here, REGISTER, results, run, runFile } from './run-program.ts';
 
 let network: Network;
 beforeAll(async () => {
@@ -193,6 +193,56 @@ describe('the preload is inherited by', () => {
     );
     await expectAllTunnelled(setup(child) + source, byArgument);
   });
+
+  const REQUIRE = ['--require', REGISTER];
+  const IMPORT = ['--import', here('../dist/register.js')];
+  test.each([
+    ['the environment', [], { NODE_OPTIONS: `--require=${JSON.stringify(REGISTER)}` }],
+    ['--require', REQUIRE, {}],
+    ['--import', IMPORT, {}],
+    ['--import, beside an option that no worker takes', [...IMPORT, '--title=program'], {}],
+  ])(
+    'workers and children of a program that changes its variables, when it came by %s',
+    async (_, args, env) => {
+      const child = file(
+        'thread.cjs',
+        `import('node:worker_threads').then(({ parentPort, workerData }) =>
+           fetch(workerData).then((r) => r.text()).then((t) => parentPort.postMessage(t), (e) => parentPort.postMessage(e.cause.code)));`,
+      );
+      const program = file('program.cjs', CHILD);
+      const source = `${setup(child)}
+      import { SHARE_ENV } from 'node:worker_threads';
+      import { readFileSync } from 'node:fs';
+      const text = readFileSync(child, 'utf8');
+      const eval_ = (options) => message(new Worker(text, { eval: true, workerData: http1, ...options }));
+      await attempt('source text', () => eval_());
+      for (const name of ['NODE_OPTIONS', 'SOCKS_PROXY', 'SOCKSIFY_STRICT']) delete process.env[name];
+      process.env.NO_PROXY = process.env.no_proxy = '*';
+      await attempt('file', () => message(new Worker(child, { workerData: http1 })));
+      await attempt('source text, afterwards', () => eval_());
+      await attempt('shared variables', () => eval_({ env: SHARE_ENV }));
+      await attempt('a file, with shared variables', () => message(new Worker(child, { workerData: http1, env: SHARE_ENV })));
+      await attempt('a worker of a worker', () => message(new Worker(
+        'import("worker_threads").then(({ Worker, parentPort }) =>' +
+          'new Worker(' + JSON.stringify(child) + ', { workerData: ' + JSON.stringify(http1) + ' }).on("message", (m) => parentPort.postMessage(m)));',
+        { eval: true },
+      )));
+      await attempt('a child without an environment', () => {
+        const started = new childProcess.ChildProcess();
+        started.spawn({ file: process.execPath, args: ['node', ${JSON.stringify(program)}, http1], stdio: ['ignore', 'pipe', 'inherit'] });
+        return out(started);
+      });
+      console.log('variables: ' + Object.keys(process.env).filter((name) => /socks/i.test(name)) + process.env.NO_PROXY);`;
+      const before = network.direct();
+      const { variables, ...found } = results(
+        await runFile(network, file, source, { SOCKSIFY_STRICT: '1', ...env }, args),
+      );
+      const names = [...source.matchAll(/attempt\('([^']+)'/g)].map(([, name = '']) => name);
+      expect(found).toEqual(Object.fromEntries(names.map((name) => [name, 'hello'])));
+      expect(variables).toBe('*');
+      expect(network.direct()).toBe(before);
+    },
+  );
 
   test.skipIf(!('execve' in process))('a program that takes the place of another', async () => {
     const child = file('child.cjs', CHILD);

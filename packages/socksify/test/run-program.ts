@@ -3,6 +3,7 @@
 import { fileURLToPath } from 'node:url';
 import { CERTIFICATE_FILE, runProgram } from '@socksify/support';
 import type { Ended, ProgramOptions } from '@socksify/support';
+import type { Folder } from './folder.ts';
 import type { Network } from './network.ts';
 
 export const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -48,19 +49,28 @@ export function run(
   env: ProgramOptions['env'] = {},
   args: readonly string[] = ['--require', REGISTER],
 ): Promise<Ended> {
-  const { web, h2, url } = network;
+  return start(network, [...args, '--input-type=module', '--eval', PRELUDE + source], env);
+}
+
+/** The same for a program in a file: beside --input-type, Node runs no worker from a file. */
+export function runFile(
+  network: Network,
+  write: Folder['write'],
+  source: string,
+  env: ProgramOptions['env'],
+  args: readonly string[],
+): Promise<Ended> {
+  return start(network, [...args, write('program.mjs', PRELUDE + source)], env);
+}
+
+function start(
+  { web, h2, url }: Network,
+  args: readonly string[],
+  env: ProgramOptions['env'],
+): Promise<Ended> {
   const ports = { HTTP: `${web.http}`, HTTPS: `${web.https}`, H2: `${h2}` };
-  return execute(
-    process.execPath,
-    [...args, '--input-type=module', '--eval', PRELUDE + source],
-    {
-      SOCKS_PROXY: url,
-      NODE_EXTRA_CA_CERTS: CERTIFICATE_FILE,
-      ...ports,
-      ...env,
-    },
-    { cwd: here('../../../test/programs') },
-  );
+  const given = { SOCKS_PROXY: url, NODE_EXTRA_CA_CERTS: CERTIFICATE_FILE, ...ports, ...env };
+  return execute(process.execPath, args, given, { cwd: here('../../../test/programs') });
 }
 
 /** The lines `name: result` of a program. */
