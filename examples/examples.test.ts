@@ -270,3 +270,18 @@ test('every example is run here, and none is longer than thirty lines', () => {
     expect(readFileSync(here(name), 'utf8').trimEnd().split('\n').length, name).toBeLessThanOrEqual(30);
   }
 });
+
+test('README.md lists every example with the packages that it imports', () => {
+  const listed = readFileSync(here('README.md'), 'utf8').matchAll(
+    /^\| \[(\S+)\]\(\1\) \| .+ \| `(.+)` \|$/gm,
+  );
+  const imported = readdirSync(here('.'))
+    .filter((file) => file.endsWith('.js'))
+    .map((file) => {
+      const names = readFileSync(here(file), 'utf8').matchAll(/ from '((?!node:)[^']+)'/g);
+      return [file, [...new Set(Array.from(names, ([, name = '']) => name))].toSorted().join(' ')];
+    });
+  expect(Object.fromEntries(Array.from(listed, ([, file, packages]) => [file, packages]))).toEqual(
+    Object.fromEntries(imported),
+  );
+});
