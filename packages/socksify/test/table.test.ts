@@ -64,6 +64,7 @@ test('docs/check.md explains each row', () => {
     early: true,
     pipelining: true,
     idle: { ms: 1, closed: true },
+    phases: { dial: { ms: 1, roundTrips: 1 } },
   });
   const [, ...rows] = printTable(report, 'example.com:443', false).trim().split('\n');
   const labels = rows.map((row) => `\`${row.trim().split('  ')[0]}\``);
@@ -78,7 +79,6 @@ test('a proxy of which nothing is known but that it accepts connections says unk
   SOCKS5      unknown
   SOCKS4A     unknown
   SOCKS4      unknown
-  time        
 `);
 });
 
@@ -92,7 +92,7 @@ test('a proxy that accepts no connection has its errors alone', () => {
 test('errors come after an empty line', () => {
   const error = { probe: 'names', code: 'ERR_SOCKS_REJECTED', phase: 'request', hint: 'use IPv4' } as const;
   expect(printTable(reported({ errors: [error] }), undefined, false)).toMatch(
-    /\n {2}time +\n\n {2}names: ERR_SOCKS_REJECTED in request: use IPv4\n$/,
+    /\n {2}SOCKS4 +unknown\n\n {2}names: ERR_SOCKS_REJECTED in request: use IPv4\n$/,
   );
 });
 

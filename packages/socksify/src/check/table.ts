@@ -30,6 +30,9 @@ export function printTable(report: CheckReport, destination: string | undefined,
 function toRows(report: CheckReport, destination: string | undefined): Row[] {
   const { versions, methods, authentication, names, early, pipelining, looksLike, idle } = report;
   const socks5 = versions.socks5 === true;
+  const times = Object.entries(report.phases).map(
+    ([phase, { ms, roundTrips }]) => `${phase} ${milliseconds(ms)} (${roundTrips} RTT)`,
+  );
   return [
     ['looks like', looksLike ?? 'unknown'],
     ...(report.rtt === null ? [] : [['round trip', milliseconds(report.rtt)] as const]),
@@ -72,12 +75,7 @@ function toRows(report: CheckReport, destination: string | undefined): Row[] {
     ...(idle
       ? [['idle', `${idle.closed ? 'closed' : 'still open'} after ${milliseconds(idle.ms)}`] as const]
       : []),
-    [
-      'time',
-      Object.entries(report.phases)
-        .map(([phase, { ms, roundTrips }]) => `${phase} ${milliseconds(ms)} (${roundTrips} RTT)`)
-        .join(', '),
-    ],
+    ...(times.length > 0 ? [['time', times.join(', ')] as const] : []),
   ];
 }
 
