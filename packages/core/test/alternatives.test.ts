@@ -3,8 +3,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { Socket } from 'node:net';
-import { startScript, startServer } from '@socksify/server';
-import type { ScriptedServer, ScriptStep, ServerOptions, SocksServer } from '@socksify/server';
+import type { ScriptedServer, ServerOptions, SocksServer } from '@socksify/server';
 import {
   bytes,
   CERTIFICATE,
@@ -12,7 +11,6 @@ import {
   freePort,
   IN_ORDER,
   startEcho,
-  startRawServer,
   startSite,
   TLS,
   turns,
@@ -20,12 +18,20 @@ import {
 } from '@socksify/support';
 import type { TcpDestination } from '@socksify/support';
 import { createServer as createTlsServer } from 'node:tls';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { connect, proxyGroup, SocksClient, SocksError } from '../src/index.ts';
 import type { ConnectOptions, GroupOptions, ProxyGroup, ProxyRoute, TunnelMessage } from '../src/index.ts';
 import { Attempt } from '../src/tunnel/attempt.ts';
 import { runCore } from './core-program.ts';
-import { keepsAlive, watchDials } from './proxies.ts';
+import {
+  atEnd,
+  GRANTED,
+  keepsAlive,
+  startProxy,
+  startRawProxy,
+  startScripted,
+  watchDials,
+} from './proxies.ts';
 
 let echo: TcpDestination;
 beforeAll(async () => {
@@ -33,40 +39,22 @@ beforeAll(async () => {
 });
 afterAll(() => echo.close());
 
-const closing: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close();
-});
-
-async function proxy(options: ServerOptions = {}): Promise<SocksServer> {
-  const server = await startServer({ names: { 'echo.test': '127.0.0.1' }, ...options });
-  closing.push(() => server.close());
-  return server;
-}
-
-async function script(
-  steps: readonly ScriptStep[] | ((index: number) => readonly ScriptStep[]),
-): Promise<ScriptedServer> {
-  const server = await startScript(steps);
-  closing.push(() => server.close());
-  return server;
-}
+const proxy = (options: ServerOptions = {}): Promise<SocksServer> =>
+  startProxy({ names: { 'echo.test': '127.0.0.1' }, ...options });
 
 /** A SOCKS5 server that accepts connections and says nothing. */
-const silent = (): Promise<ScriptedServer> => script([{ stall: true }]);
+const silent = (): Promise<ScriptedServer> => startScripted({ stall: true });
 /** A SOCKS5 server without authentication that answers a request for an IPv4 address with these bytes, or never. */
 const answering = (reply?: string, delay = 0): Promise<ScriptedServer> =>
-  script([
+  startScripted(
     { read: 3 },
     { send: '0500' },
     { read: 10 },
     { delay },
     ...(reply === undefined ? [{ stall: true } as const] : [{ send: reply }, { close: true } as const]),
-  ]);
+  );
 const refusing = (rep: string): Promise<ScriptedServer> => answering(`05${rep}000100000000 0000`);
 const dead = async (): Promise<string> => `socks5://127.0.0.1:${await freePort()}`;
-
-const GRANTED = '05000001000000000000';
 
 const here = () => ({ host: '127.0.0.1', port: echo.port });
 const printed = () => `127.0.0.1:${echo.port}`;
@@ -129,7 +117,7 @@ describe('a tunnel', () => {
   test('is opened through the member that answers, after dead, refusing and silent ones, which then rest', async () => {
     const good = await proxy();
     const stalled = await silent();
-    const wrong = await script([{ read: 3 }, { send: '05ff' }]);
+    const wrong = await startScripted({ read: 3 }, { send: '05ff' });
     const all = group([await dead(), wrong.url('socks5'), stalled.url('socks5'), good.url('socks5')]);
     expect(await open(all)).toEqual([String(good.port)]);
     expect(all.state()).toMatchObject([
@@ -199,14 +187,13 @@ describe('a tunnel', () => {
 
   test('is requested of the next member when one keeps silent for its share of the time limit, and is closed', async () => {
     const slow = await answering(undefined);
-    const refuses = await startRawServer(async (socket, read) => {
+    const refuses = await startRawProxy(async (socket, read) => {
       await read(3);
       socket.write(bytes('0500'));
       await read(10);
       await slow.connections[0]?.closedByClient;
       socket.write(bytes('05010001000000000000'));
     });
-    closing.push(refuses.close);
     const both = group([slow.url('socks5'), refuses.url]);
     const error = await failure(both, { timeout: 200 });
     expect(error).toMatchObject({ code: 'ERR_SOCKS_GENERAL_FAILURE', proxy: refuses.url });
@@ -225,7 +212,7 @@ describe('a tunnel', () => {
   test('is opened through the next member when TLS to the destination is closed: that proxy granted too early', async () => {
     const tls = createTlsServer(TLS, (socket: Socket) => socket.end('hi'));
     await once(tls.listen(0, '127.0.0.1'), 'listening');
-    closing.push(() => tls.close());
+    atEnd(() => tls.close());
     const { port } = tls.address() as { port: number };
     const [early, good] = [await answering(GRANTED), await proxy()];
     const both = group([early.url('socks5'), good.url('socks5')]);
@@ -283,7 +270,7 @@ describe('a refusal', () => {
 
   test('with CD 92 is followed by the next member, and one with REP 02 by one more member only', async () => {
     const good = await proxy();
-    const ident = await script([{ read: 9 }, { send: '005c000000000000' }]);
+    const ident = await startScripted({ read: 9 }, { send: '005c000000000000' });
     const rules = [await refusing('02'), await refusing('02')];
     const all = group([`socks4://127.0.0.1:${ident.port}`, good.url('socks5')]);
     expect(await open(all)).toEqual([String(good.port)]);
@@ -304,7 +291,7 @@ describe('an error', () => {
   });
 
   test('of several attempts is the last one, with all of them in errors, itself last', async () => {
-    const [gone, wrong] = [await dead(), await script([{ read: 3 }, { send: '05ff' }])];
+    const [gone, wrong] = [await dead(), await startScripted({ read: 3 }, { send: '05ff' })];
     const error = await failure(group([gone, wrong.url('socks5')]));
     expect(error.code).toBe('ERR_SOCKS_NO_ACCEPTABLE_METHOD');
     expect(error.errors?.map(({ proxy: name, code }) => [name, code])).toEqual([
@@ -355,7 +342,7 @@ describe('an error', () => {
 
   test('that the caller throws for each tunnel has the errors of the last one', async () => {
     const site = await startSite();
-    closing.push(() => site.close());
+    atEnd(() => site.close());
     const [good, gone] = [await proxy(), await dead()];
     const refused = new Error('not this certificate');
     const tls = { ca: CERTIFICATE, checkServerIdentity: () => refused };
@@ -457,7 +444,7 @@ describe('a member that rests', () => {
 
   test('is greeted by an attempt that ends, so that no timer is left', async () => {
     const [begun, ended] = [vi.spyOn(Attempt.prototype, 'begin'), vi.spyOn(Attempt.prototype, 'end')];
-    closing.push(() => vi.restoreAllMocks());
+    atEnd(() => vi.restoreAllMocks());
     const [one, other] = [await proxy(), await proxy()];
     const both = group([one.url('socks5'), other.url('socks5')]);
     both.rest(one.url('socks5'), 0);
@@ -539,7 +526,7 @@ describe('the member of a group of one', () => {
   });
 
   test('is ready again when it gives the tunnel with pipeline', async () => {
-    const server = await script([{ read: 13 }, { send: `0500${GRANTED}` }]);
+    const server = await startScripted({ read: 13 }, { send: `0500${GRANTED}` });
     const one = group([server.url('socks5')]);
     one.rest(server.url('socks5'), 0);
     (await connect(one, here(), { pipeline: true })).socket.destroy();
@@ -547,7 +534,7 @@ describe('the member of a group of one', () => {
   });
 
   test('is ready again when it has negotiated, although it then closes on the request', async () => {
-    const closes = await script([{ read: 3 }, { send: '0500' }, { read: 10 }, { close: true }]);
+    const closes = await startScripted({ read: 3 }, { send: '0500' }, { read: 10 }, { close: true });
     const one = group([closes.url('socks5')]);
     one.rest(closes.url('socks5'), 0);
     expect(await failure(one)).toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED', blame: 'unclear' });
@@ -586,13 +573,13 @@ describe('nothing is left open', () => {
   test('of a member that negotiates while another one is requested', async () => {
     let requested = deferred<void>();
     let negotiated = deferred<void>();
-    const slow = await startRawServer(async (socket, read) => {
+    const slow = await startRawProxy(async (socket, read) => {
       await read(3);
       await requested.promise;
       socket.write(bytes('0500'));
       negotiated.resolve();
     });
-    const good = await startRawServer(async (socket, read) => {
+    const good = await startRawProxy(async (socket, read) => {
       await read(3);
       socket.write(bytes('0500'));
       await read(10);
@@ -601,7 +588,6 @@ describe('nothing is left open', () => {
       await turns(20);
       socket.write(bytes(GRANTED));
     });
-    closing.push(slow.close, good.close);
     const both = group([slow.url, good.url], { stagger: 1 });
     const { socket, chain } = await connect(both, here());
     expect(chain).toMatchObject([{ port: good.port }]);
@@ -618,7 +604,7 @@ describe('nothing is left open', () => {
 
   test('and a connection that was closed while it waited is replaced by another one', async () => {
     const [begun, requested, closed] = [deferred<void>(), deferred<void>(), deferred<void>()];
-    const refuses = await startRawServer(async (socket, read) => {
+    const refuses = await startRawProxy(async (socket, read) => {
       await read(3);
       await begun.promise;
       socket.write(bytes('0500'));
@@ -627,7 +613,7 @@ describe('nothing is left open', () => {
       await closed.promise;
       socket.write(bytes('05010001000000000000'));
     });
-    const closes = await startRawServer(async (socket, read, index) => {
+    const closes = await startRawProxy(async (socket, read, index) => {
       await read(3);
       if (index === 0) {
         begun.resolve();
@@ -642,7 +628,6 @@ describe('nothing is left open', () => {
       await read(10);
       socket.write(bytes(GRANTED));
     });
-    closing.push(refuses.close, closes.close);
     const both = group([refuses.url, closes.url], { stagger: 1 });
     const { socket, chain } = await connect(both, here());
     expect(chain).toMatchObject([{ port: closes.port }]);
@@ -650,7 +635,7 @@ describe('nothing is left open', () => {
   });
 
   test('after an abort at any moment of a race', async () => {
-    const [slow, good] = [await script([{ read: 3 }, { delay: 5 }, { send: '0500' }]), await proxy()];
+    const [slow, good] = [await startScripted({ read: 3 }, { delay: 5 }, { send: '0500' }), await proxy()];
     const both = group([slow.url('socks5'), good.url('socks5')], { stagger: 2 });
     for (let moment = 0; moment < 40; moment++) {
       const abort = new AbortController();
@@ -682,7 +667,7 @@ describe('options', () => {
   });
 
   test('pipeline is used with one member, which rests for longer each time that it accepts a connection and sends nothing', async () => {
-    const proxyThatCloses = await script([{ read: 3 }, { close: true }]);
+    const proxyThatCloses = await startScripted({ read: 3 }, { close: true });
     const one = group([proxyThatCloses.url('socks5')], { rest: 100 });
     for (const [failures, until] of [
       [1, 100],
@@ -696,7 +681,7 @@ describe('options', () => {
   });
 
   test('pipeline is used with one member, which is ready again when it has answered with a refusal', async () => {
-    const refuses = await script([{ read: 13 }, { send: '050005050001000000000000' }, { close: true }]);
+    const refuses = await startScripted({ read: 13 }, { send: '050005050001000000000000' }, { close: true });
     const one = group([refuses.url('socks5')]);
     one.rest(refuses.url('socks5'), 0);
     expect(states(one)).toBe('resting');
@@ -803,7 +788,7 @@ test('the message of a tunnel that fails has the error of each attempt, and how 
   const messages: TunnelMessage[] = [];
   const listener = (message: unknown): void => void messages.push(message as TunnelMessage);
   subscribe('socksify:tunnel:error', listener);
-  closing.push(() => unsubscribe('socksify:tunnel:error', listener));
+  atEnd(() => unsubscribe('socksify:tunnel:error', listener));
   const all = group([gone, one.url('socks5'), other.url('socks5')], { stagger: 20 });
   const error = await failure(all, { timeout: 150 });
   const [{ attempts = [], proxies } = {}] = messages;
@@ -821,7 +806,7 @@ test('the message of a tunnel that is aborted before its first attempt says that
   const messages: TunnelMessage[] = [];
   const listener = (message: unknown): void => void messages.push(message as TunnelMessage);
   subscribe('socksify:tunnel:error', listener);
-  closing.push(() => unsubscribe('socksify:tunnel:error', listener));
+  atEnd(() => unsubscribe('socksify:tunnel:error', listener));
   const abort = new AbortController();
   const tls = () => {
     abort.abort('enough');
@@ -836,11 +821,11 @@ test('the message of a tunnel that is aborted before its first attempt says that
 
 test('the message of a tunnel that is aborted when it is ready says that no member gave one', async () => {
   const site = await startSite();
-  closing.push(() => site.close());
+  atEnd(() => site.close());
   const messages: TunnelMessage[] = [];
   const listener = (message: unknown): void => void messages.push(message as TunnelMessage);
   subscribe('socksify:tunnel:error', listener);
-  closing.push(() => unsubscribe('socksify:tunnel:error', listener));
+  atEnd(() => unsubscribe('socksify:tunnel:error', listener));
   const servers = [await proxy(), await proxy()];
   const abort = new AbortController();
   const tls = {
