@@ -34,8 +34,8 @@ export function watchDns({ patches, policy, isConnecting, placeholders }: DnsOpt
     typeof name === 'string' && name !== '' && !isConnecting(name) && !policy.mayLookUp(name);
   /** Undefined if the system may look the name up. */
   const lookUp = (name: unknown, options: unknown): LookupAddress[] | Error | undefined => {
-    const asked = isObject(options) ? fieldOf(options, 'family') : options;
-    const family = Number(String(asked).replace('IPv', '')) || 0;
+    const wanted = isObject(options) ? fieldOf(options, 'family') : options;
+    const family = Number(String(wanted).replace('IPv', '')) || 0;
     if (isLoopbackName(name)) return addressesOfLoopback(name, family);
     if (!isQuestion(name)) return undefined;
     if (!placeholders || family === 6) return refusedQuestion('lookup', name);

@@ -15,7 +15,7 @@ const ignore = (): void => {};
 
 const NOTHING: Uint8Array = new Uint8Array();
 
-/** Made once, because Node walks the stack for each new error. */
+/** Made once, because Node reads the stack for each new error. */
 const HANDED_OVER = { reason: new Error('the connection was handed over') };
 
 export const READ_EVENTS: readonly string[] = ['readable', 'end'];
