@@ -203,6 +203,22 @@ describe('the error', () => {
       '(?:WRONG_)?PROTOCOL',
       /ssh -D/,
     ],
+    // Many servers speak first, or answer a line with an error.
+    ...[
+      ['an SMTP or FTP', '220 mail.test ready\r\n'],
+      ['a Redis', '-ERR unknown command\r\n'],
+      ['an IRC', ':irc.test NOTICE * :hello\r\n'],
+      ['a VNC', 'RFB 003.008\n'],
+      ['a MySQL', 'J\0\0\0\n8.0.36\0'],
+    ].flatMap(([name, greeting = '']): [string, string, readonly ScriptStep[], string, RegExp][] =>
+      ['socks5', 'socks4a'].map((scheme) => [
+        `${name} server`,
+        scheme,
+        [{ send: Buffer.from(greeting).toString('hex') }],
+        'PROTOCOL',
+        /another server: use the SOCKS port/,
+      ]),
+    ),
     ['a TLS server that waits for more', 'socks5', [{ stall: true }], 'TIMEOUT', /socks5s:/],
     ['a shadowsocks server that waits for more', 'socks5', [{ stall: true }], 'TIMEOUT', /shadowsocks/],
     [

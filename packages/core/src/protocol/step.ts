@@ -62,6 +62,8 @@ const PEER_HINTS = {
   socks4: 'the proxy speaks SOCKS4 only: use socks4a:// or socks4://',
 } as const;
 
+const OTHER_SERVER = 'the port may belong to another server: use the SOCKS port of the proxy';
+
 /** The error for a first answer that begins with a wrong version: it names the protocol that its two bytes show. */
 export function wrongVersion(
   hop: Hop,
@@ -71,7 +73,7 @@ export function wrongVersion(
   detail: string,
 ): SocksError {
   const peer = otherProtocol(hop.proxy.version, first, second);
-  if (peer === undefined) return broken(hop, phase, detail);
+  if (peer === undefined) return hopError(hop, 'ERR_SOCKS_PROTOCOL', { phase, detail, hint: OTHER_SERVER });
   const code = peer === 'ssh' ? 'ERR_SOCKS_PROTOCOL' : 'ERR_SOCKS_WRONG_PROTOCOL';
   return hopError(hop, code, { phase, detail: peer, hint: PEER_HINTS[peer] });
 }
