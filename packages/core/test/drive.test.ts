@@ -6,14 +6,17 @@ import type { Step, Steps } from '../src/protocol/step.ts';
 import type { Attempt } from '../src/tunnel/attempt.ts';
 import { Connection, StreamClosed } from '../src/tunnel/connection.ts';
 import { drive } from '../src/tunnel/drive.ts';
+import { parseProxy } from '../src/proxy.ts';
 import { Progress } from '../src/tunnel/progress.ts';
 
 interface Ended {
   reason: unknown;
 }
 
+const RESET = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
+
 /** A connection that has received these bytes, and ends with this reason when more are read. */
-function connectionWith(bytes: readonly number[], reason: unknown = new Error('reset')) {
+function connectionWith(bytes: readonly number[], reason: unknown = RESET) {
   const written: number[][] = [];
   const connection = {
     received: 0,
@@ -195,6 +198,23 @@ describe('the end of the connection', () => {
       expect(String(error)).not.toContain('bytes into');
     },
   );
+
+  test.each([4, 5] as const)(
+    'before the reply of SOCKS%d names SOCKS5 if SOCKS4 was tried',
+    async (version) => {
+      const { attempt } = attemptWith();
+      attempt.progress.hop = { proxy: parseProxy(`socks${version}://h`) };
+      const error = await rejected(drive(reading(2, 'request'), connectionWith([]).connection, attempt));
+      expect(String(error).includes('try socks5://')).toBe(version === 4);
+    },
+  );
+
+  test('for another reason than an error of the socket says nothing of OpenSSH', async () => {
+    const { connection } = connectionWith([], new TypeError('seal is not a function'));
+    const error = await rejected(drive(reading(2, 'request'), connection, attemptWith().attempt));
+    expect(error).toMatchObject({ code: 'ERR_SOCKS_PROXY_CLOSED' });
+    expect(String(error)).not.toContain('OpenSSH');
+  });
 
   test('inside an answer says how many bytes came, and nothing of OpenSSH', async () => {
     const { connection } = connectionWith([5]);

@@ -1,10 +1,11 @@
 // Carries out steps in order: those of a handshake, or those that read one frame of an encapsulation.
 
-import type { SocksPhase } from '../errors.ts';
+import { codeOf } from '../given.ts';
 import type { Steps } from '../protocol/step.ts';
 import type { Attempt } from './attempt.ts';
 import { READ_EVENTS, StreamClosed } from './connection.ts';
 import type { Connection } from './connection.ts';
+import type { Progress } from './progress.ts';
 
 const NOTHING: Uint8Array = new Uint8Array();
 
@@ -51,7 +52,8 @@ export async function drive<Result>(
     throw attempt.progress.error('ERR_SOCKS_PROXY_CLOSED', {
       cause: error instanceof StreamClosed ? undefined : error,
       detail: received > 0 ? `${received} bytes into an answer` : undefined,
-      hint: received > 0 ? undefined : CLOSED_HINTS[attempt.progress.phase],
+      // An error without a code is one of the encapsulation, not of the socket.
+      hint: received === 0 && codeOf(error) ? closedHint(attempt.progress) : undefined,
     });
   } finally {
     try {
@@ -68,7 +70,11 @@ function hasEnded({ ended }: Connection, reason: unknown): boolean {
   return ended !== undefined && ended.reason === reason;
 }
 
-const CLOSED_HINTS: Readonly<Partial<Record<SocksPhase, string>>> = {
-  greeting: 'OpenSSH closes when it accepts none of the offered methods; a shadowsocks server closes too',
-  request: 'OpenSSH closes without a reply when the destination refuses or its name is unknown',
-};
+function closedHint({ phase, hop }: Progress): string | undefined {
+  if (phase === 'greeting')
+    return 'OpenSSH closes when it accepts none of the offered methods; a shadowsocks server closes too';
+  if (phase !== 'request') return undefined;
+  const no4 =
+    hop.proxy?.version === 4 ? '; other servers close when they speak no SOCKS4: try socks5://' : '';
+  return `OpenSSH closes without a reply when the destination refuses or its name is unknown${no4}`;
+}
