@@ -83,8 +83,9 @@ export function parseProxy(url: string | URL): SocksProxy {
   check(typeof text === 'string' && !/[\t\n\r]/.test(text.trim()), 'PROXY', NO_URL);
   check(text.trim() !== '', 'PROXY', 'the URL is empty');
   check(text.includes('://'), 'PROXY', 'no scheme: write socks5:// in front of the host');
-  // A comma in the authority, and no @ behind it.
-  check(!/^[^/]*\/\/[^/]*,[^@/]*(?:\/|$)/.test(text), 'PROXY', `${A_LIST}; ${ENCODE}`);
+  const [, , authority = ''] = text.split('/', 3);
+  const isList = authority.slice(authority.lastIndexOf('@') + 1).includes(',');
+  check(!isList, 'PROXY', `${A_LIST}; ${ENCODE}`);
   const parsed = NodeURL.canParse(text) ? new NodeURL(text) : undefined;
   // In user:password@host, the parser takes the user for a scheme; in socks5:host, it takes the host for a path.
   if (!parsed?.href.startsWith(`${parsed.protocol}//`)) throw invalid('PROXY', NO_URL);

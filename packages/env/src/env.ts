@@ -89,11 +89,10 @@ function lazily(variable: Variable | undefined): (() => SocksProxy | ProxyGroup)
 /** A comma ends an entry if another URL follows. Any other one is part of the entry: a password may contain it. */
 const NEXT_ENTRY = /,(?=\s*[a-z][a-z\d+.-]*:\/\/)/i;
 
-/** A comma in the host, behind the last @ of the authority. */
-const HOSTS = /^[^/]*\/\/(?:[^/?#]*@)?(?![^/?#]*@)[^/?#]*,/;
-
 function parseEntry(url: string): SocksProxy {
-  const proxy = HOSTS.test(url) ? undefined : parseProxy(url);
+  const [, , authority = ''] = url.split('/', 3);
+  const hosts = authority.slice(authority.lastIndexOf('@') + 1);
+  const proxy = hosts.includes(',') ? undefined : parseProxy(url);
   if (proxy && !proxy.path?.endsWith(',')) return proxy;
   const detail =
     'a list has a URL with its scheme behind each comma: socks5://one.example,socks5://two.example';
