@@ -44,7 +44,8 @@ const INSTALLED = Symbol.for('socksify.installed');
  * undici connect to, also with agents, pools and dispatchers of the program's own. These clients connect directly only
  * to what is listed. Other sockets are left alone.
  *
- * A second call replaces the first.
+ * This thread alone is covered. Workers, and the programs that this program starts, connect directly: for them, start
+ * the program with `--import socksify/register` or the command `socksify`. A second call replaces the first.
  *
  * @returns undo: puts everything back; connections that are open stay open
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; TypeError `ERR_INVALID_ARG_VALUE` for an
