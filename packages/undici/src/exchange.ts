@@ -46,7 +46,8 @@ export abstract class Exchange<H extends ProgressHandler = ProgressHandler> exte
   /** For the consumer. */
   abort(reason?: Error): void {
     if (this.reason || this.over) return;
-    this.reason = reason ?? undiciError('ABORTED');
+    // As undici does for every falsy reason. Its consumers take a falsy error for a success.
+    this.reason = reason || undiciError('ABORTED');
     if (this.agent) this.agent.abort(this.reason);
     else this.fail(this.reason);
   }

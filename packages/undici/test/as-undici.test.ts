@@ -128,25 +128,34 @@ describe.each(agents)('a dispatcher on %s', (name, Agent) => {
     }
   });
 
-  test('reports an abort without a reason as RequestAbortedError', async () => {
-    await using hanging = await startHangingProxy();
-    const dispatcher = new SocksDispatcher(hanging.url, { Agent });
-    const error = await new Promise((resolve) => {
-      dispatcher.dispatch(
-        { origin: 'http://any.test', path: '/', method: 'GET' },
-        {
-          onConnect: (abort) => void nextTurn().then(() => abort()),
-          onHeaders: () => true,
-          onData: () => true,
-          onComplete() {},
-          onError: resolve,
-        },
-      );
-    });
-    expect(error).toMatchObject({ name: 'AbortError', code: 'UND_ERR_ABORTED', message: 'Request aborted' });
-    await hanging.idle();
-    await dispatcher.close();
-  });
+  // Programs pass on `signal.reason`, which can be any value.
+  test.each([undefined, null, 0, '', false] as any[])(
+    'reports an abort with the reason %j as RequestAbortedError, and ends the handshake',
+    async (reason) => {
+      await using hanging = await startHangingProxy();
+      const dispatcher = new SocksDispatcher(hanging.url, { Agent });
+      const later = (abort: (reason: any) => void) => void nextTurn().then(() => abort(reason));
+      const consumers: ((onError: (error: unknown) => void) => object)[] = [
+        (onError) => ({ onConnect: later, onError }),
+        (onError) => ({
+          onRequestStart: (controller: any) => later((given) => controller.abort(given)),
+          onResponseError: (_: unknown, error: unknown) => onError(error),
+        }),
+      ];
+      for (const consumer of consumers) {
+        const error = await new Promise((resolve) => {
+          dispatcher.dispatch({ origin: 'http://any.test', path: '/', method: 'GET' }, consumer(resolve));
+        });
+        expect(error).toMatchObject({
+          name: 'AbortError',
+          code: 'UND_ERR_ABORTED',
+          message: 'Request aborted',
+        });
+        await hanging.idle();
+      }
+      await dispatcher.close();
+    },
+  );
 
   test('has stats when the Agent has some', async () => {
     const [own, dispatcher] = dispatchers();
