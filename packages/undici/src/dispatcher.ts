@@ -258,8 +258,8 @@ export class SocksDispatcher extends EventEmitter {
   }
 
   async #closeAll(closed: Promise<unknown>): Promise<void> {
-    // Requests that came before close() are still sent.
-    await Promise.all(this.#selecting.values());
+    // Requests that came before close() are still sent. What a consumer throws meanwhile must not end this.
+    await Promise.allSettled(this.#selecting.values());
     // Before the Agents are closed: those of undici 6, 7 and 8 then forget their requests, so that destroy() would end
     // none of them; and undici 7 does not wait for a request that dials again.
     await this.#pools.finished();
@@ -273,13 +273,13 @@ export class SocksDispatcher extends EventEmitter {
     // The Agents first: their requests then fail with this reason, and not with that of the closed client.
     const ended = [this.#agent, ...this.#pools.agents()].map((agent) => agent.destroy(reason));
     // Those that wait now are not known to an Agent: undici 7 forgets an origin that has just lost its connection.
-    for (const exchange of [...this.#selecting.keys(), ...this.#pools.waiting()]) {
+    // Each call is a function of its own, because a consumer may throw.
+    const told = [...this.#selecting.keys(), ...this.#pools.waiting()].map(async (exchange) => {
       if (reason) exchange.fail(reason);
       // A destroyed Agent fails every request, with an error of its own.
       else this.#agent.dispatch({}, exchange.forAgent);
-    }
-    await this.#client.close();
-    await Promise.all(ended);
+    });
+    await Promise.all([...told, this.#client.close(), ...ended]);
   }
 
   /** True after `close()` or `destroy()`. */

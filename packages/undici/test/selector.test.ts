@@ -259,6 +259,51 @@ describe.each(agents)('a dispatcher on %s', (_, Agent) => {
     await slow.close();
   });
 
+  test('ends in destroy() every request whose selector has not answered, though a consumer throws', async () => {
+    for (const reason of [new RangeError('enough'), undefined]) {
+      const dispatcher = new SocksDispatcher(never, { Agent });
+      const thrown = new Error('thrown by a consumer');
+      const errors: unknown[] = [];
+      for (let i = 0; i < 3; i++) {
+        const onError = (error: unknown): void => {
+          errors.push(error);
+          if (i === 1) throw thrown;
+        };
+        dispatcher.dispatch(
+          { origin: 'http://any.test', path: '/', method: 'GET' },
+          { onConnect() {}, onError },
+        );
+      }
+      await expect(dispatcher.destroy(reason)).rejects.toBe(thrown);
+      const told = reason ?? expect.objectContaining({ code: 'UND_ERR_DESTROYED' });
+      expect(errors).toEqual([told, told, told]);
+    }
+  });
+
+  test('closes its connections in close(), though a consumer throws when its selector rejects', async () => {
+    let reject: (reason: unknown) => void = () => {};
+    const later = new AsyncLocalStorage<boolean>();
+    const dispatcher = new SocksDispatcher(
+      () =>
+        later.getStore() ? new Promise<string>((_resolve, rejected) => (reject = rejected)) : on.one.url,
+      { Agent },
+    );
+    expect(await get(`http://any.test:${on.http.port}/`, dispatcher)).toBe('hello');
+    const onError = (): never => {
+      throw new Error('thrown by a consumer');
+    };
+    later.run(true, () =>
+      dispatcher.dispatch(
+        { origin: 'http://any.test', path: '/', method: 'GET' },
+        { onConnect() {}, onError },
+      ),
+    );
+    const closed = dispatcher.close();
+    reject(new Error('thrown by the selector'));
+    await closed;
+    await on.one.idle();
+  });
+
   test('ends in destroy() a request whose selector has not answered', async () => {
     for (const reason of [new RangeError('enough'), undefined]) {
       const dispatcher = new SocksDispatcher(never, { Agent });
