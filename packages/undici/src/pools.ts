@@ -90,7 +90,10 @@ export class Pool {
    * knows for itself which of its proxies rest.
    */
   chain: Selection | undefined;
-  /** Milliseconds that the request which came last has waited for its selector. */
+  /**
+   * Milliseconds that a request has waited for its selector, in the turn in which it comes: a handshake that begins in this
+   * turn is for this request. Later ones may be for others.
+   */
   waited = 0;
   /** How many requests, handshakes and sockets hold the pool open. */
   #held = 0;
@@ -143,6 +146,7 @@ export class Pool {
     this.#held++;
     this.#requests++;
     this.waited = waited;
+    if (waited > 0) setImmediate(() => (this.waited = 0));
     this.#queued.add(request);
     request.pool = this;
   }

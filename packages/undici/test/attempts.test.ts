@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { CERTIFICATE, listen, rejection, stopListening, turns } from '@socksify/support';
 import { describe, expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
@@ -58,6 +59,39 @@ describe.each(agents)('a request that waits for a new connection after an abort,
     await gate.leftOpen(0);
   });
 });
+
+test.each(agents)(
+  'a request has the whole connectTimeout for a new connection, though a later one has waited for its selector, on %s',
+  async (_, Agent) => {
+    await using gate = await startGate(on.proxy);
+    const selections: Promise<unknown>[] = [];
+    const dispatcher = new SocksDispatcher(
+      async () => {
+        await selections.shift();
+        return gate.url;
+      },
+      { Agent, connections: 1, connectTimeout: 300 },
+    );
+    const url = `http://origin.test:${on.http.port}/`;
+    const controller = new AbortController();
+    gate.open();
+    const aborted = rejection(get(`${url}hang`, dispatcher, { signal: controller.signal }));
+    await once(on.http.server, 'hanging');
+    gate.close();
+    // Both wait for the connection. When it is lost, undici opens another one.
+    const later = delay(200);
+    selections.push(Promise.resolve(), later);
+    const errors = [1, 2].map(() => rejection(get(url, dispatcher)));
+    await later;
+    await turns(2);
+    controller.abort();
+    await aborted;
+    for (const { cause } of await Promise.all(errors)) {
+      expect(cause).toMatchObject({ code: 'ERR_SOCKS_TIMEOUT', detail: expect.stringMatching(/^300 ms/) });
+    }
+    await dispatcher.close();
+  },
+);
 
 describe.each(rows)('over %s, with %s', (scheme, _, Agent) => {
   const options: SocksDispatcherOptions = { Agent, connect: { ca: CERTIFICATE } };
