@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
+import { isatty } from 'node:tty';
 import { stopPassingOn } from './children.ts';
 import { routeFromEnvironment } from './environment.ts';
 import { checkProgram, locate, readHead, UsageError } from './program-file.ts';
@@ -147,6 +148,9 @@ function readLine(): string {
   return Buffer.from(bytes).toString().trim();
 }
 
+/** Signals that a terminal sends to every process in front of it. */
+const OF_TERMINAL: ReadonlySet<NodeJS.Signals> = new Set(['SIGINT', 'SIGQUIT', 'SIGWINCH']);
+
 function start(path: string, [name = '', ...args]: readonly string[], env: Record<string, string>): void {
   stopPassingOn();
   const execve = fieldOf(process, 'execve');
@@ -166,7 +170,12 @@ function start(path: string, [name = '', ...args]: readonly string[], env: Recor
     argv0: name,
     shell,
   });
-  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  // The keys of a terminal, and its new size, reach the child without help. Two of them would be one too many: the second
+  // Ctrl-C ends many programs at once.
+  const hasTerminal = [0, 1, 2].some((stream) => isatty(stream));
+  const forward = (signal: NodeJS.Signals): void => {
+    if (!hasTerminal || !OF_TERMINAL.has(signal)) child.kill(signal);
+  };
   const signals = (
     ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const
   ).filter((signal) => signal in constants.signals);

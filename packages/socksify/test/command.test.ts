@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { freePort } from '@socksify/support';
@@ -27,6 +27,8 @@ const socksify = (
 ): Promise<Ended> => execute(process.execPath, [COMMAND, ...args], env, { input });
 const url = (): string => `http://origin.test:${network.web.http}/`;
 const node = process.execPath;
+/** Runs a command in a terminal of its own. */
+const SCRIPT = '/usr/bin/script';
 
 const FETCH = `fetch(process.argv.at(-1)).then((r) => r.text()).then((t) => console.log(t), (e) => console.log(e.cause.code));`;
 const OK = { stdout: 'hello\n', stderr: '', status: 0, signal: null };
@@ -187,6 +189,30 @@ describe('the command becomes the program', () => {
 
     test('and dies by the signal by which it dies', async () => {
       expect((await child(node, '-e', `process.kill(process.pid, 'SIGKILL')`)).signal).toBe('SIGKILL');
+    });
+
+    test.runIf(existsSync(SCRIPT))('and passes on no Ctrl-C, which a terminal sends to both', async () => {
+      // The signal at the end passes through the command, behind all that it has passed on before.
+      const program = file(
+        'interrupted.js',
+        `let count = 0;
+         process.on('SIGINT', () => { if (count++ === 0) process.kill(process.ppid, 'SIGUSR2'); });
+         process.on('SIGUSR2', () => { console.log('count: ' + count); process.exit(); });
+         console.log('ready');
+         setInterval(() => {}, 1000);`,
+      );
+      const args = [node, '--require', without, COMMAND, node, program].map((each) => `'${each}'`);
+      const terminal = spawn(SCRIPT, ['-qec', `exec ${args.join(' ')}`, '/dev/null'], {
+        env: { SOCKS_PROXY: network.url },
+      });
+      let output = '';
+      terminal.stdout.on('data', (data: Buffer) => {
+        if (output === '') terminal.stdin.write('\x03');
+        output += data.toString();
+      });
+      const [status] = (await once(terminal, 'close')) as [number];
+      expect(output).toMatch(/^ready\r\n.*count: 1\r\n$/s);
+      expect(status).toBe(0);
     });
 
     test('and ends with 126 if the system cannot start it', async () => {
