@@ -10,9 +10,8 @@ import type { EnvironmentRoute } from '../environment.ts';
 import { isObject } from '../unknown.ts';
 import { cdOf, codeOf, repOf } from './answers.ts';
 import { serveHttp } from './http.ts';
-import { invalid } from './invalid.ts';
 import { negotiate } from './negotiate.ts';
-import { checkBridgeOptions, isLoopback } from './options.ts';
+import { checkBridgeOptions } from './options.ts';
 import type { BridgeOptions, Settings } from './options.ts';
 import { drive, readExactly } from './read.ts';
 import { dismiss, join } from './traffic.ts';
@@ -108,19 +107,13 @@ class RunningBridge implements Bridge {
   }
 
   async listen(): Promise<void> {
-    const { host, port, user } = this.#settings;
+    const { host, port } = this.#settings;
     this.#server.listen({ host, port });
     await once(this.#server, 'listening');
     const address = this.#server.address();
     if (isObject(address)) this.#address = address;
     // Without a listener, the process would end when no file descriptor is left for a new connection.
     this.#server.on('error', ignore);
-    // The name localhost can stand for any address.
-    if (user || isLoopback(this.host)) return;
-    await this.close();
-    throw invalid(
-      `${host} is ${this.host}, beyond the loopback: add --user NAME:PASSWORD (user: 'name:password')`,
-    );
   }
 
   get host(): string {

@@ -69,17 +69,17 @@ function parseListen(listen: unknown): { readonly host: string; readonly port: n
   const isHost = bracketed === undefined ? isIPv4(host) || /[a-z]/i.test(host) : isIPv6(host);
   if (!isHost || port > 65535)
     throw invalid('listen is HOST:PORT or [IPv6]:PORT, such as 127.0.0.1:1080; port 0 takes a free one');
-  return { host, port };
+  // A name server could say that localhost is an address beyond the loopback.
+  return { host: host.toLowerCase() === 'localhost' ? '127.0.0.1' : host, port };
 }
 
 const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
 LOOPBACK.addAddress('::1', 'ipv6');
 
-/** True for an address of the loopback, and for `localhost`. */
-export function isLoopback(host: string): boolean {
-  if (isIPv4(host)) return LOOPBACK.check(host, 'ipv4');
-  return isIPv6(host) ? LOOPBACK.check(host, 'ipv6') : host.toLowerCase() === 'localhost';
+/** True for an address of the loopback. */
+function isLoopback(host: string): boolean {
+  return LOOPBACK.check(host, 'ipv4') || LOOPBACK.check(host, 'ipv6');
 }
 
 function routeOf(

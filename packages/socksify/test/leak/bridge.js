@@ -16,7 +16,7 @@ const proxy = await startServer({
   users: { alice: 'secret' },
 });
 const options = mode === 'direct' ? ['--no-proxy', '*'] : [];
-const bridge = spawn(command[0], [...command.slice(1), '--listen', '127.0.0.1:0', ...options], {
+const bridge = spawn(command[0], [...command.slice(1), '--listen', 'localhost:0', ...options], {
   env: {
     SOCKS_PROXY: proxy.url('socks5', { username: 'alice', password: 'secret' }),
     PATH: process.env.PATH,
