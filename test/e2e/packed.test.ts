@@ -39,7 +39,7 @@ const PACKAGES = Object.entries(LIMITS).map(([name, limit]) => ({ name, limit })
 const NAMES = Object.keys(LIMITS);
 /** What a tarball holds besides one file of code and one of types: the preload, the command, and what they share. */
 const MORE: Readonly<Record<string, readonly string[]>> = {
-  socksify: ['bridge', 'bridge-command', 'check', 'check-command', 'command', 'environment', 'register']
+  socksify: ['bridge', 'bridge-command', 'check', 'check-command', 'command', 'children', 'register']
     .map((part) => `dist/${part}.js`)
     .concat('dist/command.d.ts', 'dist/preload.cjs', 'dist/register.d.ts', 'register.d.cts'),
 };

@@ -28,8 +28,12 @@ export function inheritedSettings(): Environment | undefined {
   return isSettings(settings) ? settings : undefined;
 }
 
-/** @param settings the variables that every child gets, in place of its own ones of these names */
-export function passOn(settings: Environment): void {
+/**
+ * @param settings the variables that every child gets, in place of its own ones of these names
+ * @param isPreloaded this process was preloaded, so that Node itself preloads most workers
+ * @returns undo
+ */
+export function passOn(settings: Environment, isPreloaded = true): () => void {
   const patches = new Patches();
   worker.setEnvironmentData(SETTINGS, settings);
   patches.onUndo(() => worker.setEnvironmentData(SETTINGS, undefined));
@@ -49,11 +53,18 @@ export function passOn(settings: Environment): void {
   patches.wrap(process, 'execve', (original, self, [file, args, env = process.env]) =>
     Reflect.apply(original, self, [file, args, merge(env)]),
   );
-  const Worker = preloadedWorker(worker.Worker, merge);
+  const Worker = preloadedWorker(worker.Worker, merge, isPreloaded);
   patches.replace(worker.Worker.prototype, 'constructor', Worker);
   patches.replace(worker, 'Worker', Worker);
   syncBuiltinESMExports();
-  Object.defineProperty(globalThis, INHERITED, { value: () => patches.undo(), configurable: true });
+  const undo = (): void => patches.undo();
+  patches.define(globalThis, INHERITED, { value: undo, configurable: true });
+  return undo;
+}
+
+/** True if workers and children of this thread are preloaded. */
+export function passesOn(): boolean {
+  return INHERITED in globalThis;
 }
 
 /** From now on children get only the settings of the code that starts them. */
@@ -88,7 +99,11 @@ function splitPair(pair: string): [string, string] {
 }
 
 /** Adds the preload where a worker would not inherit it. */
-function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof worker.Worker {
+function preloadedWorker(
+  Worker: typeof worker.Worker,
+  merge: Merge,
+  isPreloaded: boolean,
+): typeof worker.Worker {
   return new Proxy(Worker, {
     construct(original, [file, options = {}]: [unknown, WorkerOptions?], newTarget) {
       const { env, eval: isText, execArgv } = options;
@@ -101,7 +116,8 @@ function preloadedWorker(Worker: typeof worker.Worker, merge: Merge): typeof wor
       // With SHARE_ENV, Node reads the NODE_OPTIONS of the program, which may have changed it.
       if (typeof env === 'symbol') return make(execArgv ?? []);
       // In a worker from source text, Node runs no preload of --import.
-      if (!isText || execArgv || isObject(env) || !(IMPORTED in globalThis)) return make(execArgv);
+      const isPreloadedByNode = isPreloaded && !(isText && IMPORTED in globalThis);
+      if (execArgv || isObject(env) || isPreloadedByNode) return make(execArgv);
       try {
         return make(process.execArgv);
       } catch (error) {

@@ -4,6 +4,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import net from 'node:net';
 import { SocksClient } from '@socksify/core';
 import type { ProxyRoute, SocksProxy } from '@socksify/core';
+import { passesOn, passOn } from './children.ts';
 import { routeFromEnvironment } from './environment.ts';
 import { watchHttp } from './http-clients.ts';
 import type { Check } from './http-clients.ts';
@@ -12,6 +13,8 @@ import { Patches } from './patches.ts';
 import { Placeholders } from './placeholders.ts';
 import { Policy, print } from './policy.ts';
 import { watchDns } from './dns.ts';
+import { settingsOf } from './settings.ts';
+import type { Environment } from './settings.ts';
 import { watchSockets } from './sockets.ts';
 import type { Sockets, Strict } from './sockets.ts';
 import { Tunnels } from './tunnels.ts';
@@ -44,8 +47,10 @@ const INSTALLED = Symbol.for('socksify.installed');
  * undici connect to, also with agents, pools and dispatchers of the program's own. These clients connect directly only
  * to what is listed. Other sockets are left alone.
  *
- * This thread alone is covered. Workers, and the programs that this program starts, connect directly: for them, start
- * the program with `--import socksify/register` or the command `socksify`. A second call replaces the first.
+ * With `strict`, workers and the Node programs that this program starts are covered too. They get the proxy by the
+ * variable SOCKS_PROXY, so it has to be a URL: with any other proxy they end at their start. Without `strict` they connect
+ * directly: for them, start the program with `--import socksify/register` or the command `socksify`. A second call
+ * replaces the first.
  *
  * @returns undo: puts everything back; connections that are open stay open
  * @throws SocksError `ERR_SOCKS_INVALID_PROXY`, `ERR_SOCKS_INVALID_CREDENTIALS`; TypeError `ERR_INVALID_ARG_VALUE` for an
@@ -55,11 +60,14 @@ const INSTALLED = Symbol.for('socksify.installed');
  * const undo = install({ proxy: 'socks5://127.0.0.1:1080' });
  */
 export function install(options: InstallOptions = {}): () => void {
-  return installFrom(process.env, options);
+  return installFrom(process.env, options, false);
 }
 
-/** @param env the variables that name the proxy, if the options do not */
-export function installFrom(env: NodeJS.ProcessEnv, options: InstallOptions): () => void {
+/**
+ * @param env the variables that name the proxy, if the options do not
+ * @param isPreload the caller passes its settings on to workers and children itself
+ */
+export function installFrom(env: NodeJS.ProcessEnv, options: InstallOptions, isPreload = true): () => void {
   checkRuntime();
   const { strict = false } = options;
   if (![true, false, 'tcp'].includes(strict)) {
@@ -93,6 +101,7 @@ export function installFrom(env: NodeJS.ProcessEnv, options: InstallOptions): ()
       watchUdp(patches, policy);
       refuseReportLookups(patches);
       syncBuiltinESMExports();
+      if (!isPreload && !passesOn()) patches.onUndo(passOn(settingsFor(env, options), false));
     }
     // The next installation, of this copy or another one, calls this, and takes over the sockets that a client may use.
     const undo = Object.assign(() => patches.undo(), { approved });
@@ -108,6 +117,19 @@ export function installFrom(env: NodeJS.ProcessEnv, options: InstallOptions): ()
     patches.undo();
     throw error;
   }
+}
+
+/**
+ * The variables with which a worker or a child installs the same. Only a URL can be passed on: without SOCKS_PROXY, the
+ * preload ends a worker or a child before its program starts.
+ */
+function settingsFor(env: NodeJS.ProcessEnv, { proxy, allow = [], strict }: InstallOptions): Environment {
+  const isUrl = typeof proxy === 'string' || proxy instanceof URL;
+  return {
+    ...(proxy === undefined ? settingsOf(env) : isUrl && { SOCKS_PROXY: String(proxy) }),
+    SOCKSIFY_ALLOW: [allow].flat().join(','),
+    SOCKSIFY_STRICT: strict === 'tcp' ? 'tcp' : '1',
+  };
 }
 
 /** Without this, a diagnostic report looks up the names of all addresses to which sockets lead. */

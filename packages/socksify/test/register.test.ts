@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeFolder } from './folder.ts';
 import { startNetwork } from './network.ts';
 import type { Network } from './network.ts';
+import type { Ended } from '@socksify/support';
 import { execute, here, REGISTER, results, run, runFile } from './run-program.ts';
 
 let network: Network;
@@ -125,21 +126,27 @@ describe('the preload is inherited by', () => {
     const out = async (process) => (await read(process.stdout)).trim();
     const message = async (worker) => (await once(worker, 'message'))[0];`;
 
+  const byEnvironment = { NODE_OPTIONS: `--require=${JSON.stringify(REGISTER)}` };
+  const installs = (): string => `
+    const { install } = await import(${JSON.stringify(new URL('../dist/index.js', import.meta.url))});
+    install({ proxy: ${JSON.stringify(network.url)}, strict: true });`;
+  const STARTS: Readonly<Record<string, (source: string) => Promise<Ended>>> = {
+    'the environment': (source) => run(network, source, byEnvironment, []),
+    'the command line': (source) => run(network, source),
+    'install() with strict': (source) => run(network, installs() + source, { SOCKS_PROXY: '' }, []),
+  };
+
   /** Every attempt of the source gets its page through the proxy. */
-  async function expectAllTunnelled(source: string, byArgument: boolean): Promise<void> {
+  async function expectAllTunnelled(source: string, start: string): Promise<void> {
     const before = network.direct();
-    const ended = byArgument
-      ? await run(network, source)
-      : await run(network, source, { NODE_OPTIONS: `--require=${JSON.stringify(REGISTER)}` }, []);
+    const ended = await STARTS[start]?.(source);
+    if (!ended) throw new Error(`no start ${start}`);
     const names = [...source.matchAll(/attempt\('([^']+)'/g)].map(([, name = '']) => name);
     expect(results(ended)).toEqual(Object.fromEntries(names.map((name) => [name, 'hello'])));
     expect(network.direct()).toBe(before);
   }
 
-  test.each([
-    ['the environment', false],
-    ['the command line', true],
-  ])('children of every kind, when it came by %s', async (_, byArgument) => {
+  test.each(Object.keys(STARTS))('children of every kind, when it came by %s', async (start) => {
     const child = file('child.cjs', CHILD);
     const source = `
       const { spawn, fork, exec, execFile, spawnSync, execSync, execFileSync } = childProcess;
@@ -159,13 +166,10 @@ describe('the preload is inherited by', () => {
       await attempt('execSync', () => text(execSync(JSON.stringify(node) + ' ' + JSON.stringify(child) + ' ' + http1, { env: {} })));
       await attempt('a grandchild', () => out(spawn(node, ['-e', 'console.log(String(require("child_process").execFileSync(process.execPath, process.argv.slice(1), { env: {} })).trim())', child, http1], { env: {} })));
     `;
-    await expectAllTunnelled(setup(child) + source, byArgument);
+    await expectAllTunnelled(setup(child) + source, start);
   });
 
-  test.each([
-    ['the environment', false],
-    ['the command line', true],
-  ])('workers, from source text too, when it came by %s', async (_, byArgument) => {
+  test.each(Object.keys(STARTS))('workers, from source text too, when it came by %s', async (start) => {
     const source = `
       const code = \`import('node:worker_threads').then(({ parentPort, workerData }) =>
         fetch(workerData).then((r) => r.text()).then((t) => parentPort.postMessage(t), (e) => parentPort.postMessage(String(e.cause))));\`;
@@ -191,7 +195,7 @@ describe('the preload is inherited by', () => {
       `const { parentPort, workerData } = require('node:worker_threads');
        fetch(workerData).then((r) => r.text()).then((t) => parentPort.postMessage(t));`,
     );
-    await expectAllTunnelled(setup(child) + source, byArgument);
+    await expectAllTunnelled(setup(child) + source, start);
   });
 
   const REQUIRE = ['--require', REGISTER];
@@ -251,6 +255,22 @@ describe('the preload is inherited by', () => {
       `process.execve(process.execPath, ['node', ${JSON.stringify(child)}, http1], {});`,
     );
     expect(ended.stdout).toBe('hello\n');
+  });
+
+  test('nobody after install() with strict and a selector: workers and children end at their start', async () => {
+    const child = file('child.cjs', CHILD);
+    const source = `
+      const { install } = await import(${JSON.stringify(new URL('../dist/index.js', import.meta.url))});
+      install({ proxy: () => ${JSON.stringify(network.url)}, strict: true });
+      await attempt('worker', () => once(new Worker(child, { argv: [http1] }), 'exit'));
+      await attempt('source text', () => once(new Worker('0', { eval: true }), 'exit'));
+      await attempt('fork', async () => (await once(childProcess.fork(child, [http1], { silent: true }), 'exit'))[0]);
+      await attempt('spawnSync', () => childProcess.spawnSync(process.execPath, [child, http1]).status);`;
+    const before = network.direct();
+    const found = results(await run(network, setup(child) + source, { SOCKS_PROXY: '' }, []));
+    const code = 'ERR_SOCKS_INVALID_PROXY';
+    expect(found).toEqual({ worker: code, 'source text': code, fork: '1', spawnSync: '1' });
+    expect(network.direct()).toBe(before);
   });
 
   test('a cluster, and a process that the shell starts', async () => {
