@@ -73,5 +73,9 @@ function print({ proxies, destination, durations, error }: TunnelMessage): void 
   const result = error === undefined ? 'open' : (codeOf(error) ?? messageOf(error));
   const path = proxies.length > 0 ? `through ${proxies.join(' > ')}` : 'directly';
   const time = Object.values(durations).reduce((sum, each) => sum + each, 0);
-  writeSync(2, `socksify: ${destination} ${path}: ${result} after ${Math.round(time)} ms\n`);
+  try {
+    writeSync(2, `socksify: ${destination} ${path}: ${result} after ${Math.round(time)} ms\n`);
+  } catch {
+    // Whoever reads the lines may leave before the program ends.
+  }
 }

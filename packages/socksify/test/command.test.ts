@@ -115,6 +115,24 @@ describe('the command runs a program through the proxy', () => {
     );
   });
 
+  test('with --verbose to its end, though nobody reads the lines', async () => {
+    const program = file(
+      'twice.js',
+      `const get = () => fetch(process.argv.at(-1), { headers: { connection: 'close' } }).then((r) => r.text());
+       get().then(() => process.stdin.once('data', () => get().then((t) => { console.log(t); process.exit(); })));`,
+    );
+    const child = spawn(node, [COMMAND, '--verbose', node, program, url()], {
+      env: { SOCKS_PROXY: network.url },
+    });
+    let output = '';
+    child.stdout.on('data', (data: Buffer) => (output += data.toString()));
+    await once(child.stderr, 'data');
+    await once(child.stderr.destroy(), 'close');
+    child.stdin.write('again\n');
+    expect(await once(child, 'close')).toEqual([0, null]);
+    expect(output).toBe('hello\n');
+  });
+
   test("without NODE_USE_ENV_PROXY, and before the program's own NODE_OPTIONS", async () => {
     const first = file('first.cjs', `console.log(typeof globalThis[Symbol.for('socksify.installed')]);`);
     const env = {
