@@ -82,7 +82,9 @@ export function installFrom(env: NodeJS.ProcessEnv, options: InstallOptions, isP
 
   const patches = new Patches();
   try {
-    const tunnels = new Tunnels(policy);
+    // The function of Node, before it is replaced: a placeholder would mean nothing to a proxy.
+    const lookup = strict === 'tcp' ? process.getBuiltinModule('node:dns').lookup : undefined;
+    const tunnels = new Tunnels(policy, lookup);
     patches.onUndo(() => tunnels.close());
     const check: Check = (socket, client) => sockets.check(socket, client);
     const http = watchHttp(patches, check);

@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import { SocksError } from '@socksify/core';
 import type { Destination, ProxyRoute } from '@socksify/core';
 import { proxyFromEnv } from '@socksify/env';
+import { codeOf } from './unknown.ts';
 
 // Not imported: an import reads every export of a module of Node, and some of them load much.
 const path = process.getBuiltinModule('node:path');
@@ -89,11 +90,18 @@ export function connectionHint(host: string, strict: boolean): string {
   return strict ? `${list}; or tunnel all of TCP: strict: 'tcp' (SOCKSIFY_STRICT=tcp)` : list;
 }
 
-/** A tunnel to the loopback ends at the machine of the proxy, and most programs mean their own machine. */
-export function explainLoopback(error: unknown, { host }: Destination): unknown {
-  if (!(error instanceof SocksError) || !isLoopback(host)) return error;
+/** Adds to an error of a tunnel what to change about the settings of socksify. */
+export function explain(error: unknown, { host }: Destination): unknown {
+  if (!(error instanceof SocksError)) return error;
   const { code, phase, proxy, destination, detail, reply, cause, blame, errors } = error;
-  const hint = `the proxy connects to the loopback of its own machine; to connect to that of this machine, ${connectionHint(host, false)}`;
+  let hint: string;
+  // A tunnel to the loopback ends at the machine of the proxy, and most programs mean their own machine.
+  if (isLoopback(host))
+    hint = `the proxy connects to the loopback of its own machine; to connect to that of this machine, ${connectionHint(host, false)}`;
+  else if (code === 'ERR_SOCKS_LOOKUP' && codeOf(cause) === 'ERR_SOCKS_BYPASS')
+    hint =
+      'strict refuses look-ups on this machine: write socks4a:// or socks5://, whose proxies look names up';
+  else return error;
   const explained = new SocksError(code, { phase, proxy, destination, detail, reply, cause, blame, hint });
   // What each member of a group failed with; the last one is the error itself.
   if (errors) {

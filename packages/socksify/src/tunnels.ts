@@ -1,10 +1,10 @@
 // Opens tunnels for sockets of the program.
 
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import { SocksClient } from '@socksify/core';
 import type { Destination } from '@socksify/core';
 import { beginConnecting, giveHandle } from './handle.ts';
-import { explainLoopback } from './policy.ts';
+import { explain } from './policy.ts';
 import type { Policy } from './policy.ts';
 import { fieldOf } from './unknown.ts';
 
@@ -19,8 +19,9 @@ export function isOwn(options: object): boolean {
 export class Tunnels {
   readonly #client: SocksClient;
 
-  constructor(policy: Policy) {
-    this.#client = new SocksClient(policy.route, { tcp: OWN });
+  /** @param lookup looks up the names of proxies, and destinations for SOCKS4. Default: `dns.lookup` */
+  constructor(policy: Policy, lookup: LookupFunction | undefined) {
+    this.#client = new SocksClient(policy.route, { tcp: OWN, lookup });
   }
 
   /** Connects this socket through the proxy. If no tunnel opens, the socket fails with that error. */
@@ -40,7 +41,7 @@ export class Tunnels {
       else giveHandle(tunnel.socket, socket);
     } catch (error) {
       socket.off('close', onClose);
-      if (!socket.destroyed) socket.destroy(explainLoopback(error, destination) as Error);
+      if (!socket.destroyed) socket.destroy(explain(error, destination) as Error);
     }
   }
 

@@ -208,6 +208,20 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
     });
   });
 
+  test('gives SOCKS4 no placeholder for a name, and says which proxies look names up', async () => {
+    const source = `
+      import dns from 'node:dns';
+      import net from 'node:net';
+      await dns.promises.lookup('origin.test').catch(() => {});
+      await fetch('http://origin.test:4/').catch(({ cause }) => console.log(cause.message));
+      ${strict === 'tcp' ? `net.connect(5, 'origin.test').on('error', ({ message }) => console.log(message));` : ''}`;
+    const SOCKS_PROXY = 'socks4://127.0.0.1:1';
+    const { stdout } = await run(network, source, { SOCKSIFY_STRICT: strict, SOCKS_PROXY });
+    const message = (port: number): string =>
+      `origin.test:${port} through socks4://127.0.0.1:1: the destination could not be looked up locally (ERR_SOCKS_BYPASS; SOCKS4 needs an A record); strict refuses look-ups on this machine: write socks4a:// or socks5://, whose proxies look names up`;
+    expect(stdout.trim().split('\n')).toEqual(strict === 'tcp' ? [message(4), message(5)] : [message(4)]);
+  });
+
   test('allows what is listed, UDP to an address too, and no address that a lookup of its own gives', async () => {
     const before = network.direct();
     const ended = await run(
