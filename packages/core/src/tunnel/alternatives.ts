@@ -199,10 +199,12 @@ class Opening {
 
   #setTimer(): void {
     clearTimeout(this.#timer);
-    const wait = this.#race.wakeAt - performance.now();
+    const { wakeAt } = this.#race;
+    const wait = wakeAt - performance.now();
     if (wait === Infinity) return;
-    // Node runs timers before it looks at sockets, and a busy process has not looked at them for a while.
-    const wake = (): void => this.#act(this.#race.wake(performance.now()));
+    // Node runs timers before it looks at sockets, and a busy process has not looked at them for a while. The timer shows
+    // the time too: the fake timers of a test runner can stop performance.now().
+    const wake = (): void => this.#act(this.#race.wake(Math.max(performance.now(), wakeAt)));
     this.#timer = setTimeout(() => setImmediate(wake), Math.max(1, Math.ceil(wait)));
   }
 
