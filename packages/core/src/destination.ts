@@ -2,7 +2,7 @@
 // byte is sent.
 
 import { isIPv4, isIPv6 } from 'node:net';
-import { domainToASCII } from 'node:url';
+import { domainToASCII, URL as NodeURL } from 'node:url';
 import { check, invalid } from './errors.ts';
 import { describe } from './given.ts';
 
@@ -95,6 +95,11 @@ export function parseDestination(destination: DestinationLike): Destination {
  */
 export function isName(host: string): boolean {
   return !host.includes(':') && !isIPv4(host);
+}
+
+/** Any legal form, also one with a dotted IPv4 tail, as hexadecimal groups, compressed as RFC 5952 says. */
+export function usualIPv6(host: string): string {
+  return new NodeURL(`http://[${host}]`).hostname.slice(1, -1);
 }
 
 /** An onion name means something to tor alone (RFC 7686): it is never looked up, and never dialled directly. */

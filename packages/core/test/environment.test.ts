@@ -124,6 +124,8 @@ const EXERCISE = `
   const failure = (attempt) => attempt.then(() => { throw new Error('it succeeded'); }, (error) => error);
   await expectTunnel(connect(url, to));
   await expectTunnel(connect(url, to, { pipeline: true, timeout: 5000 }));
+  const refused = await failure(connect(url, { host: '::1', port: 1 }));
+  if (refused.code !== 'ERR_SOCKS_CONNECTION_REFUSED') throw refused;
   const controller = new AbortController();
   const { signal } = controller;
   await expectTunnel(connect(url, to, { signal }));
