@@ -3,12 +3,14 @@
 
 import { channel } from 'node:diagnostics_channel';
 import { inspect } from 'node:util';
+import { IN_ORDER } from '@socksify/support';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Alternatives } from '../src/group/group.ts';
 import { inOrder, Member } from '../src/group/member.ts';
 import { chainKey, connect, parseProxy, proxyGroup, SocksClient, SocksError } from '../src/index.ts';
 import type { GroupMessage, GroupOptions, ProxyGroup, ProxyLike } from '../src/index.ts';
+import { runCore } from './core-program.ts';
 
 const URLS = ['socks5://a:1', 'socks5://b:2', 'socks5://c:3'];
 
@@ -73,6 +75,17 @@ describe('a group', () => {
     }
     const other = (() => () => URLS[0]) as never;
     expect(() => new SocksClient(other).select(destination)).toThrow('a proxy is a URL or an object');
+  });
+
+  test('of thousands of proxies takes little memory', async () => {
+    const source = `
+      const urls = Array.from({ length: 8000 }, (_, i) => 'socks5://proxy' + i + '.test');
+      const groups = ['given', 'rotate'].map((order) => core.proxyGroup(urls, { order }));
+      for (const group of groups) for (let i = 0; i < 1000; i++) group.select(i % 300 ? undefined : 'key' + i);
+      groups[0].rest(urls[7]);
+    `;
+    const flags = ['--max-old-space-size=120'];
+    expect(await runCore(source, [], flags)).toEqual(IN_ORDER);
   });
 
   test('shows no credential, neither by its alternatives nor by its state', () => {

@@ -91,8 +91,10 @@ export function firstChain(alternatives: Alternatives): readonly SocksProxy[] {
 }
 
 const MAX_MILLISECONDS = 2 ** 31 - 1;
-/** How many keys have their order remembered. The order of any other key is computed again. */
+/** How many keys and turns have their order remembered. The order of any other one is computed again. */
 const KEYS = 1000;
+/** How many members these orders have together: a list of proxies can be long. */
+const REFERENCES = 1_000_000;
 
 const groups = new WeakSet<object>();
 export const isGroup = (value: unknown): value is ProxyGroup =>
@@ -118,13 +120,18 @@ export function proxyGroup(
   const members = Array.from(routes, (route) => new Member(toChain(checkMember(route)), rest, now));
   check(members.length > 0, 'PROXY', 'a group has at least one proxy');
   let rests = 0;
-  const toAlternatives = (ordered: readonly Member[], key?: string): Alternatives =>
-    new Alternatives({ members: ordered, key, stagger, rests });
-  const makeTurns = (): Alternatives[] =>
-    members.map((_, first) => toAlternatives([...members.slice(first), ...members.slice(0, first)]));
-  let turns = makeTurns();
-  const keyed = new Map<string, Alternatives>();
   let turn = 0;
+  // By the key, or by the index of the first member; those that were selected last are at the end.
+  const remembered = new Map<string | number, Alternatives>();
+  const most = Math.min(KEYS, REFERENCES / members.length);
+
+  const recall = (name: string | number, inOrder: () => readonly Member[], key?: string): Alternatives => {
+    const known = remembered.get(name) ?? new Alternatives({ members: inOrder(), key, stagger, rests });
+    remembered.delete(name);
+    remembered.set(name, known);
+    if (remembered.size > most) for (const oldest of remembered.keys()) if (remembered.delete(oldest)) break;
+    return known;
+  };
 
   /** The turn of the next member that is ready; of the next one if none is. */
   const nextTurn = (): number => {
@@ -135,13 +142,12 @@ export function proxyGroup(
   };
 
   const select = (key?: string): Alternatives => {
-    if (key === undefined) return at(turns, order === 'rotate' ? nextTurn() : 0);
+    if (key === undefined) {
+      const first = order === 'rotate' ? nextTurn() : 0;
+      return recall(first, () => [...members.slice(first), ...members.slice(0, first)]);
+    }
     if (typeof key !== 'string') throw invalidOption('a key is a string, such as the name of an account');
-    const known = keyed.get(key) ?? toAlternatives(byKey(members, key), key);
-    keyed.delete(key);
-    keyed.set(key, known);
-    if (keyed.size > KEYS) for (const oldest of keyed.keys()) if (keyed.delete(oldest)) break;
-    return known;
+    return recall(key, () => byKey(members, key), key);
   };
 
   const group: ProxyGroup = Object.assign(() => select(), {
@@ -155,8 +161,7 @@ export function proxyGroup(
       for (const member of found) member.rest(milliseconds);
       // Pools know alternatives by their content: a connection that is kept through this member serves no further request.
       rests++;
-      turns = makeTurns();
-      keyed.clear();
+      remembered.clear();
     },
     state: () => members.map((member) => member.state),
   });
