@@ -56,3 +56,14 @@ export const destinations: readonly unknown[] = [
   // @ts-expect-error no port
   connect('socks5://h', { host: 'h' }),
 ];
+
+const here = { host: 'h', port: 1 };
+// An option that is undefined was not given, also under exactOptionalPropertyTypes.
+export const without: readonly unknown[] = [
+  handshake('socks5://h', here, { auth: undefined, pipeline: undefined }),
+  new SocksClient('socks5://h', { timeout: undefined, standby: undefined }).select(here, {
+    signal: undefined,
+  }),
+  connect('socks5://h', here, { signal: undefined, tls: { onSocket: undefined } }),
+  proxyGroup(['socks5://h'], { order: undefined, now: undefined }),
+];

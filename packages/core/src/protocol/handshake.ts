@@ -16,9 +16,9 @@ import type { Bound, Hop, Steps } from './step.ts';
 /** The options of {@link handshake}. */
 export interface HandshakeOptions {
   /** Default `auto`: with credentials offer 02 and 00. `required` offers 02 alone; a list offers just its methods. */
-  readonly auth?: AuthPolicy;
+  readonly auth?: AuthPolicy | undefined;
   /** Send everything in one segment (SOCKS5). Default false: not every server supports it. */
-  readonly pipeline?: boolean;
+  readonly pipeline?: boolean | undefined;
 }
 
 /**

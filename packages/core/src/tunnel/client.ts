@@ -108,7 +108,7 @@ export class SocksClient {
    */
   select(
     destination: DestinationLike,
-    { signal }: { signal?: AbortSignal } = {},
+    { signal }: { signal?: AbortSignal | undefined } = {},
   ): Selection | Promise<Selection> {
     const parsed = parseDestination(destination);
     if (typeof this.#route !== 'function') return this.#route;

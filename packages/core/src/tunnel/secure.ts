@@ -13,7 +13,7 @@ import type { Connection } from './connection.ts';
 /** The options of `tls.connect`, and one for pools. */
 export interface SecureOptions extends ConnectionOptions {
   /** Called with the socket before its handshake, for events that come early, such as `keylog` and `session`. */
-  onSocket?: (socket: TLSSocket) => void;
+  onSocket?: ((socket: TLSSocket) => void) | undefined;
 }
 
 /**
