@@ -4,6 +4,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { Duplex, duplexPair } from 'node:stream';
+import type { PeerCertificate } from 'node:tls';
 import { startServer } from '@socksify/server';
 import type { SocksServer } from '@socksify/server';
 import {
@@ -14,6 +15,7 @@ import {
   rejection,
   startDestination,
   startSite,
+  TLS,
 } from '@socksify/support';
 import type { Site } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -144,12 +146,45 @@ describe('a function of the caller that runs on the open socket', () => {
     ['prepare()', { prepare: refuse }],
     ['prepare() over TLS', { prepare: refuse, tls: { ca: CERTIFICATE } }],
     ['onSocket()', { tls: { ca: CERTIFICATE, onSocket: refuse } }],
+    ['checkServerIdentity()', { tls: { ca: CERTIFICATE, checkServerIdentity: refuse } }],
   ])('closes the tunnel and rejects the call with its error when it throws: %s', async (_, options) => {
     expect(await rejection(connect(server.url('socks5'), atSite(), options))).toBeInstanceOf(RangeError);
     await server.idle();
     expect(await rejection(new SocksClient(server.url('socks5')).connect(atSite(), options))).toBeInstanceOf(
       RangeError,
     );
+    await server.idle();
+  });
+
+  test.each([undefined, null, 0, ''])(
+    'refuses the certificate when checkServerIdentity() throws %o',
+    async (thrown) => {
+      const checkServerIdentity = () => {
+        // oxlint-disable-next-line typescript/only-throw-error -- a function of the caller may throw anything
+        throw thrown;
+      };
+      const tls = { ca: CERTIFICATE, checkServerIdentity };
+      const error = await rejection(connect(server.url('socks5'), atSite(), { tls }));
+      expect(error.message).toBe('checkServerIdentity() failed');
+      await server.idle();
+      const behind = await startServer({ tls: TLS });
+      atEnd(() => behind.close());
+      const proxy = { version: 5, host: '127.0.0.1', port: behind.port, tls } as const;
+      expect(await rejection(connect(proxy, atSite()))).toMatchObject({ code: 'ERR_SOCKS_PROXY_TLS' });
+      await behind.idle();
+    },
+  );
+
+  test('gets the certificate in checkServerIdentity(), whose error is the one of the call', async () => {
+    const refused = new Error('not this one');
+    const seen: unknown[] = [];
+    const checkServerIdentity = (name: string, { subject }: PeerCertificate) => {
+      seen.push(name, typeof subject);
+      return refused;
+    };
+    const tls = { ca: CERTIFICATE, checkServerIdentity };
+    expect(await rejection(connect(server.url('socks5'), atSite(), { tls }))).toBe(refused);
+    expect(seen).toEqual(['echo.test', 'object']);
     await server.idle();
   });
 

@@ -42,6 +42,7 @@ export async function secure(
   { onSocket, ...options }: SecureOptions,
 ): Promise<void> {
   const { stream } = connection;
+  const { checkServerIdentity: check } = options;
   const listeners = stream.listenerCount('close');
   let secured: TLSSocket;
   try {
@@ -51,6 +52,7 @@ export async function secure(
       // An IP address is no SNI name (RFC 6066 section 3).
       ...(isIP(host) === 0 && { servername: host.replace(/\.$/, '') }),
       ...options,
+      ...(check && { checkServerIdentity: (name, cert) => caught(() => check(name, cert)) }),
       socket: stream,
     });
   } catch (error) {
@@ -69,6 +71,16 @@ export async function secure(
     // The same error as that of Node when the stream below closes during the handshake.
     const message = 'Client network socket disconnected before secure TLS connection was established';
     throw Object.assign(new Error(message), { code: error.code, host, port });
+  }
+}
+
+/** What the function of the caller returns or throws: Node calls it where an exception would be uncaught. */
+function caught(check: () => Error | undefined): Error | undefined {
+  try {
+    return check();
+  } catch (error) {
+    // Whatever was thrown, the certificate is refused.
+    return error instanceof Error ? error : new Error('checkServerIdentity() failed', { cause: error });
   }
 }
 
