@@ -58,8 +58,11 @@ export interface ConnectOptions extends SocksOptions {
    * function gets the chain that leads to the destination, because a TLS session is for one chain only.
    */
   tls?: SecureOptions | ((chain: Chain) => SecureOptions) | undefined;
-  /** Called with the open socket before `connect()` resolves. What it throws closes the tunnel and rejects. */
-  prepare?: ((socket: import('node:net').Socket) => void) | undefined;
+  /**
+   * Called with the open socket before `connect()` resolves; a promise is waited for. What it throws or rejects with closes
+   * the tunnel and rejects.
+   */
+  prepare?: ((socket: import('node:net').Socket) => void | Promise<void>) | undefined;
 }
 
 export const DEFAULT_TIMEOUT = 30_000;

@@ -71,6 +71,6 @@ function toSelection(choice: ProxyChoice): Selection {
   return choice instanceof Alternatives ? choice : toChain(choice);
 }
 
-function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+export function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return isObject(value) && isFunction(value['then']);
 }

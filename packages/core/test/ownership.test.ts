@@ -144,6 +144,7 @@ describe('a function of the caller that runs on the open socket', () => {
   };
   test.each<[string, ConnectOptions]>([
     ['prepare()', { prepare: refuse }],
+    ['prepare(), async', { prepare: async () => refuse() }],
     ['prepare() over TLS', { prepare: refuse, tls: { ca: CERTIFICATE } }],
     ['onSocket()', { tls: { ca: CERTIFICATE, onSocket: refuse } }],
     ['checkServerIdentity()', { tls: { ca: CERTIFICATE, checkServerIdentity: refuse } }],
@@ -185,6 +186,32 @@ describe('a function of the caller that runs on the open socket', () => {
     const tls = { ca: CERTIFICATE, checkServerIdentity };
     expect(await rejection(connect(server.url('socks5'), atSite(), { tls }))).toBe(refused);
     expect(seen).toEqual(['echo.test', 'object']);
+    await server.idle();
+  });
+
+  test('delays the tunnel while the promise of prepare() is pending, within the time limit and the signal', async () => {
+    const order: string[] = [];
+    const prepare = async () => {
+      await new Promise(setImmediate);
+      order.push('prepared');
+    };
+    const { socket } = await connect(server.url('socks5'), atSite(), { prepare });
+    order.push('resolved');
+    socket.destroy();
+    expect(order).toEqual(['prepared', 'resolved']);
+
+    const never = { prepare: () => new Promise<void>(() => {}) };
+    const late = connect(server.url('socks5'), atSite(), { ...never, timeout: 100 });
+    await expect(late).rejects.toMatchObject({ code: 'ERR_SOCKS_TIMEOUT' });
+    const controller = new AbortController();
+    const aborting = () => {
+      controller.abort('enough');
+      return never.prepare();
+    };
+    const { signal } = controller;
+    await expect(connect(server.url('socks5'), atSite(), { signal, prepare: aborting })).rejects.toBe(
+      'enough',
+    );
     await server.idle();
   });
 

@@ -11,7 +11,7 @@ import { checkOptions } from '../options.ts';
 import type { ConnectOptions, SocksOptions } from '../options.ts';
 import { hopError } from '../protocol/step.ts';
 import type { Bound } from '../protocol/step.ts';
-import { selectChain, checkRoute, LazyContext } from '../route.ts';
+import { selectChain, checkRoute, isPromise, LazyContext } from '../route.ts';
 import type { CheckedRoute, ProxyRoute, Selection } from '../route.ts';
 import { openAlternative } from './alternatives.ts';
 import type { Secure, Trial } from './alternatives.ts';
@@ -198,7 +198,8 @@ export class SocksClient {
       }
 
       const { connection, bound } = opened;
-      prepare?.(connection.stream);
+      const prepared = prepare?.(connection.stream);
+      if (isPromise(prepared)) await attempt.race(prepared);
       if (!connection.release()) {
         attempt.throwIfStopped();
         const cause = connection.ended?.reason;
