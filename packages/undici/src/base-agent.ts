@@ -3,7 +3,7 @@
 import { withCode } from './errors.ts';
 import { dispatcherIn, loadNodeUndici, mainGlobal, NODE_20, NODE_26, putDispatcher } from './main-global.ts';
 import type { AgentOptions } from './options.ts';
-import type { AgentClass, Generation } from './undici-shapes.ts';
+import type { AgentClass, DispatcherMethod, Generation } from './undici-shapes.ts';
 
 const PLACES = [NODE_26, NODE_20];
 
@@ -81,6 +81,9 @@ function findAgent(value: unknown, depth = 0): AgentClass | undefined {
   return undefined;
 }
 
+/** That of an Agent that sends no request. */
+const CONNECTOR = (): void => {};
+
 /** These classes of undici dispatch too, but do not use the connector that they are given. */
 const NO_AGENT = /^(?:EnvHttpProxy|Proxy|Socks5Proxy|Mock|Snapshot|Retry)Agent$/;
 
@@ -90,8 +93,8 @@ const NO_AGENT = /^(?:EnvHttpProxy|Proxy|Socks5Proxy|Mock|Snapshot|Retry)Agent$/
  * fails the request before it publishes it or connects. What is only similar to an Agent may not fail this request;
  * it gets the request again after it was destroyed.
  *
- * @throws TypeError `ERR_INVALID_ARG_TYPE` for what is no Agent of undici; undici's InvalidArgumentError,
- * `UND_ERR_INVALID_ARG`, for the options
+ * @throws TypeError `ERR_INVALID_ARG_TYPE` for what is no Agent of undici, and for a subclass that drops the connector;
+ * undici's InvalidArgumentError, `UND_ERR_INVALID_ARG`, for the options
  */
 export function checkAgent(Agent: AgentClass, options: AgentOptions): Generation {
   let generation: Generation | undefined;
@@ -115,9 +118,20 @@ export function checkAgent(Agent: AgentClass, options: AgentOptions): Generation
   const handler = { onError: failing('legacy'), onResponseError: failing('modern') };
   if (isAgentClass(Agent) && !NO_AGENT.test(Agent.name)) {
     // Without factory and interceptors: they are code of the caller, which would see this request.
-    const probe = new Agent({ ...options, factory: undefined, interceptors: undefined, connect: () => {} });
+    const own = { ...options, interceptors: undefined, connect: CONNECTOR };
+    const probe = new Agent({ ...own, factory: undefined });
     probe.dispatch(unreadable, handler);
-    if (failed !== undefined && failed !== checked) throw failed;
+    if (failed === checked) {
+      // An Agent of undici. It hands its connector to its factory, before anything else is done with a request.
+      let passed: unknown;
+      const factory = (_: unknown, given: AgentOptions): never => {
+        passed = given.connect;
+        throw checked;
+      };
+      new Agent({ ...own, factory }).dispatch(unreadable, handler);
+      if (passed !== CONNECTOR)
+        throw dropsConnect('this Agent class must pass `connect` and `factory` on to the Agent of undici');
+    } else if (failed !== undefined) throw failed;
     probe.destroy().catch(() => {});
     if (!generation) probe.dispatch(unreadable, handler);
     if (generation) return generation;
@@ -126,6 +140,27 @@ export function checkAgent(Agent: AgentClass, options: AgentOptions): Generation
     new TypeError('Agent is not the Agent class of undici 5.28 to 8: pass { Agent } from undici'),
     'ERR_INVALID_ARG_TYPE',
   );
+}
+
+/** A factory of the caller: the Pool or Client that it makes must take the connector, or it would connect directly. */
+export function usingConnector(factory: DispatcherMethod): DispatcherMethod {
+  return (origin: unknown, options: AgentOptions): unknown => {
+    let isRead = false;
+    const given = {
+      ...options,
+      get connect() {
+        isRead = true;
+        return options.connect;
+      },
+    };
+    const made: unknown = factory(origin, given);
+    if (isRead) return made;
+    throw dropsConnect('factory must pass its options, or `connect`, on to the Pool or Client that it makes');
+  };
+}
+
+function dropsConnect(must: string): TypeError {
+  return withCode(new TypeError(`${must}, or it could connect directly`), 'ERR_INVALID_ARG_TYPE');
 }
 
 const METHODS = ['dispatch', 'close', 'destroy', 'on'] as const;

@@ -3,7 +3,7 @@
 import { EventEmitter } from 'node:events';
 import { inspect } from 'node:util';
 import type { ProxyRoute, Selection, SocksClient } from '@socksify/core';
-import { checkAgent, nodeAgent, offersH2 } from './base-agent.ts';
+import { checkAgent, nodeAgent, offersH2, usingConnector } from './base-agent.ts';
 import { connectError, connectorOver, socksClient } from './connector.ts';
 import { cleanOptions, destinationOf } from './dispatch-options.ts';
 import type { Exchange } from './exchange.ts';
@@ -91,7 +91,7 @@ export class SocksDispatcher extends EventEmitter {
     this.#generation = generation;
     const { useH2c = false, allowH2 = offersH2(Agent, generation, !options.Agent) } = connector;
     this.#h2 = allowH2 || useH2c;
-    const { maxOrigins, maxRedirections = 0, interceptors, ...others } = pool;
+    const { maxOrigins, maxRedirections = 0, interceptors, factory, ...others } = pool;
     // As in undici 5 and 6: interceptors of the caller replace the one that follows redirects.
     this.#maxRedirections =
       generation === 'modern' || Array.isArray(interceptors?.Agent) ? undefined : maxRedirections;
@@ -101,14 +101,21 @@ export class SocksDispatcher extends EventEmitter {
     const connectH2 = connectorOver(this.#client, { ...settings, allowH2, useH2c });
     const build = (h2: boolean, own?: Pool): AgentLike => {
       const connect = (h2 ? connectH2 : connectH1).bind(undefined, own);
-      const agent = new Agent({ ...others, interceptors, allowH2: h2, useH2c: h2 && useH2c, connect });
+      const agent = new Agent({
+        ...others,
+        interceptors,
+        factory: typeof factory === 'function' ? usingConnector(factory) : factory,
+        allowH2: h2,
+        useH2c: h2 && useH2c,
+        connect,
+      });
       for (const event of ['connect', 'disconnect', 'connectionError', 'drain']) {
         agent.on(event, this.emit.bind(this, event));
       }
       return agent;
     };
     // A factory is code of the caller, and what it returns must not be closed here.
-    this.#pools = new Pools(build, maxOrigins ?? Infinity, pool.factory !== undefined);
+    this.#pools = new Pools(build, maxOrigins ?? Infinity, factory !== undefined);
     this.#agent = build(this.#h2);
     // Not enumerable. When this dispatcher is the global one, the search for an Agent finds it here; and the methods of
     // undici find it here when they are called on a composed view.

@@ -6,7 +6,7 @@ import type { ScriptStep } from '@socksify/server';
 import type { ConnectionOptions } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { CERTIFICATE, outputOf, rejection } from '@socksify/support';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { socksConnector, SocksDispatcher } from '../src/index.ts';
 import type { SocksConnectorOptions } from '../src/index.ts';
 import { agents, undicis } from './combinations.ts';
@@ -202,6 +202,57 @@ describe.each([
     expect(() => make({ connectTimeout: '10' })).toThrowError(/^connectTimeout is 0 to/);
   });
 });
+
+describe.each([...undicis])(
+  'what drops the connector is refused with %s',
+  (_, { Agent, Pool: PoolClass, request }) => {
+    const Pool = PoolClass as new (origin: string, options?: object) => object;
+    const Dropping: readonly (readonly [string, (options: any) => any])[] = [
+      ['all options', () => ({})],
+      ['connect', ({ connect: _connect, ...others }) => others],
+      ['connect for its own', (options) => ({ ...options, connect: { timeout: 1000 } })],
+    ];
+
+    test.each(Dropping)('a subclass of Agent that drops %s', (__, change) => {
+      class Other extends Agent {
+        constructor(options: any) {
+          super(change(options));
+        }
+      }
+      expect(() => new SocksDispatcher('socks5://127.0.0.1:1', { Agent: Other })).toThrow(
+        expect.objectContaining({
+          code: 'ERR_INVALID_ARG_TYPE',
+          message: expect.stringContaining('connect'),
+        }),
+      );
+    });
+
+    test('a factory that makes Pools without it: each request fails, and nothing is connected', async () => {
+      const factory = (origin: string): object => new Pool(origin);
+      const dispatcher = new SocksDispatcher(on.proxy.url, { Agent, factory });
+      const connected = vi.fn<() => void>();
+      on.http.server.on('connection', connected);
+      const failed = await rejection(request(`http://localhost:${on.http.port}/`, { dispatcher }));
+      expect(failed).toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' });
+      expect(failed.message).toContain('factory');
+      expect(connected).not.toHaveBeenCalled();
+      on.http.server.off('connection', connected);
+      await dispatcher.close();
+    });
+
+    test.each<[string, (origin: string, options: any) => object]>([
+      ['all its options', (origin, options) => new Pool(origin, options)],
+      ['a copy of them', (origin, options) => new Pool(origin, { ...options, connections: 1 })],
+      ['connect alone', (origin, { connect }) => new Pool(origin, { connect })],
+    ])('but a factory that passes on %s is not', async (__, factory) => {
+      const dispatcher = new SocksDispatcher(on.proxy.url, { Agent, factory });
+      const { body } = await request(`http://localhost:${on.http.port}/`, { dispatcher });
+      expect(await body.text()).toBe('hello');
+      await dispatcher.close();
+      expect(on.proxy.requests.pop()).toBe(`localhost:${on.http.port}`);
+    });
+  },
+);
 
 test.each(['EnvHttpProxyAgent', 'ProxyAgent', 'MockAgent'])(
   '%s of undici is refused as the Agent option',
