@@ -20,7 +20,7 @@ import type { Sockets, Strict } from './sockets.ts';
 import { Tunnels } from './tunnels.ts';
 import { watchUdp } from './udp.ts';
 import { watchUndici } from './undici-clients.ts';
-import { fieldOf, isFunction } from './unknown.ts';
+import { fieldOf, isFunction, isObject } from './unknown.ts';
 
 /** The options of {@link install}. */
 export interface InstallOptions {
@@ -69,10 +69,12 @@ export function install(options: InstallOptions = {}): () => void {
  */
 export function installFrom(env: NodeJS.ProcessEnv, options: InstallOptions, isPreload = true): () => void {
   checkRuntime();
-  const { strict = false } = options;
-  if (![true, false, 'tcp'].includes(strict)) {
-    throw Object.assign(new TypeError("strict is true, false or 'tcp'"), { code: 'ERR_INVALID_ARG_VALUE' });
-  }
+  if (!isObject(options))
+    throw invalid("options are an object, such as { proxy: 'socks5://127.0.0.1:1080' }");
+  const { strict = false, allow = [] } = options;
+  if (![true, false, 'tcp'].includes(strict)) throw invalid("strict is true, false or 'tcp'");
+  if ([allow].flat().some((entry) => typeof entry !== 'string'))
+    throw invalid('allow is text, or an array of entries');
   const policy = policyOf(env, options);
   const earlier = fieldOf(globalThis, INSTALLED);
   // Connections that the earlier installation tunnelled stay open, and may be used.
@@ -132,6 +134,10 @@ function settingsFor(env: NodeJS.ProcessEnv, { proxy, allow = [], strict }: Inst
     SOCKSIFY_ALLOW: [allow].flat().join(','),
     SOCKSIFY_STRICT: strict === 'tcp' ? 'tcp' : '1',
   };
+}
+
+function invalid(detail: string): TypeError {
+  return Object.assign(new TypeError(detail), { code: 'ERR_INVALID_ARG_VALUE' });
 }
 
 /** Without this, a diagnostic report looks up the names of all addresses to which sockets lead. */

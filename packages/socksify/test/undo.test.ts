@@ -155,6 +155,11 @@ test.each([
     'ERR_SOCKS_INVALID_PROXY',
   ],
   ['an unknown level', { proxy: 'socks5://h', strict: 'udp' }, 'ERR_INVALID_ARG_VALUE'],
+  ['a list that is a number', { proxy: 'socks5://h', allow: 5 }, 'ERR_INVALID_ARG_VALUE'],
+  ['a list that is null', { proxy: 'socks5://h', allow: null }, 'ERR_INVALID_ARG_VALUE'],
+  ['an entry that is no text', { proxy: 'socks5://h', allow: ['h', 5] }, 'ERR_INVALID_ARG_VALUE'],
+  ['a URL in place of options', 'socks5://h', 'ERR_INVALID_ARG_VALUE'],
+  ['no options', null, 'ERR_INVALID_ARG_VALUE'],
 ])('throws at once for %s', (_, options, code) => {
   expect(() => (undo = install(options as object))).toThrow(expect.objectContaining({ code }));
 });
