@@ -1,7 +1,7 @@
 // Reads the arguments of `socket.connect` once: a getter of the program could give another destination when Node reads
 // them after the check.
 
-import net from 'node:net';
+import { isIP } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import type { Destination } from '@socksify/core';
 import { connectionHint, print, refusal } from './policy.ts';
@@ -72,7 +72,7 @@ export function withDestination(options: object, destination: Destination, polic
   const own =
     isLookup(lookup) &&
     lookup !== process.getBuiltinModule('node:dns').lookup &&
-    net.isIP(destination.host) === 0;
+    isIP(destination.host) === 0;
   // The options are a copy of ours, not the object of the program.
   return Object.assign(options, destination, own && { lookup: checkedLookup(lookup, destination, policy) });
 }

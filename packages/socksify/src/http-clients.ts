@@ -3,7 +3,7 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ClientRequest } from 'node:http';
-import net from 'node:net';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Patches } from './patches.ts';
 import { fieldOf, isObject } from './unknown.ts';
@@ -21,8 +21,8 @@ type Request = Omit<ClientRequest, 'onSocket'> & {
 
 /** The connections of an agent, by name. */
 interface Pool {
-  readonly freeSockets?: NodeJS.Dict<net.Socket[]>;
-  readonly sockets?: NodeJS.Dict<net.Socket[]>;
+  readonly freeSockets?: NodeJS.Dict<Socket[]>;
+  readonly sockets?: NodeJS.Dict<Socket[]>;
 }
 
 // Not imported: an import reads every export of a module of Node, and some of them load much.
@@ -48,7 +48,7 @@ export interface HttpClients {
 const DIALLING = ['addRequest', 'createSocket'] as const;
 
 /** An error for a connection that this client must not use. */
-export type Check = (socket: net.Socket, client: HttpClient) => Error | undefined;
+export type Check = (socket: Socket, client: HttpClient) => Error | undefined;
 
 /** @param check called with each socket that a request gets; what it returns ends the request */
 export function watchHttp(patches: Patches, check: Check): HttpClients {
@@ -119,8 +119,8 @@ export function watchHttp(patches: Patches, check: Check): HttpClients {
     if (client) client.isDialling = false;
     const socket: unknown = args[0];
     // Other streams do not say where they lead.
-    const error = socket instanceof net.Socket ? check(socket, self) : undefined;
-    if (!error || !(socket instanceof net.Socket)) return Reflect.apply(original, self, args);
+    const error = socket instanceof Socket ? check(socket, self) : undefined;
+    if (!error || !(socket instanceof Socket)) return Reflect.apply(original, self, args);
     socket.on('error', () => {}).destroy();
     return Reflect.apply(original, self, [null, error]);
   });

@@ -1,7 +1,7 @@
 // install(): installs the parts, checks that they took effect, and undoes them.
 
 import { syncBuiltinESMExports } from 'node:module';
-import net from 'node:net';
+import { Socket } from 'node:net';
 import { SocksClient } from '@socksify/core';
 import type { ProxyRoute, SocksProxy } from '@socksify/core';
 import { passesOn, passOn } from './children.ts';
@@ -93,7 +93,7 @@ export function installFrom(env: NodeJS.ProcessEnv, options: InstallOptions, isP
     const undici = watchUndici(patches, check);
     const client = (): ReturnType<typeof undici.take> => undici.take() ?? http.current();
     // oxlint-disable-next-line typescript/unbound-method -- called with its socket
-    const { connect } = net.Socket.prototype;
+    const { connect } = Socket.prototype;
     const placeholders = strict === 'tcp' ? new Placeholders() : undefined;
     const parts = { patches, policy, tunnels, strict, placeholders, client, approved };
     const sockets: Sockets = watchSockets(parts);

@@ -1,7 +1,7 @@
 // Checks connections on the native side of TCP and of Unix sockets, which every module and `process.binding` share: one
 // is made only for a socket that has been checked.
 
-import net from 'node:net';
+import { Socket } from 'node:net';
 import { bindingOf } from './bindings.ts';
 import { ownerOf, prototypeOfHandle } from './internals.ts';
 import type { Patches } from './patches.ts';
@@ -14,7 +14,7 @@ import { fieldOf, isObject } from './unknown.ts';
  */
 export function watchNative(
   patches: Patches,
-  connect: typeof net.Socket.prototype.connect,
+  connect: typeof Socket.prototype.connect,
   mayConnect: (socket: object) => boolean,
 ): void {
   const watch = (native: object, name: string, refused: (args: readonly unknown[]) => Error): void => {
@@ -43,10 +43,10 @@ export function watchNative(
  * to connect. This one waits for its look-up, and never connects. The binding is cheaper, because Node would match the
  * name with its long pattern for IPv6.
  */
-function nativeTcp(connect: typeof net.Socket.prototype.connect): object {
+function nativeTcp(connect: typeof Socket.prototype.connect): object {
   const shown = fieldOf(fieldOf(bindingOf('tcp_wrap'), 'TCP'), 'prototype');
   if (isObject(shown)) return shown;
-  const socket = new net.Socket();
+  const socket = new Socket();
   Reflect.apply(connect, socket, [{ host: 'native.invalid', port: 9, lookup: () => {} }]);
   const prototype = prototypeOfHandle(fieldOf(socket, '_handle'));
   socket.destroy();

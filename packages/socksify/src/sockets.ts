@@ -1,8 +1,7 @@
 // Wraps the one method in which every TCP and Unix connection of a process begins. Each connection is made directly, made
 // through the proxy, or refused.
 
-import net from 'node:net';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { readCall, withDestination } from './connect-call.ts';
 import { beginConnecting } from './handle.ts';
 import type { HttpClient } from './http-clients.ts';
@@ -53,7 +52,7 @@ export function watchSockets(options: SocketOptions): Sockets {
   /** The names to which Node connects now. The program's own code can run meanwhile, and may look up no other name. */
   const names: (string | undefined)[] = [];
 
-  patches.wrap(net.Socket.prototype, 'connect', (original, socket: Socket, args) => {
+  patches.wrap(Socket.prototype, 'connect', (original, socket: Socket, args) => {
     const call = readCall(args);
     const callbacks = call?.callback ? [call.callback] : [];
     const pass = (exact?: object): unknown => {
@@ -109,7 +108,7 @@ export function watchSockets(options: SocketOptions): Sockets {
     check(socket, { protocol }) {
       // TLS over a socket leads where that socket leads.
       let at: unknown = socket;
-      while (at instanceof net.Socket) {
+      while (at instanceof Socket) {
         if (approved.has(at)) return undefined;
         // A server accepted this socket, so it was not dialled here.
         if (fieldOf(at, '_server')) return undefined;
@@ -118,7 +117,7 @@ export function watchSockets(options: SocketOptions): Sockets {
         at = parent;
       }
       // Other streams do not say where they lead.
-      if (!(at instanceof net.Socket) || at.destroyed) return undefined;
+      if (!(at instanceof Socket) || at.destroyed) return undefined;
       if (at.pending && !at.connecting) {
         claimed.set(at, { protocol });
         return undefined;
