@@ -87,7 +87,7 @@ function routeOf(
   noProxy: BridgeOptions['noProxy'],
   fromEnvironment: () => EnvironmentRoute,
 ): ProxyRoute {
-  const list = typeof noProxy === 'object' ? noProxy.join(',') : noProxy;
+  const list = Array.isArray(noProxy) ? noProxy.join(',') : noProxy;
   if (list !== undefined && typeof list !== 'string')
     throw invalid('noProxy is text, or an array of entries');
   if (proxy === undefined) {

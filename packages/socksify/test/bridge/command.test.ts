@@ -280,6 +280,7 @@ describe('startBridge()', () => {
     [{ proxy: 'http://h' }, 'ERR_SOCKS_INVALID_PROXY'],
     [{ listen: '0.0.0.0:0' }, 'ERR_INVALID_ARG_VALUE'],
     [{ maxConnections: 0 }, 'ERR_INVALID_ARG_VALUE'],
+    [{ noProxy: null as never }, 'ERR_INVALID_ARG_VALUE'],
     [{ user: 'x' }, 'ERR_INVALID_ARG_VALUE'],
     [{ log: 'x' as never }, 'ERR_INVALID_ARG_VALUE'],
     [{ noProxy: 1 as never }, 'ERR_INVALID_ARG_VALUE'],
