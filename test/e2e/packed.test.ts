@@ -33,7 +33,7 @@ const LIMITS = {
   '@socksify/core': 102_000,
   '@socksify/env': 10_000,
   '@socksify/undici': 50_000,
-  socksify: 225_000,
+  socksify: 230_000,
 };
 const PACKAGES = Object.entries(LIMITS).map(([name, limit]) => ({ name, limit }));
 const NAMES = Object.keys(LIMITS);

@@ -52,7 +52,7 @@ function isProxy(choice: unknown): choice is SocksProxy {
 }
 
 function isNoProxy([name]: readonly [string, unknown]): boolean {
-  return name.toLowerCase() === 'no_proxy';
+  return name === 'no_proxy' || (process.platform === 'win32' ? name.toUpperCase() : name) === 'NO_PROXY';
 }
 
 function missing(detail: string, example: string): SocksError {

@@ -81,6 +81,31 @@ describe('the command runs a program through the proxy', () => {
     },
   );
 
+  test.each(['itself', 'child'])(
+    'whatever a file of --env-file says, of the program or of its child: %s',
+    async (who) => {
+      const program = file('fetch.js', FETCH);
+      const child = file(
+        'child.js',
+        `process.stdout.write(require('node:child_process').execFileSync(process.execPath, process.argv.slice(2)));`,
+      );
+      const names = [
+        'SOCKS_PROXY',
+        'NO_PROXY',
+        'HTTP_PROXY',
+        'ALL_PROXY',
+        'SOCKSIFY_ALLOW',
+        'SOCKSIFY_STRICT',
+      ];
+      const lines = [...names, ...names.map((name) => name.toLowerCase()), 'No_Proxy', 'NODE_OPTIONS'].map(
+        (name) => `${name}=${/^(?:socks|http|all)_/i.test(name) ? 'socks5://127.0.0.1:1' : '*'}`,
+      );
+      const args = [`--env-file=${file('.env', lines.join('\n'))}`, program, url()];
+      const command = who === 'child' ? [node, child, ...args] : [node, ...args];
+      expect(await socksify(command, { SOCKS_PROXY: network.url })).toEqual(OK);
+    },
+  );
+
   test('that it finds by its name on the PATH, from a script with an interpreter line, and from a path with spaces', async () => {
     const script = file('script with space', `#!${node}\n${FETCH}`);
     const env = { SOCKS_PROXY: network.url };
