@@ -32,6 +32,9 @@ const http = process.getBuiltinModule('node:http');
 export interface HttpClient {
   /** `http:` or `https:` */
   readonly protocol?: string | undefined;
+  /** Of undici, which dials an address under the name in the Host header, with a look-up that gives the address. */
+  readonly hostname?: string | undefined;
+  readonly servername?: string | undefined;
 }
 
 /** The listeners of a request run in its context too, but they dial nothing for the request once it has a socket. */

@@ -78,7 +78,9 @@ export function watchSockets(options: SocketOptions): Sockets {
     if (!destination) return pass(given);
     if (isOther) return passOther(socket, print(destination), pass);
 
-    const { host, port } = destination;
+    const { port } = destination;
+    const isAlias = destination.host === http?.servername && Boolean(fieldOf(given, 'lookup'));
+    const host = (isAlias && http?.hostname) || destination.host;
     const to = { host: placeholders?.nameOf(host) ?? host, port };
     if (policy.isDirect(to)) {
       approved.add(socket);

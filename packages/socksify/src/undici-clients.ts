@@ -5,7 +5,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Socket } from 'node:net';
 import type { Check, HttpClient } from './http-clients.ts';
 import type { Patches } from './patches.ts';
-import { fieldOf } from './unknown.ts';
+import { fieldOf, isObject } from './unknown.ts';
 
 export interface UndiciClients {
   /** The connection that undici has announced. It can be taken once. */
@@ -51,10 +51,10 @@ export function watchUndici(patches: Patches, check: Check): UndiciClients {
   };
 }
 
-/** The client that a message is about, with the protocol of its connection. */
+/** The client that a message is about. */
 function clientOf(message: unknown): HttpClient {
-  const protocol = fieldOf(fieldOf(message, 'connectParams'), 'protocol');
-  return { protocol: typeof protocol === 'string' ? protocol : undefined };
+  const client = fieldOf(message, 'connectParams');
+  return isObject(client) ? client : {};
 }
 
 /** The connection that a message is about. Other streams than sockets do not say where they lead. */

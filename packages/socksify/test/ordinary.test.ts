@@ -124,6 +124,27 @@ describe('the ordinary level sends through the proxy', () => {
     );
   });
 
+  test('a request of undici to an address, whatever name its Host header has', async () => {
+    const before = direct();
+    const versions = major >= 22 ? ['undici6', 'undici7', 'undici8'] : ['undici6', 'undici7'];
+    const ended = await run(
+      network,
+      `const url = 'http://127.0.0.1:' + HTTP, headers = { host: 'elsewhere.test' };
+       await attempt('fetch', async () => (await fetch(url, { headers })).text());
+       for (const version of ${JSON.stringify(versions)}) {
+         const { Agent, request } = await import(version);
+         const dispatcher = new Agent();
+         await attempt(version, async () => (await request(url, { headers, dispatcher })).body.text());
+       }
+       process.exit();`,
+    );
+    const names = ['fetch', ...versions];
+    expect(results(ended)).toEqual(Object.fromEntries(names.map((name) => [name, 'hello'])));
+    expect(direct()).toBe(before);
+    const hosts = network.proxy.log.splice(0).map(({ host }) => host);
+    expect(hosts).toEqual(names.map(() => '127.0.0.1'));
+  });
+
   test('WebSocket and EventSource, where Node has them', async () => {
     const source = `
       const events = (source, name) => new Promise((resolve, reject) => {
