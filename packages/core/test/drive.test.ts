@@ -156,6 +156,27 @@ describe('steps', () => {
     expect(caught).toEqual([]);
   });
 
+  test('get a rejection that is not the end of the connection, also when it has ended', async () => {
+    const refused = new Error('no ticket');
+    const { connection, raw } = connectionWith([]);
+    raw.ended = { reason: RESET };
+    function* steps(): Steps<unknown> {
+      try {
+        yield { wait: Promise.reject(refused) };
+      } catch (error) {
+        return error;
+      }
+      return undefined;
+    }
+    expect(await drive(steps(), connection)).toBe(refused);
+  });
+
+  test('may read no bytes', async () => {
+    expect(await drive(reading(0, 'authentication'), connectionWith([]).connection)).toEqual(
+      new Uint8Array(),
+    );
+  });
+
   test('that are left in the middle run their finally blocks, whose errors are dropped', async () => {
     const reason = new Error('reset');
     let closed = 0;
@@ -208,6 +229,12 @@ describe('the end of the connection', () => {
       expect(String(error).includes('try socks5://')).toBe(version === 4);
     },
   );
+
+  test('before the answer to the credentials has no hint', async () => {
+    const { connection } = connectionWith([]);
+    const error = await rejected(drive(reading(2, 'authentication'), connection, attemptWith().attempt));
+    expect(error).not.toHaveProperty('hint');
+  });
 
   test('for another reason than an error of the socket says nothing of OpenSSH', async () => {
     const { connection } = connectionWith([], new TypeError('seal is not a function'));

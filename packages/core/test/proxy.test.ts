@@ -259,6 +259,7 @@ describe('the error of a value that is no proxy', () => {
 });
 
 test.each([
+  ['socks5://u:p,@h', { host: 'h', credentials: { username: 'u', password: 'p,' } }],
   ['socks5://u:p,q@h', { host: 'h', credentials: { username: 'u', password: 'p,q' } }],
   ['socks5://u,v:p,q@h/', { host: 'h', credentials: { username: 'u,v', password: 'p,q' } }],
   ['socks5://localhost/run/a,b.sock', { path: '/run/a,b.sock' }],

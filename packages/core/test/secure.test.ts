@@ -72,6 +72,46 @@ describe('the ClientHello', () => {
   });
 });
 
+describe('checkServerIdentity()', () => {
+  /** What Node gets for the function of the caller. */
+  async function given(options: SecureOptions): Promise<tls.ConnectionOptions> {
+    const connect = vi.spyOn(tls, 'connect');
+    const { secured } = await begun('origin.test', options);
+    secured.destroy();
+    return connect.mock.calls[0]?.[0] as tls.ConnectionOptions;
+  }
+  const certificate = {} as tls.PeerCertificate;
+
+  test('is not given to Node if the caller has none', async () => {
+    expect(await given({})).not.toHaveProperty('checkServerIdentity');
+  });
+
+  test.each([undefined, new RangeError('another name')])(
+    'gets name and certificate, and returns %o',
+    async (verdict) => {
+      const check = vi.fn<typeof tls.checkServerIdentity>(() => verdict);
+      const { checkServerIdentity } = await given({ checkServerIdentity: check });
+      expect(checkServerIdentity?.('origin.test', certificate)).toBe(verdict);
+      expect(check.mock.calls).toEqual([['origin.test', certificate]]);
+    },
+  );
+
+  test.each([undefined, null, '', 'no', new RangeError('no')])(
+    'returns an error when it throws %o',
+    async (thrown) => {
+      const { checkServerIdentity } = await given({
+        checkServerIdentity() {
+          throw thrown;
+        },
+      });
+      const returned = checkServerIdentity?.('origin.test', certificate);
+      expect(returned).toBeInstanceOf(Error);
+      if (thrown instanceof Error) expect(returned).toBe(thrown);
+      else expect(returned?.cause).toBe(thrown);
+    },
+  );
+});
+
 describe('TLS over a connection', () => {
   test('becomes its outermost layer, is given to onSocket(), and only then is waited for', async () => {
     const { connection, log } = connectionOver(silentStream().stream);
@@ -202,3 +242,12 @@ describe('a SecureContext', () => {
     expect(Object.keys(others)).toEqual(['port']);
   });
 });
+
+test.each([undefined, null, 5, 'yes', Promise.resolve({ ca })])(
+  '%o in place of TLS options is refused',
+  (options) => {
+    expect(() => withSecureContext(options as never)).toThrow(
+      expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' }),
+    );
+  },
+);

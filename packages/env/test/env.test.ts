@@ -49,6 +49,7 @@ test.each<[string, Env, (string | undefined)[]]>([
     ['a', 't', 'a'],
   ],
   ['takes a comma in a password for a part of it', { ALL_PROXY: 'socks5://u:p,q@a' }, ['a', 'a', 'a']],
+  ['takes a comma at the end of a password for it', { ALL_PROXY: 'socks5://u:p,@a' }, ['a', 'a', 'a']],
   [
     'prefers SOCKS_PROXY to all others',
     { SOCKS_PROXY: 'socks5://s', http_proxy: 'socks5://h', ALL_PROXY: 'socks5://a' },
