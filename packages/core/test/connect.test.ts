@@ -194,6 +194,32 @@ describe('a proxy', () => {
     await server.idle();
   });
 
+  test('wants a certificate of the client: the error is one of TLS, and its hint says what to give', async () => {
+    // In TLS 1.3 the handshake has ended for the client before the server has seen that the certificate is missing.
+    const server = await proxy({ tls: { ...TLS, requestCert: true, ca: CERTIFICATE } });
+    const secure = { ...parseProxy(server.url('socks5s')), tls: { ca: CERTIFICATE } };
+    await expect(connect(secure, echoAt('echo.test'))).rejects.toMatchObject({
+      code: 'ERR_SOCKS_PROXY_TLS',
+      phase: 'proxy-tls',
+      detail: 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED',
+      hint: 'the proxy wants a client certificate: give it as tls: { cert, key } of the proxy object',
+      blame: 'proxy',
+    });
+    const tls = { ca: CERTIFICATE, ...TLS };
+    await echoes((await connect({ ...secure, tls }, echoAt('echo.test'))).socket);
+    await server.idle();
+  });
+
+  test('leads to a destination that wants a certificate of the client: that error stays one of Node', async () => {
+    const server = await proxy({ tls: TLS });
+    const secure = { ...parseProxy(server.url('socks5s')), tls: { ca: CERTIFICATE } };
+    const inner = await proxy({ tls: { ...TLS, requestCert: true, ca: CERTIFICATE } });
+    const destination = { host: '127.0.0.1', port: inner.port };
+    const { socket } = await connect(secure, destination, { tls: { ca: CERTIFICATE } });
+    const [error] = await once(socket.resume(), 'error').catch((reason: unknown) => [reason]);
+    expect(error).toMatchObject({ code: 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED' });
+  });
+
   test('is spoken to over a socket that the caller hands in', async () => {
     const server = await proxy();
     const socket = dialTcp(server.port);

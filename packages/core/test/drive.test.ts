@@ -250,6 +250,19 @@ describe('the end of the connection', () => {
     expect(String(error)).not.toContain('OpenSSH');
   });
 
+  test.each([
+    ['socks5s', 'ERR_SOCKS_PROXY_TLS', 'proxy-tls'],
+    ['socks5', 'ERR_SOCKS_PROXY_CLOSED', 'greeting'],
+  ])('by an alert of TLS is an error of TLS if the proxy is behind TLS: %s', async (scheme, code, phase) => {
+    const { attempt } = attemptWith();
+    attempt.progress.hop = { proxy: parseProxy(`${scheme}://h`) };
+    const alert = Object.assign(new Error('alert'), { code: 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED' });
+    const error = await rejected(
+      drive(reading(2, 'greeting'), connectionWith([], alert).connection, attempt),
+    );
+    expect(error).toMatchObject({ code, phase, cause: alert });
+  });
+
   test('counts the bytes from the last message that was written', async () => {
     const { connection, raw } = connectionWith([5]);
     raw.received = 40;

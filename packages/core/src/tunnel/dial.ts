@@ -24,6 +24,8 @@ export function toProxyError(error: unknown, attempt: Attempt): unknown {
 /** What to write instead, by the code of Node's or OpenSSL's error. */
 function tlsHint(code: string | undefined): string | undefined {
   if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') return 'the proxy answers without TLS: use socks5://';
+  if (code === 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED')
+    return 'the proxy wants a client certificate: give it as tls: { cert, key } of the proxy object';
   // All of OpenSSL's names for an issuer that is not trusted; an expired certificate has another one.
   return /SELF_SIGNED|LEAF_SIGNATURE|ISSUER_CERT/.test(code ?? '')
     ? 'give the certificate authority of the proxy as tls: { ca }'

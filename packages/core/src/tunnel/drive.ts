@@ -5,14 +5,15 @@ import type { Steps } from '../protocol/step.ts';
 import type { Attempt } from './attempt.ts';
 import { READ_EVENTS, StreamClosed } from './connection.ts';
 import type { Connection } from './connection.ts';
+import { toProxyError } from './dial.ts';
 import type { Progress } from './progress.ts';
 
 const NOTHING: Uint8Array = new Uint8Array();
 
 /**
  * @param attempt the attempt at a tunnel to which the handshake belongs; none for frames
- * @throws what the steps throw. When the connection ends before they are done: SocksError `ERR_SOCKS_PROXY_CLOSED`, or
- * without an attempt the reason of the connection
+ * @throws what the steps throw. When the connection ends before they are done: SocksError `ERR_SOCKS_PROXY_CLOSED` or
+ * `ERR_SOCKS_PROXY_TLS`, or without an attempt the reason of the connection
  */
 export async function drive<Result>(
   steps: Steps<Result>,
@@ -49,6 +50,11 @@ export async function drive<Result>(
     // The attempt may have stopped after the connection failed, and before this catch.
     attempt.throwIfStopped();
     const { received } = connection;
+    // In TLS 1.3, a proxy refuses the certificate of the client after the handshake of TLS has ended for the client.
+    if (attempt.progress.hop.proxy?.tls && codeOf(error)?.startsWith('ERR_SSL')) {
+      attempt.progress.enter('proxy-tls');
+      throw toProxyError(error, attempt);
+    }
     throw attempt.progress.error('ERR_SOCKS_PROXY_CLOSED', {
       cause: error instanceof StreamClosed ? undefined : error,
       detail: received > 0 ? `${received} bytes into an answer` : undefined,
