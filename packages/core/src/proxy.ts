@@ -82,7 +82,7 @@ export function parseProxy(url: string | URL): SocksProxy {
   // The URL parser removes tabs and line breaks, also from a password.
   check(typeof text === 'string' && !/[\t\n\r]/.test(text.trim()), 'PROXY', NO_URL);
   check(text.trim() !== '', 'PROXY', 'the URL is empty');
-  check(text.includes('://'), 'PROXY', 'no scheme: write socks5:// in front of the host');
+  check(text.includes('://'), 'PROXY', 'no "://": write socks5:// in front of the host');
   const [, , authority = ''] = text.split('/', 3);
   const isList = authority.slice(authority.lastIndexOf('@') + 1).includes(',');
   check(!isList, 'PROXY', `${A_LIST}; ${ENCODE}`);

@@ -464,6 +464,7 @@ test('an error names the proxy and the destination, and is a SocksError', async 
   );
   expect(error).toBeInstanceOf(SocksError);
   expect(error.message).toBe(
-    `echo.test:${echo.port} through socks5://127.0.0.1:${server.port}: the proxy refused the credentials (STATUS 1)`,
+    `echo.test:${echo.port} through socks5://127.0.0.1:${server.port}: the proxy refused the credentials (STATUS 1)` +
+      '; check user and password; percent-encode them in the URL',
   );
 });

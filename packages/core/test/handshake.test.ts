@@ -226,6 +226,7 @@ describe('a refusal says what the server usually means by it', () => {
       code: 'ERR_SOCKS_AUTH_FAILED',
       phase: 'authentication',
       detail: 'STATUS 1',
+      hint: 'check user and password; percent-encode them in the URL',
     });
   });
 });

@@ -340,7 +340,7 @@ describe('the look-ups of a chain', () => {
     expect(await failing(cause, 5)).toMatchObject({ ...about, detail: 'ENOTFOUND' });
     expect(await failing(cause, 4)).toMatchObject({
       ...about,
-      detail: 'ENOTFOUND; SOCKS4 needs an A record',
+      detail: 'ENOTFOUND; SOCKS4 needs an A record: use socks4a://',
     });
     expect(await failing(new Error('no'), 5)).toMatchObject({ detail: 'failed' });
   });

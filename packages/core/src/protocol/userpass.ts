@@ -24,7 +24,11 @@ export function* userpass(hop: Hop): Steps<void> {
    */
   const { 0: ver = 0, 1: status = 0 } = yield { read: 2, phase: 'authentication' };
   if (status !== SUCCESS) {
-    throw hopError(hop, 'ERR_SOCKS_AUTH_FAILED', { phase: 'authentication', detail: `STATUS ${status}` });
+    throw hopError(hop, 'ERR_SOCKS_AUTH_FAILED', {
+      phase: 'authentication',
+      detail: `STATUS ${status}`,
+      hint: 'check user and password; percent-encode them in the URL',
+    });
   }
   if (ver !== VER && ver !== 0x05)
     throw broken(hop, 'authentication', `VER ${ver} in the answer to the credentials`);

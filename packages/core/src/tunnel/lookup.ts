@@ -38,7 +38,7 @@ async function lookUp(hop: Hop, attempt: Attempt): Promise<readonly string[]> {
   } catch (cause) {
     attempt.throwIfStopped();
     const code = codeOf(cause) ?? 'failed';
-    const detail = isSocks4 ? `${code}; SOCKS4 needs an A record` : code;
+    const detail = isSocks4 ? `${code}; SOCKS4 needs an A record: use socks4a://` : code;
     throw attempt.progress.error('ERR_SOCKS_LOOKUP', { cause, detail });
   }
   // An address is checked as a destination is: it has no zone, and is not the mark of SOCKS4A.
