@@ -189,7 +189,7 @@ describe('a proxy', () => {
     const secure = parseProxy(server.url('socks5s'));
     await expect(connect(secure, echoAt('echo.test'))).rejects.toMatchObject({
       detail: 'DEPTH_ZERO_SELF_SIGNED_CERT',
-      hint: 'give the certificate authority of the proxy as tls: { ca }',
+      hint: 'give the certificate authority of the proxy as tls: { ca } of the proxy object',
     });
     await server.idle();
   });

@@ -21,11 +21,16 @@ export function locate(name: string, path: string): string {
   const found = candidates
     .flatMap((each) => extensions.map((extension) => each + extension))
     .filter((each) => statSync(each, { throwIfNoEntry: false })?.isFile());
-  const [first] = found;
-  if (first === undefined) throw new UsageError(`${name}: command not found`, 127);
   const executable = found.find(isExecutable);
-  if (executable === undefined) throw new UsageError(`${name}: not executable`, 126);
-  return executable;
+  if (executable !== undefined) return executable;
+  const hint = isScript(name) ? `: write socksify node ${name}` : '';
+  if (found.length === 0) throw new UsageError(`${name}: command not found${hint}`, 127);
+  throw new UsageError(`${name}: not executable${hint}`, 126);
+}
+
+/** True for a file that is a program for Node, and no command. */
+function isScript(name: string): boolean {
+  return /\.[cm]?[jt]s$/.test(name) && statSync(name, { throwIfNoEntry: false })?.isFile() === true;
 }
 
 function isExecutable(path: string): boolean {

@@ -341,6 +341,21 @@ describe('the command refuses', () => {
     expect(ended.stderr).not.toContain('hunter2');
   });
 
+  test.each(['app.js', 'app.mjs', 'app.cjs', 'app.ts'])(
+    'the program %s in the place of the command, and says what to write',
+    async (name) => {
+      const program = file(name, FETCH);
+      chmodSync(program, 0o644);
+      const run = (command: string): Promise<Ended> =>
+        execute(process.execPath, [COMMAND, command], { SOCKS_PROXY: network.url }, { cwd: folder });
+      expect([await run(name), await run(`./${name}`), await run(`no-${name}`)]).toMatchObject([
+        { status: 127, stderr: `socksify: ${name}: command not found: write socksify node ${name}\n` },
+        { status: 126, stderr: `socksify: ./${name}: not executable: write socksify node ./${name}\n` },
+        { status: 127, stderr: `socksify: no-${name}: command not found\n` },
+      ]);
+    },
+  );
+
   test('Bun and Deno, by their names, behind a link and in an interpreter line', async () => {
     mkdirSync(join(folder, 'bin'));
     const bun = file('bin/bun', '#!/bin/sh\necho ran\n');

@@ -28,7 +28,7 @@ function tlsHint(code: string | undefined): string | undefined {
     return 'the proxy wants a client certificate: give it as tls: { cert, key } of the proxy object';
   // All of OpenSSL's names for an issuer that is not trusted; an expired certificate has another one.
   return /SELF_SIGNED|LEAF_SIGNATURE|ISSUER_CERT/.test(code ?? '')
-    ? 'give the certificate authority of the proxy as tls: { ca }'
+    ? 'give the certificate authority of the proxy as tls: { ca } of the proxy object'
     : undefined;
 }
 
