@@ -81,7 +81,7 @@ test('environment.js prints what it should', async () => {
 });
 
 test('tor-isolation.js prints what it should', async () => {
-  expect(await run('tor-isolation.js', [`127.0.0.1:${server.port}`, http])).toBe('200 hello\n200 hello\n');
+  expect(await run('tor-isolation.js', [proxy, http])).toBe('200 hello\n200 hello\n');
   const [first, second] = server.log.map(({ user }) => user);
   expect(first).toMatch(/^[0-9a-f-]{36}$/);
   expect(second).toMatch(/^[0-9a-f-]{36}$/);
@@ -101,7 +101,7 @@ async function startSecond(): Promise<SocksServer & AsyncDisposable> {
 test('rotate.js prints what it should', async () => {
   await using second = await startSecond();
   const dead = `socks5://127.0.0.1:${await freePort()}`;
-  const output = await run('rotate.js', [http, proxy, dead, second.url('socks5')]);
+  const output = await run('rotate.js', [proxy, dead, second.url('socks5'), http]);
   expect(output.split('\n')).toEqual([
     ...Array.from({ length: 6 }, () => '200 hello'),
     `${proxy} ready `,
@@ -116,21 +116,21 @@ test('rotate.js prints what it should', async () => {
 
 test('failover.js prints what it should', async () => {
   const dead = `socks5://127.0.0.1:${await freePort()}`;
-  expect(await run('failover.js', [http, dead, proxy])).toBe('hello');
-  expect(requested()).toEqual([NAME]);
-  const [one = '', ...others] = (await run('failover.js', [http, dead, dead])).split('\n');
+  for (const url of [http, https]) expect(await run('failover.js', [dead, proxy, url])).toBe('hello');
+  expect(requested()).toEqual([NAME, NAME]);
+  const [one = '', ...others] = (await run('failover.js', [dead, dead, http])).split('\n');
   expect(one).toBe(`${dead}: ERR_SOCKS_PROXY_UNREACHABLE in dial`);
   expect(others[1]).toContain('connecting to the proxy failed');
 });
 
 test('sticky-accounts.js prints what it should', async () => {
   await using second = await startSecond();
-  const output = await run('sticky-accounts.js', [http, proxy, second.url('socks5')]);
+  const output = await run('sticky-accounts.js', [proxy, second.url('socks5'), http]);
   expect(output).toBe('alice hello\nbob hello\nalice hello\nbob hello\n');
 });
 
 test('tor-per-request.js prints what it should', async () => {
-  const output = await run('tor-per-request.js', [`127.0.0.1:${server.port}`, http]);
+  const output = await run('tor-per-request.js', [proxy, http]);
   expect(output).toBe('200 hello\n200 hello\n200 hello\n');
   expect(new Set(server.log.map(({ user }) => user)).size).toBe(3);
 });
@@ -268,6 +268,16 @@ test('every example is run here, and none is longer than thirty lines', () => {
   for (const name of readdirSync(here('.')).filter((file) => file.endsWith('.js'))) {
     expect(tests, name).toContain(`'${name}'`);
     expect(readFileSync(here(name), 'utf8').trimEnd().split('\n').length, name).toBeLessThanOrEqual(30);
+  }
+});
+
+test('the first line of an example names the proxies first, and then the URL', () => {
+  for (const name of readdirSync(here('.')).filter((file) => file.endsWith('.js'))) {
+    const [first = ''] = readFileSync(here(name), 'utf8').split('\n');
+    const [, ...words] = first.slice(first.indexOf(`node ${name}`)).split(' ');
+    expect(first, name).toContain(`node ${name}`);
+    const proxies = words.slice(1).filter((word) => word.startsWith('socks5://'));
+    expect(words.slice(1, 1 + proxies.length), name).toEqual(proxies);
   }
 });
 

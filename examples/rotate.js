@@ -1,9 +1,10 @@
-// Each request through the next proxy; those that do not answer are passed over: node rotate.js http://a/ socks5://one socks5://two
+// Each request through the next proxy; those that do not answer are passed over: node rotate.js socks5://one socks5://two https://example.com/
 
 import { proxyGroup } from '@socksify/core';
 import { SocksDispatcher } from '@socksify/undici';
 
-const [url, ...proxies] = process.argv.slice(2);
+const proxies = process.argv.slice(2);
+const url = proxies.pop();
 const group = proxyGroup(proxies, { order: 'rotate' });
 const dispatcher = new SocksDispatcher(group);
 

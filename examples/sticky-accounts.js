@@ -1,10 +1,11 @@
-// One proxy for each account: node sticky-accounts.js http://a/ socks5://one socks5://two socks5://three
+// One proxy for each account: node sticky-accounts.js socks5://one socks5://two socks5://three https://example.com/
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { proxyGroup } from '@socksify/core';
 import { SocksDispatcher } from '@socksify/undici';
 
-const [url, ...proxies] = process.argv.slice(2);
+const proxies = process.argv.slice(2);
+const url = proxies.pop();
 const account = new AsyncLocalStorage();
 const group = proxyGroup(proxies);
 const dispatcher = new SocksDispatcher(() => group.select(account.getStore()));

@@ -1,13 +1,14 @@
-// tor builds separate circuits for different credentials: node tor-isolation.js 127.0.0.1:9050 http://example.onion/
+// tor builds separate circuits for different credentials: node tor-isolation.js socks5://127.0.0.1:9050 http://example.onion/
 
 import { randomUUID } from 'node:crypto';
 import { SocksDispatcher } from '@socksify/undici';
 
-const [tor, url] = process.argv.slice(2);
+const [proxy, url] = process.argv.slice(2);
 
 /** One dispatcher for each identity. `auth: 'required'` makes sure that the credentials are used. */
 function identity() {
-  return new SocksDispatcher(`socks5h://${randomUUID()}:isolated@${tor}`, { auth: 'required' });
+  const tor = Object.assign(new URL(proxy), { username: randomUUID(), password: 'isolated' });
+  return new SocksDispatcher(tor.href, { auth: 'required' });
 }
 
 for (const dispatcher of [identity(), identity()]) {
