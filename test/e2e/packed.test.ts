@@ -357,8 +357,8 @@ test('the Dockerfile of the guide, without Docker: its commands start the progra
     .trim()
     .split('\n')
     .map((line) => line.split(/ (.*)/s));
-  expect(instructions.map(([name]) => name)).toEqual(['FROM', 'RUN', 'ENV', 'COPY', 'CMD']);
-  const [from = '', command = '', variable = '', copied = '', start = ''] = instructions.map(
+  expect(instructions.map(([name]) => name)).toEqual(['FROM', 'RUN', 'ENV', 'ENV', 'COPY', 'CMD']);
+  const [from = '', command = '', variable = '', direct = '', copied = '', start = ''] = instructions.map(
     ([, argument]) => argument,
   );
   expect(from).toMatch(/^node:\d+-slim$/);
@@ -380,12 +380,25 @@ test('the Dockerfile of the guide, without Docker: its commands start the progra
     const [name = '', value = ''] = variable.split('=');
     expect(value).toBe('socks5://proxy.example:1080');
     const [binary = '', ...args] = JSON.parse(start) as string[];
+    expect(direct).toBe('NO_PROXY=');
     const started = await promisify(execFile)(binary, args, {
       cwd: image,
-      env: { PATH: env.PATH, [name]: value.replace('proxy.example:1080', `127.0.0.1:${server.port}`) },
+      env: {
+        PATH: env.PATH,
+        [name]: value.replace('proxy.example:1080', `127.0.0.1:${server.port}`),
+        NO_PROXY: '',
+      },
     });
     expect(started).toEqual({ stdout: 'hello\n', stderr: '' });
     expect(server.log.map(({ host }) => host)).toEqual(['site.test']);
+
+    // What the README of socksify says of the preload after a global install.
+    const page = readFileSync(join(installed('socksify'), 'README.md'), 'utf8');
+    const [, print = ''] = /`(NODE_PATH=[^`]*)`/.exec(page) ?? [];
+    // In the root, because the folder of the image lies below one with the packages.
+    const { stdout } = await promisify(execFile)('sh', ['-ec', print], { cwd: '/', env });
+    const folder = join(realpathSync(image), 'lib/node_modules/socksify');
+    expect(stdout).toBe(`${join(folder, 'dist/preload.cjs')}\n`);
   } finally {
     await server.close();
     await site.close();

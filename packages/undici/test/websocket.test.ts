@@ -1,7 +1,8 @@
 // WebSocket: HTTP/1.1 even where HTTP/2 is offered. EventSource: a response that does not end.
 
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import { CERTIFICATE } from '@socksify/support';
+import { CERTIFICATE, freePort } from '@socksify/support';
 import { expect, test } from 'vitest';
 import { SocksDispatcher } from '../src/index.ts';
 import { agents, nodeMajor, undicis } from './combinations.ts';
@@ -52,3 +53,19 @@ for (const [agentName, Agent] of agents) {
     });
   }
 }
+
+test.each(sockets)(
+  'the error of the WebSocket of %s has no code and no cause, and a channel has the reason',
+  async (_, WebSocket) => {
+    const reasons: unknown[] = [];
+    const note = (message: unknown): void => void reasons.push((message as { error: unknown }).error);
+    subscribe('socksify:tunnel:error', note);
+    const dispatcher = new SocksDispatcher(`socks5://127.0.0.1:${await freePort()}`);
+    const socket = new WebSocket('ws://origin.test:8080/', { dispatcher });
+    const [event] = (await once(socket, 'error')) as [{ error?: { code?: unknown; cause?: unknown } }];
+    unsubscribe('socksify:tunnel:error', note);
+    expect([event.error?.code, event.error?.cause]).toEqual([undefined, undefined]);
+    expect(reasons).toMatchObject([{ code: 'ERR_SOCKS_PROXY_UNREACHABLE' }]);
+    await dispatcher.close();
+  },
+);
