@@ -73,6 +73,27 @@ test.each(['fetch-dispatcher.js', 'fetch-global.js', 'axios.js', 'got.js', 'node
   },
 );
 
+test('axios and got connect directly with one agent of two, so their examples set both', async () => {
+  const source = `
+    import { SocksAgent } from '@socksify/agent';
+    import axios from 'axios';
+    import got from 'got';
+    const [proxy, http, https] = process.argv.slice(1);
+    const agent = new SocksAgent(proxy);
+    await axios.get(http, { agent });
+    await axios.get(http, { httpsAgent: agent, proxy: false });
+    await axios.get(https, { httpAgent: agent, proxy: false });
+    await got(http, { agent: { https: agent } });
+    await got(https, { agent: { http: agent } });
+    console.log('five answers');`;
+  const urls = [`http://127.0.0.1:${site.http}/`, `https://127.0.0.1:${site.https}/`];
+  const args = ['--input-type=module', '--eval', source, proxy, ...urls];
+  const env = { ...process.env, NODE_EXTRA_CA_CERTS: CERTIFICATE_FILE };
+  const ended = await runProgram(process.execPath, args, { cwd: here('.'), env, timeout: 10_000 });
+  expect(ended).toMatchObject({ stdout: 'five answers\n', stderr: '', status: 0 });
+  expect(requested()).toEqual([]);
+});
+
 test('environment.js prints what it should', async () => {
   expect(await run('environment.js', [https], { SOCKS_PROXY: server.url('socks4a') })).toMatch(
     /hello\s*hello/,

@@ -20,7 +20,7 @@ proxy.
 
   --proxy URL      socks5://user:password@host:1080; - reads it from the first line of stdin
                    (default: SOCKS_PROXY, http_proxy and https_proxy, or ALL_PROXY)
-  --no-proxy LIST  what to connect to directly, as in NO_PROXY
+  --no-proxy LIST  what to connect to directly, in place of NO_PROXY, which counts with --proxy too
   --allow LIST     as --no-proxy, and paths of Unix sockets; added to NO_PROXY
   --strict         refuse TCP, DNS and UDP that would bypass the proxy
   --strict=tcp     tunnel all of TCP, refuse DNS and UDP

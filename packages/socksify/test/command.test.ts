@@ -5,10 +5,10 @@ import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { freePort } from '@socksify/support';
+import { CERTIFICATE_FILE, freePort } from '@socksify/support';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeFolder } from './folder.ts';
-import { startNetwork } from './network.ts';
+import { ALICE, startNetwork } from './network.ts';
 import type { Network } from './network.ts';
 import { COMMAND, execute, REGISTER } from './run-program.ts';
 import type { Ended } from '@socksify/support';
@@ -106,6 +106,16 @@ describe('the command runs a program through the proxy', () => {
     },
   );
 
+  test('behind TLS, whose certificate authority NODE_EXTRA_CA_CERTS names', async () => {
+    const program = file('fetch.js', FETCH);
+    const SOCKS_PROXY = network.tlsProxy.url('socks5s', ALICE);
+    const trusting = { SOCKS_PROXY, NODE_EXTRA_CA_CERTS: CERTIFICATE_FILE };
+    expect(await socksify([node, program, url()], trusting)).toEqual(OK);
+    const distrusting = { SOCKS_PROXY, NODE_EXTRA_CA_CERTS: undefined };
+    const { stdout } = await socksify([node, program, url()], distrusting);
+    expect(stdout).toBe('ERR_SOCKS_PROXY_TLS\n');
+  });
+
   test('that it finds by its name on the PATH, from a script with an interpreter line, and from a path with spaces', async () => {
     const script = file('script with space', `#!${node}\n${FETCH}`);
     const env = { SOCKS_PROXY: network.url };
@@ -127,6 +137,18 @@ describe('the command runs a program through the proxy', () => {
       const before = network.direct();
       expect(await socksify([...list, node, loopback], env)).toEqual(OK);
       expect(network.direct() - before).toBe(1);
+    }
+    // NO_PROXY counts with --proxy and --strict too, until --no-proxy replaces it.
+    const listed = { NO_PROXY: '127.0.0.1', HTTP: `${network.web.http}` };
+    const program = [node, '-e', `fetch('http://127.0.0.1:${network.web.http}/').catch(() => {})`];
+    for (const [options, count] of [
+      [['--proxy', network.url], 1],
+      [['--proxy', network.url, '--strict'], 1],
+      [['--proxy', network.url, '--no-proxy', ''], 0],
+    ] as const) {
+      const before = network.direct();
+      await socksify([...options, ...program], listed);
+      expect(network.direct() - before, options.join(' ')).toBe(count);
     }
     const dial = file(
       'dial.js',

@@ -6,7 +6,7 @@ import type { SocksServer } from '@socksify/server';
 import { listen, startSite, TLS } from '@socksify/support';
 import type { Site } from '@socksify/support';
 
-const ALICE = { username: 'alice', password: 'secret' };
+export const ALICE = { username: 'alice', password: 'secret' };
 
 export interface Network {
   readonly web: Site;
