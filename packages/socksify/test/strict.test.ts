@@ -218,7 +218,7 @@ describe.each(['1', 'tcp'])('SOCKSIFY_STRICT=%s', (strict) => {
     const SOCKS_PROXY = 'socks4://127.0.0.1:1';
     const { stdout } = await run(network, source, { SOCKSIFY_STRICT: strict, SOCKS_PROXY });
     const message = (port: number): string =>
-      `origin.test:${port} through socks4://127.0.0.1:1: the destination could not be looked up locally (ERR_SOCKS_BYPASS; SOCKS4 needs an A record); strict refuses look-ups on this machine: write socks4a:// or socks5://, whose proxies look names up`;
+      `origin.test:${port} through socks4://127.0.0.1:1: the destination could not be looked up locally (ERR_SOCKS_BYPASS; SOCKS4 needs an A record: use socks4a://); strict refuses look-ups on this machine: write socks4a:// or socks5://, whose proxies look names up`;
     expect(stdout.trim().split('\n')).toEqual(strict === 'tcp' ? [message(4), message(5)] : [message(4)]);
   });
 
