@@ -86,6 +86,13 @@ describe('socksify check prints', () => {
     });
   });
 
+  test('unknown with status 3 if a proxy of SOCKS4 refuses what does not exist', async () => {
+    const { stdout, status } = await check([proxy.url('socks4', { username: 'alice' })]);
+    expect(stdout).toContain(': unknown\n');
+    expect(stdout).toContain('give --target a destination that answers\n');
+    expect(status).toBe(3);
+  });
+
   test('JSON in one line with --json, with the status of the table', async () => {
     const good = await check(['--json', proxy.url('socks5', ALICE)]);
     expect(good.stdout).toMatch(/^\{.*\}\n$/);

@@ -172,7 +172,18 @@ describe('check of a real server', () => {
             hint: expect.stringMatching(/./) as string,
           });
         };
-        const checks = [alone, address, named, six, closed];
+        // dante takes SOCKS4, and rejects the names of SOCKS4A.
+        const four = async (): Promise<void> => {
+          if (name !== 'dante') return;
+          const target = { host: '127.0.0.1', port: echo.port };
+          expect((await checkProxy(`socks4://127.0.0.1:${server.port}`, { target })).usable).toBe(true);
+          const report = await checkProxy(`socks4a://127.0.0.1:${server.port}`);
+          expect(report.usable).toBe(false);
+          expect(report.errors.map(sentenceOf)).toEqual([
+            'socks4a: ERR_SOCKS_REJECTED in request: the proxy does not take SOCKS4A: write socks5://',
+          ]);
+        };
+        const checks = [alone, address, named, six, closed, four];
         // tor and microsocks make each check wait for a time limit.
         if (!reaches || !pipelining) await Promise.all(checks.map((check) => check()));
         else for (const check of checks) await check();
@@ -235,13 +246,14 @@ describe('check of a port that is no SOCKS proxy', () => {
   });
 
   it.skipIf(mustSkip(shadowsocks)).concurrent(
-    'names the server of shadowsocks, which never answers',
+    'calls the server of shadowsocks silent, and names it in the hint',
     async () => {
       const server = await inTurn(shadowsocks);
       try {
         const port = Number(/listening at 127\.0\.0\.1:(\d+)/.exec(server.log())?.[1]);
         const report = await checkProxy(`socks5://127.0.0.1:${port}`, options);
-        expect(report).toMatchObject({ usable: false, reachable: true, looksLike: 'shadowsocks server' });
+        expect(report).toMatchObject({ usable: false, reachable: true, looksLike: 'silent port' });
+        expect(report.errors[0]?.hint).toContain('ss-local');
       } finally {
         await server.stop();
       }

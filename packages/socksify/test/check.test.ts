@@ -10,6 +10,7 @@ import type { Misbehaviour } from '@socksify/server';
 import {
   CERTIFICATE,
   closed,
+  EXPIRED_CERTIFICATE,
   rejection,
   startDestination,
   startEcho,
@@ -37,7 +38,7 @@ function expectShape(report: CheckReport): void {
     ]),
   );
   expect(report.proxy).toMatch(/^socks(?:4|4a|5|5s):\/\/[^@]+$/);
-  expect([true, false]).toContain(report.usable);
+  expect(truth).toContain(report.usable);
   expect([true, false]).toContain(report.reachable);
   expect(report.rtt === null || report.rtt >= 0).toBe(true);
   expect(Object.keys(report.versions)).toEqual(['socks4', 'socks4a', 'socks5']);
@@ -138,9 +139,37 @@ describe('a proxy in order', () => {
     expect(report).toMatchObject({ usable: true, target: true, errors: [] });
     expect(report.phases['destination-tls']?.roundTrips).toBe(1);
     const without = await checkProxy({ ...proxy, tls: { ca: CERTIFICATE } });
-    expect(without.usable).toBe(false);
+    expect(without).toMatchObject({ usable: false, versions: { socks5: null } });
+    expect(without.errors).toEqual([
+      {
+        probe: 'methods',
+        code: 'ERR_SOCKS_PROXY_TLS',
+        phase: 'proxy-tls',
+        hint: 'the proxy wants a client certificate: give it as tls: { cert, key } of the proxy object',
+      },
+    ]);
     await server.close();
     await site.close();
+  });
+
+  test('behind TLS with a certificate that is refused says what is wrong with it, and not to write socks5s', async () => {
+    const hintOf = async (cert: Buffer, tls: object): Promise<unknown> => {
+      const server = await startServer({ names, tls: { ...TLS, cert } });
+      const proxy = { version: 5, host: '127.0.0.1', port: server.port, tls } as const;
+      const { usable, errors } = await checkProxy(proxy);
+      await server.close();
+      return [usable, errors.map(({ code, hint }) => `${code} ${hint}`)];
+    };
+    const said = (hint: string): unknown => [false, [`ERR_SOCKS_PROXY_TLS ${hint}`]];
+    expect(await hintOf(CERTIFICATE, {})).toEqual(
+      said('give the certificate authority by NODE_EXTRA_CA_CERTS'),
+    );
+    expect(await hintOf(EXPIRED_CERTIFICATE, { ca: EXPIRED_CERTIFICATE })).toEqual(
+      said('the certificate of the proxy has expired'),
+    );
+    expect(await hintOf(CERTIFICATE, { ca: CERTIFICATE, servername: 'elsewhere.test' })).toEqual(
+      said('the certificate of the proxy names origin.test, ip6.test, dual.test'),
+    );
   });
 
   test('is found at an IPv6 address and at a Unix socket', async () => {
@@ -242,6 +271,64 @@ describe('a destination', () => {
   });
 });
 
+describe('a proxy of SOCKS4', () => {
+  test('that accepts addresses and rejects every name is not usable as socks4a://, and is as socks4://', async () => {
+    // As dante: a name is rejected as soon as the first eight bytes and USERID have come.
+    const server = await startRawServer((socket) => {
+      let request = '';
+      socket.on('data', (chunk: Buffer) => {
+        request += chunk.toString('hex');
+        if (!request.startsWith('04')) socket.destroy();
+        else if (request.length >= 18 && request.startsWith('00000001', 8))
+          socket.end(Buffer.from('005b000000000000', 'hex'));
+        else if (request.length >= 18) socket.write(Buffer.from('005a000000000000', 'hex'));
+      });
+    });
+    const at = `127.0.0.1:${server.port}`;
+    const named = await checkProxy(`socks4a://${at}`, { timeout: 1000 });
+    expectShape(named);
+    expect(named).toMatchObject({ usable: false, versions: { socks4: true, socks4a: false } });
+    expect(named.errors).toEqual([
+      {
+        probe: 'socks4a',
+        code: 'ERR_SOCKS_REJECTED',
+        phase: 'request',
+        hint: 'the proxy does not take SOCKS4A: write socks4://, which resolves names on this machine',
+      },
+    ]);
+    expect(await checkProxy(`socks4://${at}`, { timeout: 1000 })).toMatchObject({ usable: true, errors: [] });
+    await server.close();
+  });
+
+  test('that rejects what does not exist is unknown, and usable with a destination that answers', async () => {
+    const echo = await startEcho();
+    const server = await startServer({ names });
+    for (const scheme of ['socks4', 'socks4a'] as const) {
+      const report = await checkProxy(server.url(scheme), { timeout: 1000 });
+      expectShape(report);
+      expect(report).toMatchObject({ usable: null, versions: { [scheme]: true } });
+      expect(report.errors).toEqual([
+        {
+          probe: scheme,
+          code: 'ERR_SOCKS_REJECTED',
+          phase: 'request',
+          hint: 'SOCKS4 gives no reason, and the check requests what does not exist: give --target a destination that answers',
+        },
+      ]);
+      const target = { host: '127.0.0.1', port: echo.port };
+      expect(await checkProxy(server.url(scheme), { timeout: 1000, target })).toMatchObject({
+        usable: true,
+        errors: [],
+      });
+      const down = await checkProxy(server.url(scheme), { timeout: 1000, target: { ...target, port: 9 } });
+      expect(down).toMatchObject({ usable: false });
+      expect(codesOf(down)).toEqual(['target ERR_SOCKS_REJECTED']);
+    }
+    await server.close();
+    await echo.close();
+  });
+});
+
 /** What is to be said of each misbehaviour: usable or not, and the errors. */
 const GREETING_ONLY = ['methods ERR_SOCKS_PROTOCOL'];
 // A script answers every greeting alike, and so chooses methods that were not offered. That alone makes no proxy unusable.
@@ -249,7 +336,9 @@ const IN_REQUEST = (code: string): string[] => [...GREETING_ONLY, `names ${code}
 // The client of these has a password. A script waits for four bytes, and a greeting that offers one method has three.
 const WAITS = ['methods ERR_SOCKS_TIMEOUT'];
 
-const SAID: Readonly<Record<string, readonly [usable: boolean, errors: readonly string[], like?: string]>> = {
+const SAID: Readonly<
+  Record<string, readonly [usable: boolean | null, errors: readonly string[], like?: string]>
+> = {
   'accepts no method and closes': [false, ['methods ERR_SOCKS_NO_ACCEPTABLE_METHOD']],
   'accepts no method and stays': [false, ['methods ERR_SOCKS_NO_ACCEPTABLE_METHOD']],
   'chooses a method that was not offered': [false, GREETING_ONLY],
@@ -268,7 +357,7 @@ const SAID: Readonly<Record<string, readonly [usable: boolean, errors: readonly 
   'speaks SOCKS4 only': [false, ['methods ERR_SOCKS_WRONG_PROTOCOL'], 'SOCKS4 proxy'],
   'speaks no TLS': [false, ['dial ERR_SOCKS_PROXY_TLS']],
   'closes in the TLS handshake': [false, ['dial ERR_SOCKS_PROXY_TLS']],
-  'falls silent in the TLS handshake': [false, ['dial ERR_SOCKS_TIMEOUT'], 'shadowsocks server'],
+  'falls silent in the TLS handshake': [false, ['dial ERR_SOCKS_TIMEOUT'], 'silent port'],
   'answers the request with VER 00': [false, IN_REQUEST('ERR_SOCKS_PROTOCOL')],
   'grants with ATYP 00': [false, IN_REQUEST('ERR_SOCKS_PROTOCOL')],
   'grants with ATYP 09': [false, IN_REQUEST('ERR_SOCKS_PROTOCOL')],
@@ -276,12 +365,13 @@ const SAID: Readonly<Record<string, readonly [usable: boolean, errors: readonly 
   'grants with a name shorter than its length': [false, IN_REQUEST('ERR_SOCKS_PROXY_CLOSED')],
   'refuses the credentials with 05': [false, WAITS],
   'answers the credentials with VER 02': [false, WAITS],
-  'rejects over SOCKS4': [true, [], 'SOCKS4 proxy'],
+  // It reads the request to its end, so it may reject the address that does not exist, and no other.
+  'rejects over SOCKS4': [null, ['socks4 ERR_SOCKS_REJECTED'], 'SOCKS4 proxy'],
   'cannot connect to identd': [false, ['socks4 ERR_SOCKS_IDENTD_UNREACHABLE'], 'SOCKS4 proxy'],
   'gets another name from identd': [false, ['socks4 ERR_SOCKS_IDENTD_MISMATCH'], 'SOCKS4 proxy'],
   'grants SOCKS4 with an unknown CD': [false, ['socks4 ERR_SOCKS_UNASSIGNED_REPLY']],
   'dante, bad password': [false, WAITS],
-  'dante, SOCKS4A': [true, [], 'SOCKS4 proxy'],
+  'dante, SOCKS4A': [false, ['socks4a ERR_SOCKS_REJECTED'], 'SOCKS4 proxy'],
   'microsocks, bad password': [false, WAITS],
   'microsocks, SOCKS4': [false, ['socks4 ERR_SOCKS_WRONG_PROTOCOL']],
   'openssh, no acceptable method': [false, ['methods ERR_SOCKS_PROXY_CLOSED']],

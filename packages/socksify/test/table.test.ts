@@ -89,6 +89,10 @@ test('a proxy that accepts no connection has its errors alone', () => {
   );
 });
 
+test('a proxy that may be usable is unknown', () => {
+  expect(printTable(reported({ usable: null }), undefined, false)).toContain('1080: unknown\n');
+});
+
 test('errors come after an empty line', () => {
   const error = { probe: 'names', code: 'ERR_SOCKS_REJECTED', phase: 'request', hint: 'use IPv4' } as const;
   expect(printTable(reported({ errors: [error] }), undefined, false)).toMatch(

@@ -1,7 +1,7 @@
 // What several suites need: the public names of @socksify/support, and nothing else. No file here imports SOCKS; the
 // SOCKS server of the tests is @socksify/server.
 
-export { CERTIFICATE, CERTIFICATE_FILE, TLS } from './certificate.ts';
+export { CERTIFICATE, CERTIFICATE_FILE, EXPIRED_CERTIFICATE, TLS } from './certificate.ts';
 export { startDestination, startEcho } from './destination.ts';
 export type { TcpDestination } from './destination.ts';
 export { countTrips, tripsByAgent, tripsByDispatcher } from './first-byte.ts';

@@ -9,7 +9,7 @@ import { printTable } from './table.ts';
 
 const USAGE = `socksify check [URL] [options]
 
-Says what a proxy is, what it can do, and what is wrong with it. Status 0: usable; 1: not usable; 2: wrong arguments.
+Says what a proxy is, what it can do, and what is wrong with it. Status 0: usable; 1: not usable; 2: wrong arguments; 3: unknown.
 
   URL                 socks5://user:password@host:1080; - reads it from the first line of stdin
                       (default: SOCKS_PROXY)
@@ -57,7 +57,7 @@ export async function run(
       timeout: timeout === undefined ? undefined : toNumber('timeout', timeout, '5000 for five seconds'),
       idle: idle === undefined ? undefined : toNumber('idle', idle, '60 for a minute'),
     });
-    process.exitCode = report.usable ? 0 : 1;
+    process.exitCode = report.usable === null ? 3 : report.usable ? 0 : 1;
     const colours = process.stdout.isTTY && !env['NO_COLOR'];
     const table = (): string => printTable(report, destination && printAddress(destination), colours);
     process.stdout.write('json' in options ? `${JSON.stringify(report)}\n` : table());

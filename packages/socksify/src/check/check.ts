@@ -9,7 +9,7 @@ import type { Context } from './context.ts';
 import { PROBES } from './probes.ts';
 import type { Probe } from './probes.ts';
 import { draft } from './report.ts';
-import type { Certificate, CheckReport, PhaseTime } from './report.ts';
+import type { CheckReport, PhaseTime } from './report.ts';
 import { ProbeConnection } from './probe-connection.ts';
 
 /** The options of {@link checkProxy}. */
@@ -45,14 +45,8 @@ export async function check(given: ProxyLike, options: CheckOptions = {}): Promi
     idle,
     report,
     habits: { greetings: [], silent: new Set() },
-    open: async ({ onCertificate, ...others } = {}) => {
-      const onRead = (certificate: Certificate): void => onCertificate?.(censored(certificate, censor));
-      const connection = await ProbeConnection.open(proxy, {
-        timeout,
-        ...others,
-        signal,
-        onCertificate: onRead,
-      });
+    open: async (others) => {
+      const connection = await ProbeConnection.open(proxy, { timeout, ...others, signal, censor });
       connections.push(connection);
       return connection;
     },
@@ -87,18 +81,13 @@ async function run({ name, run: probe }: Probe, context: Context): Promise<void>
     await probe(context);
   } catch (error) {
     if (!(error instanceof SocksError)) throw error;
-    const { code, phase, hint = HINTS[code] ?? 'see the log of the proxy' } = error;
+    const { code, phase } = error;
+    const hint = error.hint ?? (code === 'ERR_SOCKS_PROTOCOL' ? DEFECT : 'see the log of the proxy');
     context.report.errors.push({ probe: name, code, phase, hint });
   }
 }
 
-/** For errors without a hint of their own. */
-const HINTS: Readonly<Record<string, string>> = {
-  ERR_SOCKS_PROTOCOL: 'the port is not that of a SOCKS proxy, or the proxy has a defect',
-  ERR_SOCKS_PROXY_CLOSED: 'the proxy closed the connection in the middle of the handshake: see its log',
-  ERR_SOCKS_NO_ACCEPTABLE_METHOD:
-    'the proxy accepts neither method 00 (no authentication) nor method 02 (user and password)',
-};
+const DEFECT = 'the port is not that of a SOCKS proxy, or the proxy has a defect';
 
 function toProxy(value: ProxyLike): SocksProxy {
   const chain =
@@ -113,8 +102,4 @@ function checkNumber(name: string, value: number, most: number): void {
   if (Number.isFinite(value) && value > 0 && value <= most) return;
   const message = `${name} is a number above 0, and at most ${most}`;
   throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
-}
-
-function censored(certificate: Certificate, censor: (text: string) => string): Certificate {
-  return { ...certificate, subject: censor(certificate.subject), issuer: censor(certificate.issuer) };
 }

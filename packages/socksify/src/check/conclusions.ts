@@ -4,6 +4,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { isPlainClose, NAME } from './context.ts';
 import type { Context, Outcome } from './context.ts';
+import type { SocksProxy } from '@socksify/core';
 
 export function conclude(context: Context): void {
   const { report, habits, destination } = context;
@@ -19,27 +20,58 @@ export function conclude(context: Context): void {
   if (destination !== undefined && isIPv6(destination.host) && answered) report.ipv6 = true;
   if (report.early === null && destination === undefined && habits.socks4a?.bound) report.early = true;
   report.looksLike = looksLike(context);
+  report.usable = isUsable(context);
+  if (report.usable !== true) explain4(context);
   // A hint about what answers in place of a SOCKS proxy is better than one about its first bytes.
   const [first] = report.errors;
-  const hint = INSTEAD[report.looksLike ?? ''];
+  const hint = insteadHint(report.looksLike ?? '', context.proxy);
   const inPlace = !report.versions.socks5 && !(report.versions.socks4 && context.proxy.version === 4);
   if (first && hint !== undefined && inPlace) report.errors[0] = { ...first, hint };
-  report.usable = isUsable(context);
+}
+
+/** What to write when this answers in place of the proxy that the URL describes; undefined if the URL says so already. */
+function insteadHint(found: string, { version, tls }: SocksProxy): string | undefined {
+  const [, kind] = /^(?:HTTPS?|TLS) (proxy|server)$/.exec(found) ?? [];
+  // With TLS in the URL, the error of TLS says more than that TLS answers, or that nothing does.
+  if ((tls && !found.startsWith('HTTP')) || (version === 4 && found === 'SOCKS4 proxy')) return undefined;
+  if (kind === undefined) return INSTEAD[found];
+  const use = kind === 'proxy' ? 'on which it speaks SOCKS, if there is one' : 'of the proxy';
+  return `${found[0] === 'T' ? 'a' : 'an'} ${found} answers on this port: use the port ${use}`;
 }
 
 const INSTEAD: Readonly<Record<string, string>> = {
-  'HTTP proxy': 'an HTTP proxy answers on this port: use the port on which it speaks SOCKS, if there is one',
-  'HTTPS proxy':
-    'an HTTPS proxy answers on this port: use the port on which it speaks SOCKS, if there is one',
-  'HTTP server': 'an HTTP server answers on this port: use the port of the proxy',
-  'HTTPS server': 'an HTTPS server answers on this port: use the port of the proxy',
-  'TLS server': 'a TLS server answers on this port: use the port of the proxy',
   'SOCKS5 proxy behind TLS': 'the proxy is behind TLS: write socks5s:// for the scheme',
   'SOCKS4 proxy': 'the proxy speaks SOCKS4 only: write socks4a:// or socks4:// for the scheme',
   'SSH server': 'an SSH server answers on this port: run ssh -D 1080 and use socks5://127.0.0.1:1080',
-  'shadowsocks server':
-    'the port is open and never answers, as a shadowsocks server: run ss-local, and use its port',
+  'silent port':
+    'no answer to SOCKS, TLS or HTTP: the proxy may hang, or be a shadowsocks server (run ss-local, and use its port)',
 };
+
+/** Adds the error of a refusal over SOCKS4, if the URL names SOCKS4, and says what the refusal means. */
+function explain4({ proxy, report, habits }: Context): void {
+  if (proxy.version !== 4) return;
+  const probe = versionOf(proxy);
+  const { [probe]: speaks, socks5, socks4 } = report.versions;
+  const { error } = habits[probe] ?? {};
+  if (!error || !REFUSED4.test(error.code) || (speaks !== false && report.usable === false)) return;
+  const { code, phase } = error;
+  const other = socks5
+    ? 'write socks5://'
+    : socks4
+      ? 'write socks4://, which resolves names on this machine'
+      : 'see its log';
+  const hint =
+    speaks === false
+      ? `the proxy does not take ${probe.toUpperCase()}: ${other}`
+      : 'SOCKS4 gives no reason, and the check requests what does not exist: give --target a destination that answers';
+  report.errors.push({ probe, code, phase, hint });
+}
+
+const REFUSED4 = /_(?:REJECTED|PROXY_CLOSED)$/;
+
+function versionOf({ dns }: SocksProxy): 'socks4' | 'socks4a' {
+  return dns === 'remote' ? 'socks4a' : 'socks4';
+}
 
 /**
  * @param reads the proxy reads a request to its end
@@ -81,7 +113,7 @@ function resolvesNames(name: Outcome | undefined, address: Outcome | undefined):
 /** A refusal that blames the destination shows that the proxy has tried. */
 const BLAMES_DESTINATION = /_(?:HOST_UNREACHABLE|CONNECTION_REFUSED)$/;
 
-function isUsable({ proxy, report, habits, destination }: Context): boolean {
+function isUsable({ proxy, report, habits, destination }: Context): boolean | null {
   if (destination && !report.target && !BLAMES_DESTINATION.test(habits.destination?.error?.code ?? ''))
     return false;
   // The proxy broke the protocol, or closed in the middle of a message.
@@ -90,9 +122,11 @@ function isUsable({ proxy, report, habits, destination }: Context): boolean {
   );
   if (!report.reachable || broken) return false;
   if (proxy.version === 4) {
-    const [outcome, reads] =
-      proxy.dns === 'remote' ? [habits.socks4a, habits.readsSocks4a] : [habits.socks4, habits.readsSocks4];
-    return outcome?.bound !== undefined || outcome?.error?.code === 'ERR_SOCKS_REJECTED' || reads === true;
+    if (destination) return report.target === true;
+    const version = versionOf(proxy);
+    const { bound, error } = habits[version] ?? {};
+    if (bound || report.versions[version] === false) return bound !== undefined;
+    return REFUSED4.test(error?.code ?? '') ? null : false;
   }
   const { methods, authentication } = report;
   return report.versions.socks5 === true && (authentication ?? methods?.includes(0x00)) === true;
@@ -130,7 +164,7 @@ function byOther({ proxy, report, habits }: Context): string | null {
   if (greeting?.detail === 'tls') return 'TLS server';
   if (greeting?.detail === 'http') return `${secure} server`;
   if (greeting?.detail === 'socks4' || report.versions.socks4) return 'SOCKS4 proxy';
-  // A shadowsocks server never answers, whatever it gets, so that nobody finds out what it is.
+  // A shadowsocks server never answers, whatever it gets, and so do ports of other kinds.
   const silent = (greeting?.code ?? 'ERR_SOCKS_TIMEOUT') === 'ERR_SOCKS_TIMEOUT' && habits.silent.size === 2;
-  return silent ? 'shadowsocks server' : null;
+  return silent ? 'silent port' : null;
 }

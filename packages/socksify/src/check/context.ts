@@ -26,7 +26,6 @@ export interface Outcome {
 export interface Habits {
   name?: Outcome;
   ipv4?: Outcome;
-  ipv6?: Outcome;
   socks4?: Outcome;
   socks4a?: Outcome;
   destination?: Outcome;
@@ -34,8 +33,6 @@ export interface Habits {
   greetings: SocksError[];
   /** When the server accepts no method, it closes and does not send `05 ff`. */
   closesOnNoMethod?: boolean;
-  /** Which of the methods 00 and 02 the server chooses when both are offered. */
-  prefers?: number;
   /** The server reads a request of SOCKS4 to its end before it refuses it. The same for SOCKS4A. */
   readsSocks4?: boolean | undefined;
   readsSocks4a?: boolean | undefined;
@@ -55,7 +52,9 @@ export interface Context {
   readonly report: Draft;
   readonly habits: Habits;
   /** Opens a connection, which is closed after the stage at the latest. */
-  readonly open: (options?: Partial<Omit<ProbeConnectionOptions, 'signal'>>) => Promise<ProbeConnection>;
+  readonly open: (
+    options?: Partial<Omit<ProbeConnectionOptions, 'signal' | 'censor'>>,
+  ) => Promise<ProbeConnection>;
 }
 
 const WITHOUT: AuthMethod = {

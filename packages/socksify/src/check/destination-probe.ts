@@ -4,9 +4,10 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { handshake, SocksError } from '@socksify/core';
 import type { Destination } from '@socksify/core';
 import { codeOf } from '../unknown.ts';
-import { as4, as5, authOf, withHint } from './context.ts';
+import { as4, withHint } from './context.ts';
 import type { Context } from './context.ts';
 import type { ProbeConnection } from './probe-connection.ts';
+import { steps5 } from './requests.ts';
 
 /** Opens a tunnel to the destination as the URL says, and begins TLS in it, which a server of any protocol answers. */
 export async function tunnel(context: Context): Promise<void> {
@@ -14,11 +15,10 @@ export async function tunnel(context: Context): Promise<void> {
   if (!destination) return;
   const connection = await context.open();
   const start = performance.now();
-  const version4 = { ...as4(context), dns: proxy.dns };
   const steps =
     proxy.version === 4
-      ? handshake(version4, destination)
-      : handshake(as5(context), destination, { auth: authOf(context) ?? 'auto' });
+      ? handshake({ ...as4(context), dns: proxy.dns }, destination)
+      : steps5(context, destination);
   try {
     const bound = await connection.perform(steps);
     habits.destination = { bound, ms: performance.now() - start };

@@ -20,12 +20,19 @@ export const SILENT: Hints = {
   request: 'the proxy may still be connecting: try a longer --timeout',
 };
 
-export const DIAL: Readonly<Record<string, string>> = {
+const NO_ROUTE = 'there is no route to this address: check the network';
+const NO_TLS = 'the port answers without TLS: try socks5://';
+
+export const BY_CODE: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens on this port: start the proxy, or check the port',
   ENOTFOUND: 'this name does not exist: check the host',
   EAI_AGAIN: 'no name server answered: check the network',
   ENOENT: 'there is no such socket: check the path',
   EACCES: 'this user may not open the socket',
-  ENETUNREACH: 'there is no route to this address: check the network',
-  EHOSTUNREACH: 'there is no route to this address: check the network',
+  ENETUNREACH: NO_ROUTE,
+  EHOSTUNREACH: NO_ROUTE,
+  ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: NO_TLS,
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+    'the proxy wants a client certificate: give it as tls: { cert, key } of the proxy object',
 };

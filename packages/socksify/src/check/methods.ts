@@ -23,7 +23,7 @@ export async function dial({ report, open }: Context): Promise<void> {
 /** Offers each method alone. No message of the method follows. */
 export async function methods(context: Context): Promise<void> {
   const { report, habits } = context;
-  const found = await Promise.all([NONE, GSSAPI, USERPASS].map((id) => offer(context, [id])));
+  const found = await Promise.all([NONE, GSSAPI, USERPASS].map((id) => offer(context, id)));
   const chosen = found.filter((id) => typeof id === 'number');
   const errors = found.filter((error) => error instanceof SocksError);
   const answered = errors.some(({ code }) => code === 'ERR_SOCKS_NO_ACCEPTABLE_METHOD');
@@ -32,7 +32,8 @@ export async function methods(context: Context): Promise<void> {
   if (chosen.length > 0 || answered) {
     report.versions.socks5 = true;
     report.methods = chosen;
-  } else if (!errors.every(({ code }) => code === 'ERR_SOCKS_TIMEOUT')) report.versions.socks5 = false;
+  } else if (!errors.every(({ code }) => code === 'ERR_SOCKS_TIMEOUT') && !errors.some(isTlsError))
+    report.versions.socks5 = false;
   if (context.proxy.version === 5) throwFirst(context, chosen, errors);
 }
 
@@ -42,7 +43,7 @@ function throwFirst(
   chosen: readonly number[],
   errors: readonly SocksError[],
 ): void {
-  const [first] = errors;
+  const first = errors.find(isTlsError) ?? errors[0];
   const defect = errors.find(({ code }) => code === 'ERR_SOCKS_PROTOCOL');
   if (defect && report.versions.socks5)
     throw withHint(defect, 'the proxy chooses a method that was not offered');
@@ -53,19 +54,22 @@ function throwFirst(
   throw new SocksError('ERR_SOCKS_NO_ACCEPTABLE_METHOD', { phase: 'greeting', hint });
 }
 
+function isTlsError({ code }: SocksError): boolean {
+  return code === 'ERR_SOCKS_PROXY_TLS';
+}
+
 const METHOD_HINTS = {
-  neither:
-    'the proxy accepts none of the methods 00 (no authentication), 01 (GSSAPI) and 02 (user and password)',
+  neither: 'the proxy accepts none of the methods 00, 01 (GSSAPI) and 02 (user and password)',
   unused: 'the proxy takes no password: it is not sent, and can be left out of the URL',
   wanted: 'the proxy wants credentials: write socks5://user:password@host:port',
 } as const;
 
-async function offer(context: Context, ids: readonly number[]): Promise<number | SocksError> {
+async function offer(context: Context, id: number): Promise<number | SocksError> {
   const { report } = context;
   try {
     const connection = await context.open();
     try {
-      await connection.perform(handshake(as5(context), NAME, { auth: ids.map(stopAt) }));
+      await connection.perform(handshake(as5(context), NAME, { auth: [stopAt(id)] }));
     } finally {
       const { greeting } = connection.times;
       if (greeting && greeting.ms < (report.phases.greeting?.ms ?? Infinity)) {
@@ -80,11 +84,6 @@ async function offer(context: Context, ids: readonly number[]): Promise<number |
   }
 }
 
-export async function preference(context: Context): Promise<void> {
-  const chosen = await offer(context, [NONE, USERPASS]);
-  if (typeof chosen === 'number') context.habits.prefers = chosen;
-}
-
 /** Offers method 02 alone, and sends the credentials only if the proxy chooses it. */
 export async function authentication(context: Context): Promise<void> {
   const { report } = context;
@@ -96,7 +95,7 @@ export async function authentication(context: Context): Promise<void> {
   } catch (error) {
     const refused = error instanceof SocksError && /_AUTH_FAILED$|_PROXY_CLOSED$/.test(error.code);
     report.authentication = refused && error.phase === 'authentication' ? false : null;
-    throw withHint(error, 'check user and password; percent-encode them in the URL');
+    throw error;
   }
 }
 

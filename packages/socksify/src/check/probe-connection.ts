@@ -8,9 +8,9 @@ import type { ConnectionOptions } from 'node:tls';
 import { SocksError } from '@socksify/core';
 import type { SocksErrorCode, SocksPhase, SocksProxy, Step } from '@socksify/core';
 import { codeOf } from '../unknown.ts';
-import { describeCertificate } from './proxy-certificate.ts';
+import { certificateHint, describeCertificate } from './proxy-certificate.ts';
 import type { Certificate } from './proxy-certificate.ts';
-import { CLOSED, DIAL, SILENT } from './hints.ts';
+import { BY_CODE, CLOSED, SILENT } from './hints.ts';
 import { printProxy } from './printed.ts';
 
 /** The time of a phase in milliseconds, and how often this machine waited for an answer in it. */
@@ -27,6 +27,8 @@ export interface ProbeConnectionOptions {
   readonly tls?: ConnectionOptions | false | undefined;
   /** Called with the certificate of the proxy, trusted or not. */
   readonly onCertificate?: ((certificate: Certificate) => void) | undefined;
+  /** Takes out of the words of the proxy what must not be printed. */
+  readonly censor: (text: string) => string;
 }
 
 /** How many bytes a probe keeps. When it has more, it stops reading. */
@@ -70,7 +72,7 @@ export class ProbeConnection {
         'dial',
       );
       const tls = options.tls ?? proxy.tls;
-      if (tls) await connection.#secure(tls, options.onCertificate);
+      if (tls) await connection.#secure(tls, options);
       connection.#socket?.on('data', connection.#onData);
       return connection;
     } catch (error) {
@@ -94,10 +96,7 @@ export class ProbeConnection {
     }, milliseconds);
   }
 
-  async #secure(
-    tls: ConnectionOptions,
-    onCertificate?: ProbeConnectionOptions['onCertificate'],
-  ): Promise<void> {
+  async #secure(tls: ConnectionOptions, { onCertificate, censor }: ProbeConnectionOptions): Promise<void> {
     const { host } = this.#proxy;
     // The secret options of a checked proxy are getters, which a spread leaves out.
     const { key, passphrase, pfx } = tls;
@@ -116,11 +115,10 @@ export class ProbeConnection {
       () => startTls({ ...options, rejectUnauthorized: false, socket: below }),
       'proxy-tls',
     );
-    onCertificate?.(describeCertificate(socket));
+    onCertificate?.(describeCertificate(socket, censor));
     if (tls.rejectUnauthorized === false || socket.authorized) return;
-    const hint =
-      'set NODE_EXTRA_CA_CERTS to a file with the authority of the proxy, or use the name that the certificate has';
-    throw this.error('ERR_SOCKS_PROXY_TLS', { hint, detail: printableCode(socket.authorizationError) });
+    const detail = printableCode(socket.authorizationError);
+    throw this.error('ERR_SOCKS_PROXY_TLS', { hint: certificateHint(detail, socket, censor), detail });
   }
 
   async #connect<Layer extends Socket>(open: () => Layer, phase: 'dial' | 'proxy-tls'): Promise<Layer> {
@@ -173,12 +171,13 @@ export class ProbeConnection {
   readonly #onError = (cause: Error): void => {
     const detail = printableCode(cause);
     if (this.#phase === 'dial') {
-      const hint = DIAL[detail ?? ''] ?? 'check host and port of the proxy';
+      const hint = BY_CODE[detail ?? ''] ?? 'check host and port of the proxy';
       return this.#fail(this.error('ERR_SOCKS_PROXY_UNREACHABLE', { cause, detail, hint }));
     }
+    // In TLS 1.3, a proxy refuses the certificate of the client after the handshake of TLS has ended for the client.
+    if (detail?.startsWith('ERR_SSL')) this.#phase = 'proxy-tls';
     if (this.#phase === 'proxy-tls') {
-      const plain = detail === 'ERR_SSL_WRONG_VERSION_NUMBER' || detail === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
-      const hint = plain ? 'the port answers without TLS: try socks5://' : CLOSED['proxy-tls'];
+      const hint = BY_CODE[detail ?? ''] ?? CLOSED['proxy-tls'];
       return this.#fail(this.error('ERR_SOCKS_PROXY_TLS', { cause, detail, hint }));
     }
     this.#fail(this.error('ERR_SOCKS_PROXY_CLOSED', { cause, detail, hint: CLOSED[this.#phase] }));
@@ -257,8 +256,7 @@ export class ProbeConnection {
   }
 
   async #until(done: () => boolean): Promise<void> {
-    while (!done() && !this.#ended && !this.#failure)
-      await new Promise<void>((resolve) => (this.#wake = resolve));
+    while (!done() && !this.closed) await this.#change();
     if (this.#failure && !done()) throw this.#failure;
   }
 

@@ -4,7 +4,7 @@
 import { authOf, NONE, USERPASS } from './context.ts';
 import type { Context } from './context.ts';
 import { tunnel } from './destination-probe.ts';
-import { authentication, dial, methods, preference } from './methods.ts';
+import { authentication, dial, methods } from './methods.ts';
 import { http, tls } from './other-protocols.ts';
 import { idle, ipv4, ipv6, names, pipelining } from './requests.ts';
 import { socks4, socks4a } from './requests4.ts';
@@ -19,7 +19,6 @@ export interface Probe {
 export const PROBES: readonly Probe[] = [
   { name: 'dial', stage: 1, run: dial },
   { name: 'methods', stage: 2, when: isOpen, run: methods },
-  { name: 'preference', stage: 3, when: acceptsBoth, run: preference },
   { name: 'authentication', stage: 3, when: canLogIn, run: authentication },
   { name: 'tor', stage: 3, when: acceptsBoth, run: http },
   { name: 'http', stage: 3, when: isUnknown, run: http },

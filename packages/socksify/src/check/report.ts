@@ -16,12 +16,12 @@ export interface CheckError {
   readonly hint: string | null;
 }
 
-/** `null` means unknown, in every field. Milliseconds are numbers. */
+/** `null` means unknown, in every field. `docs/check.md` explains them. */
 export interface CheckReport {
   /** The proxy without credentials. */
   readonly proxy: string;
   /** The proxy negotiates. With the option `target` also: that destination answered, or the proxy blamed it. */
-  readonly usable: boolean;
+  readonly usable: boolean | null;
   readonly reachable: boolean;
   /** Milliseconds of one round trip to the proxy. */
   readonly rtt: number | null;
@@ -34,11 +34,8 @@ export interface CheckReport {
   };
   /** The methods that the proxy accepts, each offered alone: 0 (no authentication), 1 (GSSAPI), 2 (user and password). */
   readonly methods: readonly number[] | null;
-  /** The proxy accepted the credentials. */
   readonly authentication: boolean | null;
-  /** The proxy resolves names. */
   readonly names: boolean | null;
-  /** The proxy takes IPv6 addresses. */
   readonly ipv6: boolean | null;
   /** Bytes of the destination came through the proxy. */
   readonly target: boolean | null;

@@ -1,7 +1,7 @@
 // Probes that send a request over SOCKS5, for a name or an address that does not exist, and read how it is refused.
 
 import { handshake, SocksError } from '@socksify/core';
-import type { Bound, Steps } from '@socksify/core';
+import type { Bound, Destination, Steps } from '@socksify/core';
 import { as5, authOf, IPV4, IPV6, isPlainClose, NAME, withHint } from './context.ts';
 import type { Context, Outcome } from './context.ts';
 import { negotiation, withCredentials } from './handshake-steps.ts';
@@ -32,12 +32,15 @@ export async function request(
 /** Milliseconds to wait for the rest of a refusal. Most servers close behind it. */
 const TAIL = 200;
 
+/** The handshake of SOCKS5, as the URL and the methods of the proxy allow it. */
+export function steps5(context: Context, destination: Destination): Steps<Bound> {
+  return handshake(as5(context), destination, { auth: authOf(context) ?? 'auto' });
+}
+
 /** Requests a name that does not exist. */
 export async function names(context: Context): Promise<void> {
   const { habits, report } = context;
-  const outcome = await request(context, handshake(as5(context), NAME, { auth: authOf(context) ?? 'auto' }), {
-    tail: true,
-  });
+  const outcome = await request(context, steps5(context, NAME), { tail: true });
   habits.name = outcome;
   if (outcome.bound) report.early = true;
   else if (outcome.error?.reply !== undefined || isPlainClose(outcome.error)) report.early = false;
@@ -46,24 +49,19 @@ export async function names(context: Context): Promise<void> {
 }
 
 export async function ipv4(context: Context): Promise<void> {
-  context.habits.ipv4 = await request(
-    context,
-    handshake(as5(context), IPV4, { auth: authOf(context) ?? 'auto' }),
-  );
+  context.habits.ipv4 = await request(context, steps5(context, IPV4));
 }
 
 export async function ipv6(context: Context): Promise<void> {
-  const outcome = await request(context, handshake(as5(context), IPV6, { auth: authOf(context) ?? 'auto' }));
-  context.habits.ipv6 = outcome;
-  if (outcome.error?.code === 'ERR_SOCKS_ADDRESS_TYPE_NOT_SUPPORTED') context.report.ipv6 = false;
+  const { error } = await request(context, steps5(context, IPV6));
+  if (error?.code === 'ERR_SOCKS_ADDRESS_TYPE_NOT_SUPPORTED') context.report.ipv6 = false;
 }
 
 /** How long the proxy keeps a connection on which only the request is missing. */
 export async function idle(context: Context): Promise<void> {
   const wait = (context.idle ?? 0) * 1000;
   const connection = await context.open({ timeout: wait + context.timeout });
-  const auth = authOf(context) ?? 'auto';
-  await connection.perform(negotiation(handshake(as5(context), NAME, { auth }), auth === 'required' ? 2 : 1));
+  await connection.perform(negotiation(steps5(context, NAME), authOf(context) === 'required' ? 2 : 1));
   const start = performance.now();
   const closed = await connection.react(wait);
   context.report.idle = { ms: Math.round(performance.now() - start), closed };
@@ -74,12 +72,10 @@ export async function pipelining(context: Context): Promise<void> {
   const { report, habits, timeout } = context;
   if (!habits.name) return;
   const { ms, error: expected } = habits.name;
-  const auth = authOf(context) ?? 'auto';
-  const proxy = as5(context);
-  const { credentials: _, ...anonymous } = proxy;
+  const { credentials: _, ...anonymous } = as5(context);
   const steps =
-    auth === 'required'
-      ? withCredentials(handshake(proxy, NAME, { auth }))
+    authOf(context) === 'required'
+      ? withCredentials(steps5(context, NAME))
       : handshake(anonymous, NAME, { pipeline: true });
   const limit = Math.min(timeout, Math.max(1000, 4 * ms));
   const connection = await context.open({ timeout: limit });

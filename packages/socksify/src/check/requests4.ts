@@ -15,7 +15,7 @@ export async function socks4(context: Context): Promise<void> {
   const outcome = await request(context, handshake(as4(context), destination));
   habits.socks4 = outcome;
   if (isRefused4(outcome.error)) habits.readsSocks4 = await waitsForEnd(context, IPV4, outcome.ms);
-  if (context.proxy.version === 4 && context.proxy.dns === 'local') throwUnless(outcome, habits.readsSocks4);
+  if (context.proxy.version === 4 && context.proxy.dns === 'local') throwUnlessRefused(outcome);
 }
 
 export async function socks4a(context: Context): Promise<void> {
@@ -25,13 +25,12 @@ export async function socks4a(context: Context): Promise<void> {
   const outcome = await request(context, given && isIPv4(given.host) ? asName(steps, given, context) : steps);
   habits.socks4a = outcome;
   if (isRefused4(outcome.error)) habits.readsSocks4a = await waitsForEnd(context, NAME, outcome.ms);
-  if (context.proxy.version === 4 && context.proxy.dns === 'remote')
-    throwUnless(outcome, habits.readsSocks4a);
+  if (context.proxy.version === 4 && context.proxy.dns === 'remote') throwUnlessRefused(outcome);
 }
 
-/** Throws the error, unless it only says that the destination was refused: most destinations of a check do not exist. */
-function throwUnless({ error }: Outcome, reads: boolean | undefined): void {
-  if (error && error.code !== 'ERR_SOCKS_REJECTED' && reads !== true) throw error;
+/** The conclusions say what a refusal means: most destinations of a check do not exist. */
+function throwUnlessRefused({ error }: Outcome): void {
+  if (error && !isRefused4(error)) throw error;
 }
 
 /*

@@ -18,7 +18,10 @@ export function printTable(report: CheckReport, destination: string | undefined,
     colours && COLOURS[mark] ? `${COLOURS[mark]}${text}${RESET}` : text;
   const rows = report.reachable ? toRows(report, destination) : [];
   const width = Math.max(...rows.map(([label]) => label.length)) + 2;
-  const verdict = report.usable ? colour('usable', 'good') : colour('not usable', 'bad');
+  const { usable } = report;
+  const verdict = usable
+    ? colour('usable', 'good')
+    : colour(usable === null ? 'unknown' : 'not usable', 'bad');
   const lines = rows.map(([label, text, mark]) => `  ${label.padEnd(width)}${colour(text, mark)}`);
   const errors = report.errors.map(
     ({ probe, code, phase, hint }) => `  ${probe}: ${colour(code, 'bad')} in ${phase}: ${hint}`,
