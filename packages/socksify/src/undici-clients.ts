@@ -7,6 +7,12 @@ import type { Check, HttpClient } from './http-clients.ts';
 import type { Patches } from './patches.ts';
 import { fieldOf, isObject } from './unknown.ts';
 
+/**
+ * undici 5 and 6 compile their parser while the first connection opens, and listen to its socket only then. They wait for
+ * ever for a socket that closed before, so the event comes once more. `@socksify/undici` does this for its own sockets.
+ */
+const SHOWS_CLOSE = Symbol.for('socksify.showsClose');
+
 export interface UndiciClients {
   /** The connection that undici has announced. It can be taken once. */
   take(): HttpClient | undefined;
@@ -31,6 +37,8 @@ export function watchUndici(patches: Patches, check: Check): UndiciClients {
     const socket = socketOf(message);
     const error = socket && check(socket, clientOf(message));
     if (error) socket.destroy(error);
+    if (socket?.closed && !(SHOWS_CLOSE in socket))
+      setImmediate(() => socket.emit('close', socket.errored !== null));
   });
   // A pool can hold connections from the time before the installation.
   listen('undici:client:sendHeaders', (message) => {

@@ -1,6 +1,7 @@
 // The ordinary level: http, https, fetch and every undici go through the proxy, other sockets are left alone.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { startScript } from '@socksify/server';
 import { startNetwork } from './network.ts';
 import type { Network } from './network.ts';
 import { REGISTER, results, run } from './run-program.ts';
@@ -170,6 +171,28 @@ describe('the ordinary level sends through the proxy', () => {
     expect(direct()).toBe(before);
   });
 });
+
+test.each(['', 'tcp'])(
+  'a request of undici fails if the tunnel closed before the parser of undici was compiled, with SOCKSIFY_STRICT=%s',
+  async (SOCKSIFY_STRICT) => {
+    const granted = { send: '05000001000000000000' };
+    const server = await startScript([{ read: 3 }, { send: '0500' }, { read: 18 }, granted, { close: true }]);
+    const source = `
+      import { subscribe } from 'node:diagnostics_channel';
+      const opened = new Promise((resolve) => subscribe('socksify:tunnel:end', resolve));
+      const { compile } = WebAssembly;
+      WebAssembly.compile = async (...given) => {
+        await opened;
+        while (process.getActiveResourcesInfo().includes('TCPSocketWrap')) await new Promise(setImmediate);
+        return compile(...given);
+      };
+      const { fetch: fetch6 } = await import('undici6');
+      await Promise.all([fetch, fetch6].map((send, i) => attempt('fetch ' + i, () => send('http://origin.test/'))));`;
+    const ended = await run(network, source, { SOCKSIFY_STRICT, SOCKS_PROXY: server.url('socks5') });
+    expect(results(ended)).toEqual({ 'fetch 0': 'UND_ERR_SOCKET', 'fetch 1': 'UND_ERR_SOCKET' });
+    await server.close();
+  },
+);
 
 test('the ordinary level keeps no request for as long as its idle connection', async () => {
   const ended = await run(

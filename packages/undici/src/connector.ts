@@ -215,12 +215,16 @@ function holdBack(socket: Socket & { readonly alpnProtocol?: string | false | nu
   });
 }
 
+/** Tells the preload of the package socksify, which does the same, that this file shows the event `close`. */
+const SHOWS_CLOSE = Symbol.for('socksify.showsClose');
+
 /**
  * undici 5 and 6 compile their parser while the first connection opens, and listen to its socket only then. They wait for
  * ever for a socket that closed before, and keep one open whose Agent was destroyed before. So they are shown the event
  * `close` as soon as they listen to it.
  */
 function showClose(socket: Socket, pool: Pool | undefined): void {
+  Object.defineProperty(socket, SHOWS_CLOSE, { value: true });
   socket.on('newListener', function onListener(event: string, listener: (hadError: boolean) => void) {
     if (event !== 'close') return;
     socket.off('newListener', onListener);
