@@ -175,8 +175,8 @@ export const FIGURES = [
           warm: 0,
           rounds: 1,
           rows: alone({
-            'fetch, new connection': [undefined, 110],
-            'https.get, new connection': [undefined, 95],
+            'fetch, new connection': [undefined, 115],
+            'https.get, new connection': [undefined, 105],
             'fetch, kept-alive connection': [undefined, 25],
             'https.get, kept-alive connection': [undefined, 8],
           }),

@@ -198,8 +198,10 @@ export class SocksClient {
       }
 
       const { connection, bound } = opened;
-      const prepared = prepare?.(connection.stream);
-      if (isPromise(prepared)) await attempt.race(prepared);
+      if (prepare) {
+        const prepared = prepare(connection.stream);
+        if (isPromise(prepared)) await attempt.race(prepared);
+      }
       if (!connection.release()) {
         attempt.throwIfStopped();
         const cause = connection.ended?.reason;
