@@ -57,6 +57,16 @@ function* reading(length: number, phase: 'greeting' | 'request' | 'authenticatio
   return yield { read: length, phase };
 }
 
+/** Steps that wait for a promise, and return what it rejects with. */
+function* waitingFor(rejection: unknown): Steps<unknown> {
+  try {
+    yield { wait: Promise.reject(rejection) };
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
 describe('steps', () => {
   test('write, get the bytes that they read, and give their result', async () => {
     const { connection, written } = connectionWith([5, 0]);
@@ -82,15 +92,7 @@ describe('steps', () => {
 
   test('get the rejection of a promise that they wait for', async () => {
     const refused = new Error('no ticket');
-    function* steps(): Steps<unknown> {
-      try {
-        yield { wait: Promise.reject(refused) };
-      } catch (error) {
-        return error;
-      }
-      return undefined;
-    }
-    expect(await drive(steps(), connectionWith([]).connection)).toBe(refused);
+    expect(await drive(waitingFor(refused), connectionWith([]).connection)).toBe(refused);
   });
 
   test.each([undefined, null])('get %o, too, as the rejection of a promise', async (refused) => {
@@ -160,15 +162,7 @@ describe('steps', () => {
     const refused = new Error('no ticket');
     const { connection, raw } = connectionWith([]);
     raw.ended = { reason: RESET };
-    function* steps(): Steps<unknown> {
-      try {
-        yield { wait: Promise.reject(refused) };
-      } catch (error) {
-        return error;
-      }
-      return undefined;
-    }
-    expect(await drive(steps(), connection)).toBe(refused);
+    expect(await drive(waitingFor(refused), connection)).toBe(refused);
   });
 
   test('may read no bytes', async () => {

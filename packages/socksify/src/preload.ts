@@ -76,6 +76,6 @@ function print({ proxies, destination, durations, error }: TunnelMessage): void 
   try {
     writeSync(2, `socksify: ${destination} ${path}: ${result} after ${Math.round(time)} ms\n`);
   } catch {
-    // Whoever reads the lines may leave before the program ends.
+    // The reader of the lines may have ended. The program runs on.
   }
 }
